@@ -1,0 +1,241 @@
+"""A SentencePiece vocabulary that gives back every text exactly as it was."""
+
+import codecs
+import functools
+import hashlib
+import io
+import json
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import sentencepiece
+
+from data.errors import DataError
+from data.storage import replace_file
+
+PAD_ID, EOS_ID, UNK_ID, BOS_ID = 0, 1, 2, 3
+
+_SPACE_MARK = "\u2581"  # stands for a space inside pieces
+
+_TRAINER_OPTIONS = {
+    "model_type": "bpe",
+    # Lossless: text goes in as it is, and what has no piece is spelt in bytes.
+    "normalization_rule_name": "identity",
+    "add_dummy_prefix": False,
+    "remove_extra_whitespaces": False,
+    "byte_fallback": True,
+    "character_coverage": 1.0,
+    # Without it every space of an indentation is a token: 2.1 instead of 3.4 bytes a token.
+    "allow_whitespace_only_pieces": True,
+    "split_digits": True,
+    "pad_id": PAD_ID,
+    "eos_id": EOS_ID,
+    "unk_id": UNK_ID,
+    "bos_id": BOS_ID,
+    "pad_piece": "<pad>",
+    "max_sentence_length": 65536,
+    # The same bytes from the same text: no sampling, and a fixed number of threads, which is
+    # stored in the model.
+    "shuffle_input_sentence": False,
+    "num_threads": 2,
+    "minloglevel": 2,
+}
+# The trainer strips the end of each "sentence". One line a sentence would never teach it
+# newlines; whole files are too long for it.
+_TRAINING_CHUNK = 4096
+# The processor's memory grows with its input, a hundred bytes a character and more.
+_ENCODING_CHUNK = 1 << 18
+# Part of the key of a cached vocabulary: raise it when the same text gives another vocabulary.
+_FORMAT_VERSION = 1
+
+
+class Vocabulary:
+    """The pieces that text is cut into, and their ids.
+
+    For every valid Unicode `text`, `decode(encode(text)) == text`.
+    """
+
+    pad_id = PAD_ID
+    eos_id = EOS_ID
+    unk_id = UNK_ID
+    bos_id = BOS_ID
+
+    def __init__(self, model: bytes) -> None:
+        """Reads a serialized SentencePiece model.
+
+        Raises:
+          DataError: `model` is damaged, or is not a model of the lossless kind trained here.
+        """
+        self._model = model
+        try:
+            self._processor = sentencepiece.SentencePieceProcessor(model_proto=model)
+            self.size: int = self._processor.vocab_size()
+            self._bytes_of_id = [_piece_bytes(self._processor, i) for i in range(self.size)]
+            probe = " \t0 1\r\n  \U0001f600 "
+            lossless = bool(model) and self.decode(self.encode(probe)) == probe
+        except (RuntimeError, ValueError, IndexError) as error:
+            raise DataError(f"The SentencePiece model is damaged: {error}.") from error
+        if not lossless:
+            raise DataError("The SentencePiece model is damaged or does not keep text as it is.")
+
+    @classmethod
+    def from_bytes(cls, model: bytes) -> "Vocabulary":
+        """The inverse of `to_bytes`. Raises DataError as the constructor does."""
+        return cls(model)
+
+    def to_bytes(self) -> bytes:
+        """The serialized SentencePiece model, which other tools read too."""
+        return self._model
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of the model, in hexadecimal."""
+        return hashlib.sha256(self._model).hexdigest()
+
+    def encode(self, text: str) -> list[int]:
+        """The ids of `text`, with no BOS or EOS.
+
+        Raises:
+          UnicodeEncodeError: `text` holds half of a surrogate pair.
+        """
+        ids: list[int] = []
+        for chunk in _chunks(text, _ENCODING_CHUNK):
+            for index, part in enumerate(chunk.split(_SPACE_MARK)):
+                if index:  # a piece with the mark decodes to a space: spell the mark in bytes
+                    ids += self._mark_ids
+                ids += self._processor.encode(part.encode("utf-8"))
+        return ids
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text of `ids`; PAD, EOS, UNK and BOS have none.
+
+        Bytes that are not UTF-8, which only a model makes up, become U+FFFD.
+
+        Raises:
+          ValueError: an id is outside `[0, size)`.
+        """
+        decoder = StreamDecoder(self)
+        return "".join([decoder.feed(token_id) for token_id in ids]) + decoder.flush()
+
+    def bytes_of(self, token_id: int) -> bytes:
+        """The UTF-8 bytes, maybe a part of a character, that one id stands for."""
+        if not 0 <= token_id < self.size:
+            raise ValueError(f"id {token_id} is not in a vocabulary of {self.size} pieces")
+        return self._bytes_of_id[token_id]
+
+    @functools.cached_property
+    def _mark_ids(self) -> list[int]:
+        return [self._processor.piece_to_id(f"<0x{b:02X}>") for b in _SPACE_MARK.encode("utf-8")]
+
+
+class StreamDecoder:
+    """Decodes one sequence id by id and never shows half a character."""
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self._bytes_of = vocabulary.bytes_of
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def feed(self, token_id: int) -> str:
+        """The text that `token_id` completes. Raises ValueError as `Vocabulary.decode` does."""
+        return self._decoder.decode(self._bytes_of(token_id))
+
+    def flush(self) -> str:
+        """What is left at the end: U+FFFD for a character that was never completed, or ''."""
+        return self._decoder.decode(b"", final=True)
+
+
+def train_vocabulary(texts: Iterable[str], size: int) -> Vocabulary:
+    """Trains a byte-pair vocabulary of exactly `size` pieces; the same texts give the same bytes.
+
+    Raises:
+      DataError: the texts have too many different characters for `size`, or too few
+        repetitions to fill it.
+    """
+    model = io.BytesIO()
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=(c for text in texts for c in _chunks(text, _TRAINING_CHUNK)),
+            model_writer=model,
+            vocab_size=size,
+            **_TRAINER_OPTIONS,
+        )
+    except RuntimeError as error:
+        raise DataError(_explain(str(error), size)) from error
+    return Vocabulary(model.getvalue())
+
+
+def cached_vocabulary(texts: Sequence[str], size: int, folder: Path) -> Vocabulary | None:
+    """The vocabulary that `train_vocabulary` made of `texts` before, if it is in `folder`.
+
+    Raises:
+      DataError: it is there and damaged.
+    """
+    path = _cache_path(texts, size, folder)
+    try:
+        vocabulary = Vocabulary(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, DataError) as error:
+        raise DataError(f"The cached vocabulary {path} is unusable ({error}); delete it.") from error
+    if vocabulary.size != size:
+        raise DataError(
+            f"The cached vocabulary {path} has {vocabulary.size} pieces instead of {size}; "
+            "delete it."
+        )
+    return vocabulary
+
+
+def cache_vocabulary(
+    vocabulary: Vocabulary, texts: Sequence[str], folder: Path
+) -> None:
+    """Keeps `vocabulary`, trained on `texts`, for `cached_vocabulary`. Raises DataError."""
+    replace_file(_cache_path(texts, vocabulary.size, folder), vocabulary.to_bytes())
+
+
+def _cache_path(texts: Sequence[str], size: int, folder: Path) -> Path:
+    settings = json.dumps([_FORMAT_VERSION, _TRAINING_CHUNK, size, _TRAINER_OPTIONS])
+    digest = hashlib.sha256(settings.encode())
+    for text in texts:
+        content = text.encode("utf-8")
+        digest.update(len(content).to_bytes(8, "little"))
+        digest.update(content)
+    return folder / "vocabularies" / f"{digest.hexdigest()}.model"
+
+
+def _chunks(text: str, size: int) -> Iterator[str]:
+    """Cuts `text` into at most `size` characters each, after a line end where there is one."""
+    start = 0
+    while start < len(text):
+        end = start + size
+        if end < len(text):
+            end = text.rfind("\n", start, end) + 1 or end
+        yield text[start:end]
+        start = end
+
+
+def _piece_bytes(processor: sentencepiece.SentencePieceProcessor, token_id: int) -> bytes:
+    piece = processor.id_to_piece(token_id)
+    if processor.is_control(token_id) or processor.is_unknown(token_id):
+        return b""
+    if processor.is_byte(token_id):
+        return bytes([int(piece.removeprefix("<0x").removesuffix(">"), 16)])
+    return piece.replace(_SPACE_MARK, " ").encode("utf-8")
+
+
+def _explain(message: str, size: int) -> str:
+    """Says in the project's words what SentencePiece's trainer says in its own."""
+    if largest := re.search(r"too high .*<= (\d+)", message):
+        return (
+            f"model.vocab_size={size} is more than the training text has pieces for. "
+            f"Set it to at most {largest[1]}, or add text."
+        )
+    if smallest := re.search(r"required_chars\. \S+ vs (\d+)", message):
+        return (
+            f"model.vocab_size={size} is less than the training text's characters, the 256 bytes "
+            f"and 4 special pieces need. Set it to at least {smallest[1]}."
+        )
+    return (
+        f"No vocabulary of model.vocab_size={size} pieces can be trained on this text "
+        f"(SentencePiece: {message}). Set a vocab_size of 300 or more, or add text."
+    )

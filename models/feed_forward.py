@@ -1,0 +1,40 @@
+"""The position-wise half of a block."""
+
+from typing import assert_never
+
+import jax
+from flax import nnx
+from jaxtyping import Array, Float
+
+from models.axes import constrain
+from models.config import ModelConfig
+from models.linear import Linear
+
+
+class FeedForward(nnx.Module):
+    """GELU(x W1) W2, or SwiGLU: (Swish(x W) * x V) W2 (Shazeer 2020, arXiv 2002.05202, eq. 6)."""
+
+    def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs):
+        d, f = config.d_model, config.feed_forward.d_ff
+        use_bias = "feed_forward" in config.biases
+        self.kind = config.feed_forward.kind
+
+        def up() -> Linear:
+            return Linear(config, (d,), (f,), ("embed", "mlp"), use_bias=use_bias, rngs=rngs)
+
+        self.up = up()
+        self.gate = up() if self.kind == "swiglu" else None
+        self.down = Linear(
+            config, (f,), (d,), ("mlp", "embed"), role="residual", use_bias=use_bias, rngs=rngs
+        )
+
+    def __call__(self, x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
+        match self.kind:
+            case "gelu":
+                hidden = jax.nn.gelu(self.up(x), approximate=True)
+            case "swiglu":
+                assert self.gate is not None
+                hidden = jax.nn.silu(self.gate(x)) * self.up(x)
+            case _:
+                assert_never(self.kind)
+        return self.down(constrain(hidden, "batch", "length", "mlp"))

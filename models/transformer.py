@@ -1,0 +1,199 @@
+"""The one transformer that all families share.
+
+A block in each of the three layouts (A attention, F feed-forward, N norm):
+
+    post_norm              pre_norm                 parallel
+    x ---+                 x ---+                   x ---+
+    |    A                 |    N                   |    N --+
+    + <--+                 |    A                   |    A   F
+    N                      + <--+                   + <--+   |
+    |---+                  |----+                   + <------+
+    |   F                  |    N                   |
+    + <-+                  |    F                   y = x + A(N(x)) + F(N(x))
+    N                      + <--+
+    |                      |
+    GPT-1                  GPT-2, LLaMA, ...        PaLM
+
+The parameters of all layers are stacked along a leading axis `layers` and the forward pass scans
+over it, so that compile time does not grow with depth.
+"""
+
+import functools
+import math
+from typing import assert_never
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, Int, Key
+
+from models.attention import Attention, KVCache, Places
+from models.axes import constrain
+from models.config import Execution, Learned, ModelConfig
+from models.dropout import dropout, split
+from models.feed_forward import FeedForward
+from models.linear import matmul, matrix, vector
+from models.norms import Norm
+
+
+class Block(nnx.Module):
+    """One layer: attention and feed-forward, arranged as the config's layout says."""
+
+    def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs):
+        self.layout = config.layout
+        self.dropout_rate = config.dropout_rate
+        self.attention_norm = Norm(config)
+        self.attention = Attention(config, rngs=rngs)
+        self.feed_forward_norm = None if config.layout == "parallel" else Norm(config)
+        self.feed_forward = FeedForward(config, rngs=rngs)
+
+    def __call__(
+        self,
+        x: Float[Array, "B T D"],
+        places: Places,
+        *,
+        layer: Int[Array, ""],
+        cache: KVCache | None,
+        dropout_key: Key[Array, ""] | None,
+    ) -> tuple[Float[Array, "B T D"], KVCache | None]:
+        key_weights, key_a, key_f = split(dropout_key, 3)
+        norm_a, norm_f = self.attention_norm, self.feed_forward_norm
+        attention = functools.partial(
+            self.attention, places=places, layer=layer, cache=cache, dropout_key=key_weights
+        )
+
+        def drop_a(a: Array) -> Array:
+            return dropout(a, self.dropout_rate, key_a)
+
+        def drop_f(f: Array) -> Array:
+            return dropout(f, self.dropout_rate, key_f)
+
+        match self.layout:
+            case "parallel":
+                normed = norm_a(x)
+                a, cache = attention(normed)
+                x = x + drop_a(a) + drop_f(self.feed_forward(normed))
+            case "pre_norm":
+                assert norm_f is not None
+                a, cache = attention(norm_a(x))
+                x = x + drop_a(a)
+                x = x + drop_f(self.feed_forward(norm_f(x)))
+            case "post_norm":
+                assert norm_f is not None
+                a, cache = attention(x)
+                x = norm_a(x + drop_a(a))
+                x = norm_f(x + drop_f(self.feed_forward(x)))
+            case _:
+                assert_never(self.layout)
+        return constrain(x, "batch", "length", None), cache
+
+
+class Transformer(nnx.Module):
+    """Tokens to hidden states (`__call__`) and hidden states to logits (`logits`)."""
+
+    def __init__(
+        self, config: ModelConfig, execution: Execution = Execution(), *, rngs: nnx.Rngs
+    ):
+        self.config = config
+        self.execution = execution
+        v, d = config.vocab_size, config.d_model
+        self.embedding = matrix(
+            config, (v, d), ("vocab", "embed"), role="embedding", fan_in=d, rngs=rngs
+        )
+        self.position_embedding = (
+            matrix(
+                config,
+                (config.context_length, d),
+                ("position", "embed"),
+                role="position",
+                fan_in=d,
+                rngs=rngs,
+            )
+            if isinstance(config.position, Learned)
+            else None
+        )
+
+        @nnx.vmap(transform_metadata={nnx.PARTITION_NAME: "layers"})
+        def stack(rngs: nnx.Rngs) -> Block:
+            return Block(config, rngs=rngs)
+
+        self.layers = stack(rngs.split(config.num_layers))
+        self.final_norm = None if config.layout == "post_norm" else Norm(config)
+        self.unembedding = (
+            None
+            if config.tie_embeddings
+            else matrix(config, (d, v), ("embed", "vocab"), role="kernel", fan_in=d, rngs=rngs)
+        )
+        self.logit_bias = vector(0.0, (v,), ("vocab",)) if "logits" in config.biases else None
+
+    def __call__(
+        self,
+        tokens: Int[Array, "B T"],
+        places: Places,
+        *,
+        cache: KVCache | None = None,
+        dropout_key: Key[Array, ""] | None = None,
+    ) -> tuple[Float[Array, "B T D"], KVCache | None]:
+        """Hidden states after the last layer and its norm; with a cache, the cache grown by T."""
+        dtype = jnp.dtype(self.execution.dtype)
+        embedding_key, layers_key = split(dropout_key, 2)
+        # mode="clip": an out-of-range id is the caller's error, checked where text becomes ids;
+        # the default would fill its row with NaN and spend a select on every lookup.
+        x = jnp.take(self.embedding[...], tokens, axis=0, mode="clip")
+        if self.position_embedding is not None:
+            x = x + jnp.take(self.position_embedding[...], places.positions, axis=0, mode="clip")
+        x = dropout(x.astype(dtype), self.config.dropout_rate, embedding_key)
+        x = constrain(x, "batch", "length", None)
+        if cache is not None:
+            cache = cache.append_places(places)
+
+        def apply_layer(carry, scanned):
+            x, cache = carry
+            block, layer, key = scanned
+            return block(x, places, layer=layer, cache=cache, dropout_key=key), None
+
+        num_layers = self.config.num_layers
+        keys = None if layers_key is None else jax.random.split(layers_key, num_layers)
+        (x, cache), _ = jax.lax.scan(
+            self._rematerialised(apply_layer),
+            (x, cache),
+            (self.layers, jnp.arange(num_layers), keys),
+            unroll=min(self.execution.unroll, num_layers),
+        )
+        return x if self.final_norm is None else self.final_norm(x), cache
+
+    def logits(self, hidden: Float[Array, "*batch D"]) -> Float[Array, "*batch V"]:
+        """Scores of the next token, in float32."""
+        table = self.embedding[...].T if self.unembedding is None else self.unembedding[...]
+        logits = matmul(hidden, table, jnp.float32)
+        match self.config.logit_scale:
+            case "one":
+                pass
+            case "inverse_sqrt_d_model":
+                logits = logits / math.sqrt(self.config.d_model)
+            case _:
+                assert_never(self.config.logit_scale)
+        return logits if self.logit_bias is None else logits + self.logit_bias[...]
+
+    def _rematerialised(self, apply_layer):
+        match self.execution.remat:
+            case "none":
+                return apply_layer
+            case "dots":
+                policy = jax.checkpoint_policies.dots_with_no_batch_dims_saveable
+                return jax.checkpoint(apply_layer, policy=policy)
+            case "full":
+                return jax.checkpoint(apply_layer)
+            case _:
+                assert_never(self.execution.remat)
+
+
+def abstract_params(config: ModelConfig) -> nnx.State:
+    """Shapes, dtypes and logical axes of every parameter, without allocating any."""
+    model = nnx.eval_shape(lambda: Transformer(config, rngs=nnx.Rngs(0)))
+    return nnx.state(model, nnx.Param)
+
+
+def num_params(config: ModelConfig) -> int:
+    """The exact number of parameters, by abstract evaluation: no memory, whatever the size."""
+    return sum(leaf.size for leaf in jax.tree.leaves(abstract_params(config)))

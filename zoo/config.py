@@ -1,0 +1,160 @@
+"""What a run is, as plain data: a model, how it is trained, on what, on which devices.
+
+Standard library only, so that `--help` answers at once. The words under a field are its help text.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Literal
+
+from data.config import Data
+from models.config import Execution, Learned, ModelConfig, check
+
+
+@dataclass(frozen=True, kw_only=True)
+class InverseSquareRoot:
+    """lr(k) = peak_lr * sqrt(constant_steps / max(k, constant_steps)) at step k = 1, 2, ...
+
+    With peak_lr 1e-2 and constant_steps 10,000 this is PaLM's schedule: 1e-2, then 1/sqrt(k).
+    """
+
+    peak_lr: float
+    constant_steps: int
+    """Steps at the peak before the decay."""
+
+    def __post_init__(self):
+        _check_lr(self.peak_lr)
+        check(self.constant_steps > 0,
+              f"optimizer.schedule.constant-steps={self.constant_steps} must be above zero")  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class WarmupCosine:
+    """Linear warm-up from zero to the peak, then a half cosine down to `final_fraction` of it."""
+
+    peak_lr: float
+    warmup_steps: int
+    final_fraction: float = 0.1
+
+    def __post_init__(self):
+        _check_lr(self.peak_lr)
+        check(self.warmup_steps >= 0,
+              f"optimizer.schedule.warmup-steps={self.warmup_steps} must not be negative")  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adafactor:
+    """Adafactor without factoring: Adam-like, each step scaled by its matrix's RMS (PaLM, sec. 5)."""
+
+    schedule: InverseSquareRoot | WarmupCosine
+    beta1: float = 0.9
+    decay_exponent: float = 0.8
+    """beta2 at step k is 1 - k^(-decay_exponent)."""
+    weight_decay_exponent: float = 2.0
+    """Every step multiplies each matrix by 1 - lr^weight_decay_exponent."""
+    clip_norm: float = 1.0
+    """Global gradient norm above which gradients are scaled down."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdamW:
+    """Adam with decoupled weight decay on matrices (Loshchilov & Hutter 2019)."""
+
+    schedule: InverseSquareRoot | WarmupCosine
+    beta1: float = 0.9
+    beta2: float = 0.95
+    eps: float = 1e-8
+    weight_decay: float = 0.1
+    clip_norm: float = 1.0
+    """Global gradient norm above which gradients are scaled down."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mesh:
+    """Devices along each mesh axis; their product is the number of devices used."""
+
+    data: int = 1
+    """Copies of the model, each on its share of the batch."""
+    fsdp: int = 1
+    """Ways to split parameters, optimizer state and batch (ZeRO)."""
+    tensor: int = 1
+    """Ways to split heads, feed-forward width and vocabulary (Megatron)."""
+
+    def __post_init__(self):
+        for axis, size in dataclasses.asdict(self).items():
+            check(size > 0, f"mesh.{axis}={size} must be above zero; write --mesh.{axis}=1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """One training run. The resolved one is `config.json` in the workdir and in every checkpoint."""
+
+    model: ModelConfig
+    optimizer: Adafactor | AdamW
+    data: Data = Data()
+    mesh: Mesh = Mesh()
+    num_steps: int
+    """Optimizer steps."""
+    batch_tokens: int
+    """Tokens per optimizer step, over all devices."""
+    seq_len: int
+    """Tokens per sequence."""
+    z_loss: float = 0.0
+    """Weight of log^2 Z in the loss, Z the softmax normaliser (PaLM, section 5: 1e-4)."""
+    micro_batches: int = 1
+    """Pieces in which a batch passes through the model, to save memory; the result is the same."""
+    seed: int = 0
+    """Of the initial parameters and of dropout. The order of the data has data.seed."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Of activations and matrix products; auto: bfloat16 on accelerators, float32 on a CPU."""
+    remat: Literal["none", "dots", "full"] = "none"
+    """What the backward pass recomputes: nothing, all but matrix products, or whole layers."""
+    unroll: int = 1
+    """Layers per iteration of the scan over layers."""
+    log_every: int = 1
+    """Steps between lines of metrics.jsonl."""
+    eval_every: int = 100
+    """Steps between evaluations of the whole validation split (and a sample)."""
+    save_every: int = 100
+    """Steps between checkpoints."""
+    keep: int = 2
+    """Newest checkpoints to keep; the one with the best validation loss is kept besides."""
+
+    def __post_init__(self):
+        for field in ("num_steps", "batch_tokens", "seq_len", "micro_batches", "unroll",
+                      "log_every", "eval_every", "save_every", "keep"):  # fmt: skip
+            value, flag = getattr(self, field), field.replace("_", "-")
+            check(value > 0, f"{field}={value} must be above zero; write --{flag}=1 or more")
+        check(self.batch_tokens % self.seq_len == 0,
+              f"batch_tokens={self.batch_tokens} must be a multiple of seq_len={self.seq_len}; "
+              f"write --batch-tokens={max(1, self.batch_tokens // self.seq_len) * self.seq_len}")  # fmt: skip
+        check(self.batch_size % self.micro_batches == 0,
+              f"micro_batches={self.micro_batches} must divide the batch of {self.batch_size} "
+              f"sequences (batch_tokens={self.batch_tokens} / seq_len={self.seq_len})")  # fmt: skip
+        check(self.seq_len <= self.model.context_length or not isinstance(self.model.position, Learned),
+              f"seq_len={self.seq_len} exceeds model.context_length={self.model.context_length}, and "
+              "learned positions end there; write --seq-len="
+              f"{self.model.context_length} or raise --model.context-length")  # fmt: skip
+        check(self.z_loss >= 0, f"z_loss={self.z_loss} must not be negative")
+
+    @property
+    def batch_size(self) -> int:
+        """Sequences per optimizer step."""
+        return self.batch_tokens // self.seq_len
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens of the whole run."""
+        return self.num_steps * self.batch_tokens
+
+
+def execution(experiment: Experiment, *, accelerated: bool) -> Execution:
+    """How the model is computed on these devices: resolves precision="auto"."""
+    dtype = experiment.precision
+    if dtype == "auto":
+        dtype = "bfloat16" if accelerated else "float32"
+    return Execution(dtype=dtype, remat=experiment.remat, unroll=experiment.unroll)
+
+
+def _check_lr(peak_lr: float) -> None:
+    check(peak_lr > 0, f"optimizer.schedule.peak-lr={peak_lr} must be above zero")
