@@ -42,7 +42,6 @@ def _train(model: ModelConfig, *, peak_lr: float) -> Experiment:
         num_steps=math.ceil(300e9 / batch_tokens),  # not published: GPT-3's 300B tokens
         batch_tokens=batch_tokens,
         seq_len=1024,
-        precision="auto",
     )
 
 

@@ -8,7 +8,7 @@ section 5. Two TPU v4 pods of 3072 chips trained the 540B; `palm_small` takes a 
 
 from dataclasses import replace
 
-from models.config import Attention, FanIn, FeedForward, LayerNorm, ModelConfig, Rotary
+from models.config import Attention, Execution, FanIn, FeedForward, LayerNorm, ModelConfig, Rotary
 from zoo.config import Adafactor, Experiment, InverseSquareRoot
 
 
@@ -21,7 +21,9 @@ def _palm(*, num_layers: int, d_model: int, num_heads: int) -> ModelConfig:
         attention=Attention(num_heads=num_heads, num_kv_heads=1, head_dim=256),
         feed_forward=FeedForward(d_ff=4 * d_model, kind="swiglu"),
         norm=LayerNorm(eps=1e-6),  # eps not published: T5X's value
-        position=Rotary(theta=10_000),  # base and rotated share not published: RoPE's, all dimensions
+        position=Rotary(
+            theta=10_000
+        ),  # base and rotated share not published: RoPE's, all dimensions
         layout="parallel",
         biases=(),
         tie_embeddings=True,
@@ -46,8 +48,8 @@ def _train(model: ModelConfig, *, batch_size: int, num_tokens: float) -> Experim
         batch_tokens=batch_tokens,
         seq_len=2048,
         z_loss=1e-4,
-        precision="bfloat16",  # not published: T5X's default, with float32 parameters
-        remat="full",
+        # precision not published: T5X's default, with float32 parameters; rematerialisation: section 4
+        execution=Execution(dtype="bfloat16", remat="full"),
     )
 
 
@@ -81,8 +83,7 @@ def _scaled_down(
         seq_len=seq_len,
         batch_tokens=batch_size * seq_len,
         num_steps=num_steps,
-        precision="auto",
-        remat="none",
+        execution=Execution(),
         eval_every=eval_every,
         save_every=eval_every,
     )

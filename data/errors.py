@@ -7,3 +7,7 @@ class DataError(Exception):
     The message is meant to be read as it stands: it names the setting or the file, what is wrong
     with it and what to do.
     """
+
+
+class DataConfigError(DataError):
+    """A setting is at fault rather than the text: an unknown task, a vocabulary too large."""

@@ -6,7 +6,8 @@ import hashlib
 import io
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import sentencepiece
@@ -44,7 +45,7 @@ _TRAINER_OPTIONS = {
 # The trainer strips the end of each "sentence". One line a sentence would never teach it
 # newlines; whole files are too long for it.
 _TRAINING_CHUNK = 4096
-# The processor's memory grows with its input, a hundred bytes a character and more.
+# The processor's memory grows with its input, by about 50 bytes a character.
 _ENCODING_CHUNK = 1 << 18
 # Part of the key of a cached vocabulary: raise it when the same text gives another vocabulary.
 _FORMAT_VERSION = 1
@@ -67,13 +68,15 @@ class Vocabulary:
         Raises:
           DataError: `model` is damaged, or is not a model of the lossless kind trained here.
         """
+        if not model:
+            raise DataError("The SentencePiece model is empty.")
         self._model = model
         try:
             self._processor = sentencepiece.SentencePieceProcessor(model_proto=model)
             self.size: int = self._processor.vocab_size()
             self._bytes_of_id = [_piece_bytes(self._processor, i) for i in range(self.size)]
             probe = " \t0 1\r\n  \U0001f600 "
-            lossless = bool(model) and self.decode(self.encode(probe)) == probe
+            lossless = self.decode(self.encode(probe)) == probe
         except (RuntimeError, ValueError, IndexError) as error:
             raise DataError(f"The SentencePiece model is damaged: {error}.") from error
         if not lossless:
@@ -165,32 +168,26 @@ def train_vocabulary(texts: Iterable[str], size: int) -> Vocabulary:
     return Vocabulary(model.getvalue())
 
 
-def cached_vocabulary(texts: Sequence[str], size: int, folder: Path) -> Vocabulary | None:
-    """The vocabulary that `train_vocabulary` made of `texts` before, if it is in `folder`.
+def cached_vocabulary(
+    texts: Sequence[str], size: int, folder: Path, report: Callable[[str], None]
+) -> Vocabulary:
+    """What `train_vocabulary` makes of `texts`, from the cache `folder` if it stands there.
 
     Raises:
-      DataError: it is there and damaged.
+      DataError: as `train_vocabulary`; or what stands in the cache is damaged, or the cache
+        cannot be written.
     """
     path = _cache_path(texts, size, folder)
-    try:
-        vocabulary = Vocabulary(path.read_bytes())
-    except FileNotFoundError:
-        return None
-    except (OSError, DataError) as error:
-        raise DataError(f"The cached vocabulary {path} is unusable ({error}); delete it.") from error
-    if vocabulary.size != size:
-        raise DataError(
-            f"The cached vocabulary {path} has {vocabulary.size} pieces instead of {size}; "
-            "delete it."
-        )
+    if path.exists():
+        try:
+            return Vocabulary(path.read_bytes())
+        except (OSError, DataError) as error:
+            raise DataError(f"Cannot use the vocabulary {path}: {error} Delete it.") from error
+    start_s = time.monotonic()
+    vocabulary = train_vocabulary(texts, size)
+    replace_file(path, vocabulary.to_bytes())
+    report(f"trained a vocabulary of {size:,} pieces in {time.monotonic() - start_s:.1f} s")
     return vocabulary
-
-
-def cache_vocabulary(
-    vocabulary: Vocabulary, texts: Sequence[str], folder: Path
-) -> None:
-    """Keeps `vocabulary`, trained on `texts`, for `cached_vocabulary`. Raises DataError."""
-    replace_file(_cache_path(texts, vocabulary.size, folder), vocabulary.to_bytes())
 
 
 def _cache_path(texts: Sequence[str], size: int, folder: Path) -> Path:

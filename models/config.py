@@ -5,23 +5,18 @@
 A choice is a type or a word, never a flag; `models/` turns each one into code in a single `match`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 
-class ConfigError(ValueError):
+class ConfigError(Exception):
     """A value that breaks a rule. The message names the field, the value, the rule and the remedy."""
 
 
 def check(rule_holds: bool, message: str) -> None:
+    """Raise ConfigError(message) unless the rule holds."""
     if not rule_holds:
         raise ConfigError(message)
-
-
-def check_positive(**values: float) -> None:
-    for name, value in values.items():
-        check(value > 0, f"{name}={value} must be above zero; write --{name.replace('_', '-')}=1 "
-              "or more")  # fmt: skip
 
 
 # --- normalisation ---------------------------------------------------------------------------
@@ -159,9 +154,19 @@ class ModelConfig:
 class Execution:
     """How the function of a `ModelConfig` is computed: it changes speed and memory, not the model."""
 
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    """Of activations and matrix products; parameters, norms, softmax and loss stay float32."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Of activations and matrix products; parameters, norms, softmax and loss stay float32.
+    auto: bfloat16 on accelerators, float32 on a CPU."""
     remat: Literal["none", "dots", "full"] = "none"
     """What the backward pass recomputes: nothing, all but matrix products, or whole layers."""
     unroll: int = 1
     """Layers per iteration of the scan over layers. More compiles longer and may run faster."""
+
+    def __post_init__(self):
+        check(self.unroll > 0, f"execution.unroll={self.unroll} must be above zero")
+
+    def resolve(self, *, accelerated: bool) -> "Execution":
+        """The same with `auto` replaced by what it means on these devices."""
+        if self.dtype != "auto":
+            return self
+        return replace(self, dtype="bfloat16" if accelerated else "float32")

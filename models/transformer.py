@@ -18,8 +18,8 @@ The parameters of all layers are stacked along a leading axis `layers` and the f
 over it, so that compile time does not grow with depth.
 """
 
+import dataclasses
 import functools
-import math
 from typing import assert_never
 
 import jax
@@ -88,14 +88,28 @@ class Block(nnx.Module):
         return constrain(x, "batch", "length", None), cache
 
 
-class Transformer(nnx.Module):
-    """Tokens to hidden states (`__call__`) and hidden states to logits (`logits`)."""
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Head:
+    """Hidden states to logits, as a tree of its own arrays only, so that a loss can take its gradient
+    without touching the other parameters."""
 
-    def __init__(
-        self, config: ModelConfig, execution: Execution = Execution(), *, rngs: nnx.Rngs
-    ):
+    table: Float[Array, "D V"]
+    bias: Float[Array, " V"] | None
+    scale: float = dataclasses.field(metadata={"static": True})
+
+    def __call__(self, hidden: Float[Array, "*batch D"]) -> Float[Array, "*batch V"]:
+        """Scores of the next token, in float32."""
+        logits = matmul(hidden, self.table, jnp.float32) * self.scale
+        return logits if self.bias is None else logits + self.bias
+
+
+class Transformer(nnx.Module):
+    """Tokens to hidden states (`__call__`) and hidden states to logits (`head`)."""
+
+    def __init__(self, config: ModelConfig, execution: Execution = Execution(), *, rngs: nnx.Rngs):
         self.config = config
-        self.execution = execution
+        self.execution = execution.resolve(accelerated=jax.default_backend() != "cpu")
         v, d = config.vocab_size, config.d_model
         self.embedding = matrix(
             config, (v, d), ("vocab", "embed"), role="embedding", fan_in=d, rngs=rngs
@@ -162,18 +176,21 @@ class Transformer(nnx.Module):
         )
         return x if self.final_norm is None else self.final_norm(x), cache
 
-    def logits(self, hidden: Float[Array, "*batch D"]) -> Float[Array, "*batch V"]:
-        """Scores of the next token, in float32."""
+    def head(self) -> Head:
+        """The output layer: the tied embedding or a matrix of its own, as the config says."""
         table = self.embedding[...].T if self.unembedding is None else self.unembedding[...]
-        logits = matmul(hidden, table, jnp.float32)
+        bias = None if self.logit_bias is None else self.logit_bias[...]
         match self.config.logit_scale:
             case "one":
-                pass
+                return Head(table, bias, 1.0)
             case "inverse_sqrt_d_model":
-                logits = logits / math.sqrt(self.config.d_model)
+                return Head(table, bias, self.config.d_model**-0.5)
             case _:
                 assert_never(self.config.logit_scale)
-        return logits if self.logit_bias is None else logits + self.logit_bias[...]
+
+    def logits(self, hidden: Float[Array, "*batch D"]) -> Float[Array, "*batch V"]:
+        """Scores of the next token after each hidden state, in float32."""
+        return self.head()(hidden)
 
     def _rematerialised(self, apply_layer):
         match self.execution.remat:

@@ -1,0 +1,22 @@
+"""Train, checkpoint, load and sample the models in `configs/`.
+
+import zoo
+model = zoo.load("runs/palm_small")
+print(model.sample(["def "], max_tokens=50)[0])
+"""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from zoo.language_model import load
+
+__all__ = ["load"]
+
+
+def __getattr__(name: str):
+    # Lazily, so that `python -m zoo.train --help` does not import JAX.
+    if name == "load":
+        from zoo.language_model import load
+
+        return load
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -5,7 +5,6 @@ Standard library only, so that `--help` answers at once. The words under a field
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Literal
 
 from data.config import Data
 from models.config import Execution, Learned, ModelConfig, check
@@ -73,8 +72,8 @@ class AdamW:
 class Mesh:
     """Devices along each mesh axis; their product is the number of devices used."""
 
-    data: int = 1
-    """Copies of the model, each on its share of the batch."""
+    data: int | None = None
+    """Copies of the model, each on its share of the batch. None: as many as the devices allow."""
     fsdp: int = 1
     """Ways to split parameters, optimizer state and batch (ZeRO)."""
     tensor: int = 1
@@ -82,7 +81,8 @@ class Mesh:
 
     def __post_init__(self):
         for axis, size in dataclasses.asdict(self).items():
-            check(size > 0, f"mesh.{axis}={size} must be above zero; write --mesh.{axis}=1")
+            check(size is None or size > 0,
+                  f"mesh.{axis}={size} must be above zero; write --mesh.{axis}=1")  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +93,7 @@ class Experiment:
     optimizer: Adafactor | AdamW
     data: Data = Data()
     mesh: Mesh = Mesh()
+    execution: Execution = Execution()
     num_steps: int
     """Optimizer steps."""
     batch_tokens: int
@@ -105,12 +106,6 @@ class Experiment:
     """Pieces in which a batch passes through the model, to save memory; the result is the same."""
     seed: int = 0
     """Of the initial parameters and of dropout. The order of the data has data.seed."""
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Of activations and matrix products; auto: bfloat16 on accelerators, float32 on a CPU."""
-    remat: Literal["none", "dots", "full"] = "none"
-    """What the backward pass recomputes: nothing, all but matrix products, or whole layers."""
-    unroll: int = 1
-    """Layers per iteration of the scan over layers."""
     log_every: int = 1
     """Steps between lines of metrics.jsonl."""
     eval_every: int = 100
@@ -121,7 +116,7 @@ class Experiment:
     """Newest checkpoints to keep; the one with the best validation loss is kept besides."""
 
     def __post_init__(self):
-        for field in ("num_steps", "batch_tokens", "seq_len", "micro_batches", "unroll",
+        for field in ("num_steps", "batch_tokens", "seq_len", "micro_batches",
                       "log_every", "eval_every", "save_every", "keep"):  # fmt: skip
             value, flag = getattr(self, field), field.replace("_", "-")
             check(value > 0, f"{field}={value} must be above zero; write --{flag}=1 or more")
@@ -146,14 +141,6 @@ class Experiment:
     def num_tokens(self) -> int:
         """Tokens of the whole run."""
         return self.num_steps * self.batch_tokens
-
-
-def execution(experiment: Experiment, *, accelerated: bool) -> Execution:
-    """How the model is computed on these devices: resolves precision="auto"."""
-    dtype = experiment.precision
-    if dtype == "auto":
-        dtype = "bfloat16" if accelerated else "float32"
-    return Execution(dtype=dtype, remat=experiment.remat, unroll=experiment.unroll)
 
 
 def _check_lr(peak_lr: float) -> None:

@@ -1,0 +1,108 @@
+"""A byte-level n-gram model: what counting alone knows about a text.
+
+Interpolated modified Kneser-Ney smoothing (Chen and Goodman, "An Empirical Study of Smoothing
+Techniques for Language Modeling", 1998, section 3), the usual best of its kind. For a context h,
+the bytes w seen after it, and h' = h without its first byte:
+
+    p(w | h) = (max(c(h w) - D(c(h w)), 0) + sum over w of D(c(h w)) * p(w | h')) / c(h)
+
+c counts occurrences at the highest order, and different preceding bytes below it. p(w | h') alone
+stands for a context that was never seen; below one byte it is 1/256.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+ORDER = 5
+
+# An n-gram is one int64: its symbols are digits, the oldest the most significant. A document
+# starts with ORDER - 1 starts of text, so that no context reaches into another document.
+_START = 256
+_BASE = 257
+_BLOCK = 1 << 22  # symbols worked on at a time: eight bytes each, several times over
+
+
+@dataclass(frozen=True, eq=False)
+class _Level:
+    """The n-grams of one order, sorted, and their contexts."""
+
+    ngrams: np.ndarray  # [N] int64
+    discounted: np.ndarray  # [N] c - D(c)
+    contexts: np.ndarray  # [C] int64
+    totals: np.ndarray  # [C] c(h)
+    freed: np.ndarray  # [C] the sum of what was discounted
+
+
+class ByteNgram:
+    """An n-gram model of order `ORDER` over bytes."""
+
+    def __init__(self, texts: Iterable[bytes]) -> None:
+        """Counts `texts`, one document each: about 0.1 s and 20 MB of memory a megabyte."""
+        tallies = [np.unique(block, return_counts=True) for block in _ngrams(texts)]
+        ngrams, inverse = np.unique(np.concatenate([t[0] for t in tallies]), return_inverse=True)
+        counts = np.bincount(inverse, np.concatenate([t[1] for t in tallies])).astype(np.int64)
+        levels = [_level(ngrams, counts)]
+        for order in range(ORDER - 1, 0, -1):
+            ngrams, counts = np.unique(ngrams % _BASE**order, return_counts=True)
+            levels.append(_level(ngrams, counts))
+        self._levels = levels[::-1]
+
+    def probabilities(self, texts: Iterable[bytes]) -> Iterator[np.ndarray]:
+        """The probability of every byte of `texts` after those before it, in blocks, in order."""
+        for ngrams in _ngrams(texts):
+            probability = np.full(len(ngrams), 1 / 256)
+            for order, level in enumerate(self._levels, start=1):
+                ngram = ngrams % _BASE**order
+                at, known = _find(level.contexts, ngram // _BASE)
+                ngram_at, seen = _find(level.ngrams, ngram)
+                count = np.where(seen, level.discounted[ngram_at], 0)
+                interpolated = (count + level.freed[at] * probability) / level.totals[at]
+                probability = np.where(known, interpolated, probability)
+            yield probability
+
+    def bits_per_byte(self, texts: Iterable[bytes]) -> float:
+        """The mean of -log2 of the probabilities. NaN if there is no byte."""
+        logs = np.concatenate([np.log2(block) for block in self.probabilities(texts)])
+        return -float(logs.mean())
+
+
+def _ngrams(texts: Iterable[bytes]) -> Iterator[np.ndarray]:
+    """The n-gram that ends in each byte, in blocks: int64."""
+    start = np.full(ORDER - 1, _START, np.uint16)
+    parts = [part for text in texts for part in (start, np.frombuffer(text, np.uint8))]
+    symbols = np.concatenate(parts)
+    for block_start in range(0, len(symbols) - ORDER + 1, _BLOCK):
+        block = symbols[block_start : block_start + _BLOCK + ORDER - 1].astype(np.int64)
+        windows = np.lib.stride_tricks.sliding_window_view(block, ORDER)
+        ngrams = windows @ (_BASE ** np.arange(ORDER - 1, -1, -1, dtype=np.int64))
+        yield ngrams[windows[:, -1] != _START]
+
+
+def _level(ngrams: np.ndarray, counts: np.ndarray) -> _Level:
+    discounts = _discounts(counts)[np.minimum(counts, 3) - 1]
+    contexts, first = np.unique(ngrams // _BASE, return_index=True)
+    return _Level(
+        ngrams=ngrams,
+        discounted=counts - discounts,
+        contexts=contexts,
+        totals=np.add.reduceat(counts, first),
+        freed=np.add.reduceat(discounts, first),
+    )
+
+
+def _discounts(counts: np.ndarray) -> np.ndarray:
+    """D(1), D(2) and D(3 or more), by Chen and Goodman's estimate."""
+    n1, n2, n3, n4 = (np.count_nonzero(counts == count) for count in (1, 2, 3, 4))
+    if not min(n1, n2, n3, n4):  # too few n-grams to estimate anything: halve the counts
+        return np.array([0.5, 1.0, 1.5])
+    y = n1 / (n1 + 2 * n2)
+    estimate = np.array([1 - 2 * y * n2 / n1, 2 - 3 * y * n3 / n2, 3 - 4 * y * n4 / n3])
+    return np.clip(estimate, 0, [1, 2, 3])
+
+
+def _find(table: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """For each value a valid place in the sorted `table`, and whether it stands there."""
+    at = np.minimum(np.searchsorted(table, values), len(table) - 1)
+    return at, table[at] == values

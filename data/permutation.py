@@ -1,0 +1,50 @@
+"""A pseudorandom order of `range(size)` that is computed, not stored.
+
+The arithmetic is the project's own, so that no library's upgrade can change the order in which a
+run sees its data. It needs no memory that grows with `size`.
+"""
+
+import numpy as np
+
+_ROUNDS = 6  # four make a Feistel network pseudorandom; small domains want a few more
+
+
+def epoch_order(index: np.ndarray, size: int, seed: int) -> np.ndarray:
+    """Where the `index`-th draw of an endless series of shuffled epochs comes from.
+
+    Args:
+      index: uint64, any shape. Draws `[k * size, (k + 1) * size)` are epoch k.
+      size: number of items in an epoch, in `[1, 2**62]`.
+      seed: any integer; its lowest 64 bits count.
+
+    Returns:
+      int64, shaped like `index`: in each epoch a different permutation of `range(size)`.
+    """
+    epoch, value = np.divmod(index, np.uint64(size))
+    key = _mix(_mix(np.full_like(epoch, seed % 2**64)) + epoch)
+    # The network permutes [0, 4**half_bits), less than four times `size`. Walking along its
+    # cycles until they come back below `size` leaves a permutation of what is below `size`.
+    half_bits = max(1, -(-(size - 1).bit_length() // 2))
+    outside = np.ones(value.shape, bool)
+    while outside.any():
+        value[outside] = _feistel(value[outside], key[outside], half_bits)
+        outside = value >= size
+    return value.astype(np.int64)
+
+
+def _feistel(value: np.ndarray, key: np.ndarray, half_bits: int) -> np.ndarray:
+    """A keyed bijection of `[0, 4**half_bits)` (Luby and Rackoff, 1988)."""
+    mask = np.uint64(2**half_bits - 1)
+    left, right = value >> np.uint64(half_bits), value & mask
+    for _ in range(_ROUNDS):
+        key = _mix(key)
+        left, right = right, left ^ (_mix(right ^ key) & mask)
+    return left << np.uint64(half_bits) | right
+
+
+def _mix(x: np.ndarray) -> np.ndarray:
+    """SplitMix64's step and finalizer (Steele, Lea and Flood, 2014): a bijection of uint64."""
+    x = x + np.uint64(0x9E3779B97F4A7C15)
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))

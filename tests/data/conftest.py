@@ -1,0 +1,35 @@
+"""A small corpus and its vocabulary, made once, and a disk that is full."""
+
+import errno
+import os
+
+import hypothesis
+import pytest
+
+from data.corpus import Corpus, split
+from data.vocabularies import Vocabulary, train_vocabulary
+from tests.data.samples import small_documents
+
+# The same examples in every run, however slow the machine.
+hypothesis.settings.register_profile("repeatable", derandomize=True, database=None, deadline=None)
+hypothesis.settings.load_profile("repeatable")
+
+
+@pytest.fixture(scope="session")
+def corpus() -> Corpus:
+    return split(small_documents(60), source="data.task='small'")
+
+
+@pytest.fixture(scope="session")
+def vocabulary(corpus: Corpus) -> Vocabulary:
+    return train_vocabulary([document.text for document in corpus.train], 320)
+
+
+@pytest.fixture
+def fill_the_disk(monkeypatch):
+    """A function after which every write to the disk fails."""
+
+    def no_space(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    return lambda: monkeypatch.setattr(os, "fsync", no_space)

@@ -1,0 +1,180 @@
+"""Checkpoints: everything that is needed to go on, or to sample, in one folder per step.
+
+    WORKDIR/checkpoints/STEP/params      the parameters
+                             training    step and optimizer state
+                             run         the resolved config, the data's fingerprint, the evaluation
+                             tokenizer   the SentencePiece model, a file that other tools read
+
+Sampling reads all but `training`, which for Adam is twice the size of the parameters.
+"""
+
+import dataclasses
+import logging
+from pathlib import Path
+from typing import Any, Self
+
+import jax
+import orbax.checkpoint as ocp
+from flax import nnx
+from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
+
+from data.errors import DataError
+from data.vocabularies import Vocabulary
+from models.transformer import abstract_params
+from zoo import serialize
+from zoo.config import Experiment
+from zoo.errors import CheckpointError
+from zoo.step import TrainState
+
+FOLDER = "checkpoints"
+
+
+class TokenizerHandler(ocp.CheckpointHandler):
+    """Writes and reads the tokenizer as one file."""
+
+    FILE = "tokenizer.model"
+
+    def save(self, directory, args: "TokenizerSave"):
+        if jax.process_index() == 0:
+            (directory / self.FILE).write_bytes(args.model)
+
+    def restore(self, directory, args: "TokenizerRestore") -> bytes:
+        del args
+        return (directory / self.FILE).read_bytes()
+
+
+@ocp.args.register_with_handler(TokenizerHandler, for_save=True)
+@dataclasses.dataclass
+class TokenizerSave(ocp.args.CheckpointArgs):
+    model: bytes
+
+
+@ocp.args.register_with_handler(TokenizerHandler, for_restore=True)
+@dataclasses.dataclass
+class TokenizerRestore(ocp.args.CheckpointArgs):
+    pass
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What a checkpoint says about the run that wrote it."""
+
+    experiment: Experiment
+    data_fingerprint: dict[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "experiment": serialize.to_json(self.experiment),
+            "data_fingerprint": self.data_fingerprint,
+        }
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> "Run":
+        return cls(serialize.from_json(value["experiment"]), value["data_fingerprint"])
+
+
+class CheckpointWriter:
+    """Saves the states of one run in the background; keeps the newest few and the best."""
+
+    def __init__(self, workdir: Path, run: Run, vocabulary: Vocabulary):
+        self._run = run
+        self._vocabulary = vocabulary
+        keep = AnyPreservationPolicy(
+            [
+                LatestN(run.experiment.keep),
+                BestN(
+                    get_metric_fn=lambda metrics: -metrics["eval/loss"],
+                    n=1,
+                    keep_checkpoints_without_metrics=False,
+                ),
+            ]
+        )
+        logging.getLogger("absl").setLevel(logging.ERROR)
+        self._manager = ocp.CheckpointManager(
+            (workdir / FOLDER).absolute(),
+            options=ocp.CheckpointManagerOptions(preservation_policy=keep),
+        )
+
+    def save(self, state: TrainState, step: int, evaluation: dict[str, float] | None) -> None:
+        """Start saving; returns once the state is copied and may be donated to the next step."""
+        if step in self._manager.all_steps():
+            return
+        self._manager.save(
+            step,
+            metrics=evaluation,
+            args=ocp.args.Composite(
+                params=ocp.args.StandardSave(state.params),
+                training=ocp.args.StandardSave({"step": state.step, "opt": state.opt_state}),
+                run=ocp.args.JsonSave(self._run.to_json()),
+                tokenizer=TokenizerSave(self._vocabulary.to_bytes()),
+            ),
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_) -> None:
+        # Wait until everything is on the disk.
+        self._manager.wait_until_finished()
+        self._manager.close()
+
+
+def find(path: str | Path) -> Path:
+    """The folder of one step: `path` itself, or the newest in the workdir `path`."""
+    path = Path(path).expanduser()
+    if not path.exists():
+        raise CheckpointError(f"--checkpoint={path}: there is no such folder; name the --workdir of "
+                              "a run or one of its checkpoints/STEP folders")  # fmt: skip
+    if (path / "params").is_dir():
+        return path.absolute()
+    steps = saved_steps(path)
+    if not steps:
+        raise CheckpointError(f"{path} holds no finished checkpoint; train one with python -m "
+                              f"zoo.train --model=palm_small --workdir={path}")  # fmt: skip
+    return (path / FOLDER / str(steps[-1])).absolute()
+
+
+def saved_steps(workdir: Path) -> list[int]:
+    """Steps of the finished checkpoints in `workdir`, in order. Unfinished ones have other names."""
+    folder = workdir / FOLDER
+    names = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
+    return sorted(int(name) for name in names if name.isdecimal())
+
+
+def read_run(folder: Path) -> Run:
+    """The config of the run that wrote the checkpoint in `folder`."""
+    return Run.from_json(_read(folder, "run", ocp.args.JsonRestore()))
+
+
+def read_vocabulary(folder: Path) -> Vocabulary:
+    """The vocabulary that the checkpoint in `folder` was trained with."""
+    try:
+        return Vocabulary.from_bytes(_read(folder, "tokenizer", TokenizerRestore()))
+    except DataError as error:
+        raise CheckpointError(f"the tokenizer in {folder} is damaged: {error}") from error
+
+
+def read_params(folder: Path, experiment: Experiment) -> nnx.State:
+    """The parameters on the default device."""
+    return _read(folder, "params", ocp.args.StandardRestore(abstract_params(experiment.model)))
+
+
+def read_state(folder: Path, target: TrainState) -> TrainState:
+    """The whole state, each array with the shape, dtype and sharding of the abstract `target`: the
+    mesh may be another than the one it was saved on."""
+    params = _read(folder, "params", ocp.args.StandardRestore(target.params))
+    training = {"step": target.step, "opt": target.opt_state}
+    training = _read(folder, "training", ocp.args.StandardRestore(training))
+    return TrainState(training["step"], params, training["opt"])
+
+
+def _read(folder: Path, item: str, args: ocp.args.CheckpointArgs) -> Any:
+    try:
+        with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
+            return checkpointer.restore(folder, ocp.args.Composite(**{item: args}))[item]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise CheckpointError(
+            f"cannot read {item} of the checkpoint {folder}: it is damaged, cut short or of another "
+            f"model ({reason[:200]}); use another step's folder, or start again with --fresh"
+        ) from error

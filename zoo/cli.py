@@ -1,0 +1,71 @@
+"""From argv to a config, and from an exception to an exit code."""
+
+import argparse
+import sys
+from collections.abc import Callable
+from typing import TypeVar
+
+import tyro
+from rich.console import Console
+
+import configs
+from models.config import ConfigError
+from zoo.config import Experiment
+
+console = Console(stderr=True, highlight=False)
+"""Logs and progress go to stderr; stdout is for what a command produces."""
+
+Command = TypeVar("Command")
+
+
+def parse(kind: type[Command], argv: list[str], *, prog: str, description: str) -> Command:
+    """Fill the dataclass `kind` from flags. A mistake prints what is wrong and exits with 2."""
+    return tyro.cli(tyro.conf.AvoidSubcommands[kind], args=argv, prog=prog, description=description)
+
+
+def parse_with_model(
+    kind: Callable[[Experiment, str], Command], argv: list[str], *, prog: str, description: str
+) -> Command:
+    """Like `parse`, after `--model=NAME` has picked the config that the other flags change.
+
+    Args:
+      kind: makes the command's defaults from the experiment and its name.
+    """
+    picker = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    picker.add_argument("--model")
+    picked, rest = picker.parse_known_args(argv)
+    asks_help = bool({"-h", "--help"} & set(rest))
+    name = picked.model or ("palm_small" if asks_help else None)
+    if name is None:
+        raise ConfigError(f"--model is missing; choose one of: {', '.join(configs.MODELS)}")
+    default = kind(configs.get(name), name)
+    description += f"\n\n--model={name} sets the defaults below; all: {', '.join(configs.MODELS)}."
+    return tyro.cli(
+        tyro.conf.AvoidSubcommands[type(default)],
+        default=default,
+        args=rest,
+        prog=f"{prog} --model={name}",
+        description=description,
+    )
+
+
+def run(main: Callable[[list[str]], None]) -> None:
+    """Run a command's `main` on argv and exit with the code of zoo.errors."""
+    try:
+        main(sys.argv[1:])
+    except KeyboardInterrupt:
+        _exit("stopped", 130)
+    except Exception as error:
+        # Imported late: it is needed only when something went wrong.
+        from zoo.errors import exit_code
+
+        code = exit_code(error)
+        if code is None:
+            raise
+        _exit(str(error), code)
+
+
+def _exit(message: str, code: int) -> None:
+    console.print(f"[bold red]{'error' if code < 75 else 'stopped'}:[/] ", end="")
+    console.print(message, markup=False, soft_wrap=True)
+    sys.exit(code)

@@ -1,0 +1,36 @@
+"""What happens before the first computation: devices and the compilation cache."""
+
+import os
+import shutil
+from pathlib import Path
+
+import jax
+
+from data.storage import cache_folder
+
+
+def configure(*, cache_dir: str | None = None, fake_devices: int = 0) -> None:
+    """Compilation cache and fake devices; must run before JAX touches a device."""
+    jax.config.update("jax_compilation_cache_dir", str(cache_folder(cache_dir) / "xla"))
+    if fake_devices:
+        jax.config.update("jax_platforms", "cpu")
+        jax.config.update("jax_num_cpu_devices", fake_devices)
+
+
+def unused_accelerator() -> str | None:
+    """What to tell a person whose machine has a TPU or GPU that JAX does not use; None if all is well."""
+    if jax.default_backend() != "cpu" or os.environ.get("JAX_PLATFORMS", "") == "cpu":
+        return None
+    if jax.config.jax_platforms == "cpu":
+        return None
+    if Path("/dev/nvidiactl").exists() or shutil.which("nvidia-smi"):
+        return 'an NVIDIA GPU is present but JAX runs on the CPU: pip install "gpt-zoo[gpu]"'
+    if list(Path("/dev").glob("accel[0-9]*")) or "TPU_NAME" in os.environ:
+        return 'a TPU is present but JAX runs on the CPU: pip install "gpt-zoo[tpu]"'
+    return None
+
+
+def describe_devices() -> str:
+    """For example `1 x cpu (cpu)` or `8 x TPU v4 (tpu)`."""
+    devices = jax.devices()
+    return f"{len(devices)} x {devices[0].device_kind} ({devices[0].platform})"

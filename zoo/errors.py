@@ -1,0 +1,48 @@
+"""What can go wrong, and the exit code of each. A user's mistake never shows a traceback."""
+
+from data.errors import DataConfigError, DataError
+from models.config import ConfigError
+
+
+class CheckpointError(Exception):
+    """A checkpoint that is missing, damaged or of another model. Exit code 3."""
+
+
+class WorkdirError(Exception):
+    """A workdir that cannot be written. Exit code 2."""
+
+
+class DivergedError(Exception):
+    """A loss that is no longer finite. Exit code 4."""
+
+
+class StoppedError(Exception):
+    """A run that a signal ended, with its state saved. Exit code 130 (Ctrl-C) or 75 (SIGTERM)."""
+
+    def __init__(self, message: str, exit_code: int):
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+_EXIT_CODES: tuple[tuple[type[Exception], int], ...] = (
+    (ConfigError, 2),
+    (DataConfigError, 2),
+    (WorkdirError, 2),
+    (DataError, 3),
+    (CheckpointError, 3),
+    (DivergedError, 4),
+)
+
+
+def exit_code(error: Exception) -> int | None:
+    """What the process should exit with; None for an internal error, which shows its traceback.
+
+    0 done, 1 internal error, 2 usage or config, 3 data or checkpoint missing or damaged,
+    4 diverged, 5 out of memory, 75 stopped by a pre-emption with the state saved, 130 stopped by
+    Ctrl-C with the state saved.
+    """
+    if isinstance(error, StoppedError):
+        return error.exit_code
+    if type(error).__name__ in ("JaxRuntimeError", "XlaRuntimeError"):
+        return 5 if "RESOURCE_EXHAUSTED" in str(error) else None
+    return next((code for kind, code in _EXIT_CODES if isinstance(error, kind)), None)

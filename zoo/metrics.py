@@ -1,0 +1,116 @@
+"""What a run writes down: metrics.jsonl, TensorBoard events, loss.png; and its speed."""
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Self
+
+from tensorboardX import SummaryWriter
+
+METRICS_FILE, PLOT_FILE, EVENTS_FOLDER = "metrics.jsonl", "loss.png", "tensorboard"
+
+
+class MetricsWriter:
+    """Appends to a run's records. A resumed run first drops what lies after the step it resumes from,
+    so that every step stands there once."""
+
+    def __init__(self, workdir: Path, *, first_step: int):
+        self._workdir = workdir
+        self._path = workdir / METRICS_FILE
+        kept = [row for row in read_metrics(workdir) if row["step"] <= first_step]
+        partial = self._path.with_suffix(".partial")
+        partial.write_text("".join(json.dumps(row) + "\n" for row in kept))
+        os.replace(partial, self._path)
+        self._file = self._path.open("a", buffering=1)
+        self._events = SummaryWriter(str(workdir / EVENTS_FOLDER), purge_step=first_step + 1)
+
+    def write(self, step: int, metrics: dict[str, float]) -> None:
+        """One line and one event per metric."""
+        self._file.write(json.dumps({"step": step, **metrics}) + "\n")
+        for name, value in metrics.items():
+            self._events.add_scalar(name, value, step)
+
+    def write_text(self, name: str, text: str, step: int) -> None:
+        self._events.add_text(name, text, step)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._file.close()
+        self._events.close()
+
+
+def read_metrics(workdir: Path) -> list[dict[str, float]]:
+    """The rows of metrics.jsonl; a last line that a crash cut short is left out."""
+    path = workdir / METRICS_FILE
+    rows = []
+    for line in path.read_text().splitlines() if path.exists() else ():
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return rows
+
+
+class Speedometer:
+    """Seconds a step, and of them waiting for input, since it was last read."""
+
+    def __init__(self):
+        self._restart()
+
+    def count_step(self, *, input_wait_s: float) -> None:
+        """Another step was started, after waiting that long for its batch."""
+        self._steps += 1
+        self._input_wait_s += input_wait_s
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave out what is not training: evaluation, saving, samples."""
+        start_s = time.perf_counter()
+        yield
+        self._paused_s += time.perf_counter() - start_s
+
+    def read(self) -> tuple[float, float]:
+        """(seconds per step, seconds of input wait per step) since the last call."""
+        steps = max(1, self._steps)
+        step_s = (time.perf_counter() - self._since_s - self._paused_s) / steps
+        input_wait_s = self._input_wait_s / steps
+        self._restart()
+        return step_s, input_wait_s
+
+    def _restart(self) -> None:
+        self._since_s = time.perf_counter()
+        self._paused_s = self._input_wait_s = 0.0
+        self._steps = 0
+
+
+def plot_loss(workdir: Path, title: str, baselines: dict[str, float]) -> None:
+    """Draw loss.png from metrics.jsonl: the training loss, and bits per byte against baselines."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    from matplotlib.figure import Figure
+
+    rows = read_metrics(workdir)
+    train = [(row["step"], row["train/loss"]) for row in rows if "train/loss" in row]
+    evals = [(row["step"], row["eval/bits_per_byte"]) for row in rows if "eval/loss" in row]
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    left.plot(*zip(*train, strict=True), linewidth=1)
+    left.set(title="training loss", xlabel="step", ylabel="nats per token")
+    if evals:
+        right.plot(*zip(*evals, strict=True), marker="o", label="this model")
+    for (name, bits_per_byte), style in zip(baselines.items(), ("--", ":", "-."), strict=False):
+        right.axhline(bits_per_byte, linestyle=style, color="gray", label=name)
+    right.set(title="validation", xlabel="step", ylabel="bits per byte")
+    right.legend()
+    for axes in (left, right):
+        axes.grid(alpha=0.3)
+    figure.suptitle(title)
+    partial = workdir / f".{PLOT_FILE}"
+    figure.savefig(partial, dpi=120, format="png")
+    os.replace(partial, workdir / PLOT_FILE)

@@ -1,0 +1,131 @@
+"""What a person sees while a model trains."""
+
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from zoo.config import Experiment
+from zoo.describe import describe_choices
+
+LINE_EVERY_S = 10.0
+"""Seconds between lines of progress where there is no terminal to draw a bar on."""
+
+
+class Report:
+    """Lines and a progress bar on a console."""
+
+    def __init__(self, console: Console):
+        self._console = console
+        self._started_s = time.perf_counter()
+        self._last_line_s = -math.inf
+        self._progress: Progress | None = None
+
+    @property
+    def elapsed_s(self) -> float:
+        return time.perf_counter() - self._started_s
+
+    def line(self, text: str) -> None:
+        self._console.print(f"[dim]{self.elapsed_s:6.1f}s[/]  ", end="")
+        self._console.print(text, markup=False, soft_wrap=True)
+
+    def warn(self, text: str) -> None:
+        self._console.print(f"[bold white on red] WARNING [/] {text}", soft_wrap=True)
+
+    def model(self, name: str, experiment: Experiment, num_params: int, flops: float) -> None:
+        """What will be trained, and what that takes."""
+        m = experiment.model
+        self.line(
+            f"{name}: {num_params:,} parameters, {m.num_layers} layers, d_model {m.d_model:,}, "
+            f"vocabulary {m.vocab_size:,}, context {m.context_length:,}"
+        )
+        for choice in describe_choices(m):
+            self.line(f"  - {choice}")
+        self.line(
+            f"training: {experiment.num_steps:,} steps of {experiment.batch_size} x "
+            f"{experiment.seq_len:,} tokens = {experiment.num_tokens:,} tokens, {flops:.2e} FLOPs "
+            f"(6N + 12LHQT a token), {experiment.execution.dtype} compute"
+        )
+
+    @contextmanager
+    def bar(self, first_step: int, num_steps: int) -> Iterator[None]:
+        """A bar while the block runs, or now and then a line where there is no terminal."""
+        self._num_steps, self._first_step = num_steps, first_step
+        self._loop_started_s = time.perf_counter()
+        if self._console.is_terminal:
+            self._progress = Progress(
+                TextColumn("step {task.completed}/{task.total}"),
+                BarColumn(bar_width=24),
+                TaskProgressColumn(),
+                TextColumn("{task.fields[numbers]}"),
+                TextColumn("ETA"),
+                TimeRemainingColumn(elapsed_when_finished=True),
+                console=self._console,
+            )
+            self._task = self._progress.add_task(
+                "", total=num_steps, completed=first_step, numbers=""
+            )
+        try:
+            with self._progress or nullcontext():
+                yield
+        finally:
+            self._progress = None
+
+    def step(self, step: int, metrics: dict[str, float]) -> None:
+        """Show the newest numbers."""
+        mfu = metrics.get("perf/mfu")
+        numbers = (
+            f"loss {metrics['train/loss']:.3f}  lr {metrics['train/lr']:.2e}  "
+            f"grad {metrics['train/grad_norm']:.2f}  {metrics['perf/tokens_per_s']:,.0f} tok/s  "
+            f"MFU {'n/a' if mfu is None else f'{mfu:.1%}'}"
+        )
+        if self._progress is not None:
+            self._progress.update(self._task, completed=step, numbers=numbers)
+        elif time.perf_counter() - self._last_line_s > LINE_EVERY_S or step == self._num_steps:
+            self._last_line_s = time.perf_counter()
+            per_step_s = (self._last_line_s - self._loop_started_s) / (step - self._first_step)
+            left_s = round(per_step_s * (self._num_steps - step))
+            self.line(
+                f"step {step}/{self._num_steps}  {numbers}  ETA {left_s // 60}:{left_s % 60:02}"
+            )
+
+    def evaluation(
+        self, step: int, evaluation: dict[str, float], baselines: dict[str, float]
+    ) -> None:
+        """The validation loss beside what general-purpose compressors reach."""
+        against = ", ".join(f"{name} {value:.3f}" for name, value in baselines.items())
+        self.line(
+            f"step {step}: validation {evaluation['eval/loss']:.4f} nats per token, "
+            f"{evaluation['eval/bits_per_byte']:.4f} bits per byte ({against})"
+        )
+
+    def end(self, summary: dict[str, Any], baselines: dict[str, float]) -> None:
+        """The verdict, a sample, and what to do next."""
+        reached, folder = summary["eval/bits_per_byte"], summary["workdir"]
+        lost = [name for name, value in baselines.items() if reached >= value]
+        if lost:
+            self.warn(
+                f"the model ({reached:.3f} bits per byte) does not beat {' and '.join(lost)} on the "
+                "validation text: train longer, or on more text"
+            )
+        else:
+            self.line(
+                f"{reached:.3f} bits per byte: the model beats {' and '.join(baselines)} on the "
+                "validation text"
+            )
+        self._console.rule("a sample")
+        self._console.print(summary["sample"], markup=False, soft_wrap=True)
+        self._console.rule("next")
+        for command in (
+            f"python -m zoo.sample --checkpoint={folder} --prompt='def ' --num-samples=4",
+            f"tensorboard --logdir={folder}    # or open {folder}/loss.png",
+            (
+                f"python -m zoo.train --model={summary['model']} --workdir={folder} "
+                f"--num-steps={2 * summary['num_steps']}    # goes on from here"
+            ),
+        ):
+            self._console.print("  " + command, markup=False, soft_wrap=True)

@@ -1,0 +1,92 @@
+"""Sample from a checkpoint: `python -m zoo.sample --checkpoint=runs/palm_small --prompt='def '`."""
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from models.config import ConfigError
+from zoo import cli
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleCommand:
+    checkpoint: str
+    """The workdir of a run (its newest checkpoint is taken) or one checkpoints/STEP folder."""
+    prompt: tuple[str, ...] = ()
+    """One or more texts to continue. Without it and without --prompt-file: standard input, if piped,
+    else the start of a document."""
+    prompt_file: str | None = None
+    """A UTF-8 file whose whole content is the prompt."""
+    max_tokens: int = 200
+    """Most tokens to add to each prompt."""
+    temperature: float = 0.8
+    """Below 1 more likely, above 1 more daring; 0 always takes the most likely token."""
+    top_k: int | None = 40
+    """Draw from the k most likely tokens only; None for all."""
+    top_p: float | None = 0.95
+    """Draw from the fewest tokens whose probability reaches p; None for all."""
+    num_samples: int = 1
+    """Continuations of each prompt."""
+    seed: int = 0
+    """The same seed gives the same samples."""
+    json: bool = False
+    """Print one JSON object, {"samples": [{"prompt", "text"}, ...]}, and nothing else on stdout."""
+
+
+def main(argv: list[str]) -> None:
+    command = cli.parse(
+        SampleCommand, argv, prog="python -m zoo.sample", description="Sample from a checkpoint."
+    )
+    if command.num_samples < 1:
+        raise ConfigError(f"--num-samples={command.num_samples} must be above zero")
+    prompts = [text for text in _prompts(command) for _ in range(command.num_samples)]
+
+    from zoo.devices import configure
+    from zoo.generate import Sampling
+    from zoo.language_model import load
+
+    sampling = Sampling(temperature=command.temperature, top_k=command.top_k, top_p=command.top_p)
+    configure()
+    model = load(command.checkpoint)
+    stream = model.stream(
+        prompts, max_tokens=command.max_tokens, sampling=sampling, seed=command.seed
+    )
+    texts = [""] * len(prompts)
+    if not command.json:
+        _show(prompts[0])
+    for pieces in stream:
+        texts = [text + piece for text, piece in zip(texts, pieces, strict=True)]
+        if not command.json:
+            _show(pieces[0])  # the first row as it is made, the others once it is whole
+    if command.json:
+        samples = [
+            {"prompt": prompt, "text": text} for prompt, text in zip(prompts, texts, strict=True)
+        ]
+        print(json.dumps({"checkpoint": command.checkpoint, "samples": samples}))
+        return
+    for number, (prompt, text) in enumerate(zip(prompts[1:], texts[1:], strict=True), start=2):
+        _show(f"\n{f' sample {number} ':-^80}\n{prompt}{text}")
+    _show("\n")
+
+
+def _prompts(command: SampleCommand) -> list[str]:
+    if command.prompt:
+        return list(command.prompt)
+    if command.prompt_file is not None:
+        try:
+            return [Path(command.prompt_file).read_text(encoding="utf-8")]
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(
+                f"--prompt-file={command.prompt_file} cannot be read as UTF-8 text: {error}"
+            ) from error
+    return [""] if sys.stdin.isatty() else [sys.stdin.read()]
+
+
+def _show(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    cli.run(main)

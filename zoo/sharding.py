@@ -1,0 +1,91 @@
+"""The mesh of devices, and which axes of which arrays lie on which of its axes."""
+
+import jax
+import numpy as np
+from flax import nnx
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+from models.config import ConfigError, check
+from zoo import config as c
+
+Rules = tuple[tuple[str, str | tuple[str, ...] | None], ...]
+BATCH_AXES = ("data", "fsdp")
+
+
+def make_mesh(mesh: c.Mesh, num_devices: int) -> jax.sharding.Mesh:
+    """The device mesh, with `data` filled up to all devices where the config leaves it open."""
+    others = mesh.fsdp * mesh.tensor
+    data = mesh.data if mesh.data is not None else max(1, num_devices // others)
+    shape = {"data": data, "fsdp": mesh.fsdp, "tensor": mesh.tensor}
+    written = " ".join(f"--mesh.{axis}={size}" for axis, size in shape.items())
+    if data * others != num_devices:
+        raise ConfigError(
+            f"{written} needs {data * others} devices and there {_are(num_devices)}; the product "
+            "must be the number of devices (on a CPU, --fake-devices=N makes N of one)"
+        )
+    return jax.make_mesh(
+        tuple(shape.values()), tuple(shape), axis_types=(AxisType.Auto,) * len(shape)
+    )
+
+
+def rules_for(experiment: c.Experiment, mesh: jax.sharding.Mesh) -> Rules:
+    """Mesh axis of every logical axis. A single KV head is replicated; any other misfit is refused."""
+    model, size = experiment.model, mesh.shape
+    kv_heads = model.attention.num_kv_heads
+    rows = experiment.batch_size // experiment.micro_batches
+    for what, value, axes in (
+        ("model.d_model", model.d_model, ("fsdp",)),
+        ("model.attention.num_heads", model.attention.num_heads, ("tensor",)),
+        ("model.attention.num_kv_heads", 0 if kv_heads == 1 else kv_heads, ("tensor",)),
+        ("model.feed_forward.d_ff", model.feed_forward.d_ff, ("tensor",)),
+        ("model.vocab_size", model.vocab_size, ("tensor",)),
+        ("batch (batch_tokens / seq_len / micro_batches)", rows, BATCH_AXES),
+    ):
+        ways = int(np.prod([size[axis] for axis in axes]))
+        check(value % ways == 0,
+              f"{what}={value} does not divide over the mesh: "
+              f"{' x '.join(f'mesh.{axis}={size[axis]}' for axis in axes)} ways; choose a divisor "
+              f"of {value} or change the model")  # fmt: skip
+    return (
+        ("batch", BATCH_AXES),
+        ("length", None),
+        ("embed", "fsdp"),
+        ("heads", "tensor"),
+        ("kv_heads", None if kv_heads == 1 else "tensor"),
+        ("head_dim", None),
+        ("mlp", "tensor"),
+        ("vocab", "tensor"),
+        ("position", None),
+        ("layers", None),
+    )
+
+
+def state_shardings(abstract_state, mesh: jax.sharding.Mesh, rules: Rules):
+    """A sharding for every array of a train state: parameters and optimizer moments by their logical
+    axes (ZeRO), everything else (counters) replicated."""
+    axis_of = dict(rules)
+
+    def sharding(leaf):
+        if not isinstance(leaf, nnx.Variable):
+            return NamedSharding(mesh, PartitionSpec())
+        axes = leaf.get_metadata("out_sharding")
+        value = leaf.get_value()
+        # Adafactor without factoring keeps placeholders of shape (1,) for its factors.
+        spec = [axis_of[axis] for axis in axes] if len(axes) == value.ndim else []
+        return leaf.replace(NamedSharding(mesh, PartitionSpec(*spec)))
+
+    return jax.tree.map(sharding, abstract_state, is_leaf=lambda x: isinstance(x, nnx.Variable))
+
+
+def batch_sharding(mesh: jax.sharding.Mesh) -> NamedSharding:
+    """Rows of a batch over the data and fsdp axes."""
+    return NamedSharding(mesh, PartitionSpec(BATCH_AXES))
+
+
+def put_batch(batch: dict[str, np.ndarray], sharding: NamedSharding) -> dict[str, jax.Array]:
+    """Move a host batch to the devices, each row to the devices that own it."""
+    return {name: jax.device_put(array, sharding) for name, array in batch.items()}
+
+
+def _are(num: int) -> str:
+    return f"is {num}" if num == 1 else f"are {num}"

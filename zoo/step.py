@@ -1,0 +1,114 @@
+"""One step of training and of evaluation: pure functions, no input or output."""
+
+import dataclasses
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+from jaxtyping import Array, Int
+
+from models.attention import Places
+from models.transformer import Transformer
+from zoo.config import Experiment
+from zoo.loss import LossSums, cross_entropy, num_chunks
+from zoo.optimizer import make_optimizer
+
+Batch = dict[str, jax.Array]
+"""`inputs`, `targets`, `positions`, `segment_ids` (int32) and `weights` (float32), each [B, T]."""
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class TrainState:
+    """All that training changes: what a checkpoint holds."""
+
+    step: Int[Array, ""]
+    """Optimizer steps taken."""
+    params: nnx.State
+    opt_state: optax.OptState
+
+
+@dataclasses.dataclass(frozen=True)
+class Steps:
+    """The functions of one experiment, ready to be jitted."""
+
+    init: Callable[[], TrainState]
+    train_step: Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]
+    eval_step: Callable[[nnx.State, Batch], LossSums]
+    graphdef: nnx.GraphDef
+    """With `params` it makes the model again: nnx.merge(graphdef, params)."""
+
+
+def make_steps(experiment: Experiment, *, num_batch_shards: int = 1) -> Steps:
+    """`num_batch_shards`: devices among which the rows of a batch are divided."""
+
+    def build() -> Transformer:
+        rngs = nnx.Rngs(params=jax.random.key(experiment.seed))
+        return Transformer(experiment.model, experiment.execution, rngs=rngs)
+
+    graphdef, _ = nnx.split(nnx.eval_shape(build), nnx.Param)
+    optimizer, schedule = make_optimizer(experiment.optimizer, experiment.num_steps)
+
+    def init() -> TrainState:
+        params = nnx.state(build(), nnx.Param)
+        return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
+
+    def loss_sums(params, batch: Batch, dropout_key):
+        model: Transformer = nnx.merge(graphdef, params)
+        places = Places(batch["positions"], batch["segment_ids"])
+        hidden, _ = model(batch["inputs"], places, dropout_key=dropout_key)
+        chunks = num_chunks(*batch["inputs"].shape, experiment.model.vocab_size, num_batch_shards)
+        return cross_entropy(
+            model.head(), hidden, batch["targets"], batch["weights"], experiment.z_loss, chunks
+        )
+
+    def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, jax.Array]]:
+        grads, sums = accumulate(
+            jax.grad(loss_sums, has_aux=True),
+            state.params,
+            batch,
+            jax.random.fold_in(jax.random.key(experiment.seed), state.step),
+            experiment.micro_batches,
+        )
+        # One division by the tokens of the whole global batch: accumulation, packing and sharding
+        # change nothing.
+        grads = jax.tree.map(lambda g: g / sums.tokens, grads)
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        metrics = {
+            "train/loss": sums.nats / sums.tokens,
+            "train/z_loss": experiment.z_loss * sums.log_z_squared / sums.tokens,
+            "train/grad_norm": optax.global_norm(grads),
+            "train/lr": schedule(state.step),
+        }
+        return TrainState(state.step + 1, params, opt_state), metrics
+
+    def eval_step(params: nnx.State, batch: Batch) -> LossSums:
+        return loss_sums(params, batch, None)[1]
+
+    return Steps(init, train_step, eval_step, graphdef)
+
+
+def accumulate(grad_sums, params, batch: Batch, key: jax.Array, micro_batches: int):
+    """Sum gradients and loss sums over `micro_batches` slices of the rows of a batch."""
+    if micro_batches == 1:
+        return grad_sums(params, batch, key)
+
+    def add_slice(total, scanned):
+        rows, slice_key = scanned
+        return jax.tree.map(jnp.add, total, grad_sums(params, rows, slice_key)), None
+
+    # Row i goes to slice i % micro_batches, so that every slice takes from every device's rows.
+    slices = {
+        name: jnp.moveaxis(rows.reshape(-1, micro_batches, *rows.shape[1:]), 1, 0)
+        for name, rows in batch.items()
+    }
+    keys = jax.random.split(key, micro_batches)
+    first = jax.tree.map(lambda x: x[0], (slices, keys))
+    zeros = jax.tree.map(
+        lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(grad_sums, params, *first)
+    )
+    total, _ = jax.lax.scan(add_slice, zeros, (slices, keys))
+    return total

@@ -1,0 +1,53 @@
+"""Train a model: `python -m zoo.train --model=palm_small`. The loop itself is in zoo/loop.py."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from zoo import cli
+from zoo.config import Experiment
+from zoo.launch import keep_freed_memory
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainCommand:
+    name: tyro.conf.Suppress[str]
+    experiment: Annotated[Experiment, tyro.conf.arg(name="")]
+    workdir: str
+    """Folder of the run: config, metrics, plot, samples and checkpoints. A run that is already there
+    goes on where it stopped."""
+    fresh: bool = False
+    """Delete the run in the workdir and start over."""
+    fake_devices: int = 0
+    """Rehearse a mesh of this many devices on the CPU; 0 uses the real devices."""
+    json: bool = False
+    """Print one JSON object at the end and nothing else on stdout."""
+
+
+def main(argv: list[str]) -> None:
+    command = cli.parse_with_model(
+        lambda experiment, name: TrainCommand(
+            name=name, experiment=experiment, workdir=f"runs/{name}"
+        ),
+        argv,
+        prog="python -m zoo.train",
+        description="Train a model; the same command again goes on where it stopped.",
+    )
+    keep_freed_memory()
+
+    from zoo.devices import configure
+    from zoo.loop import train
+
+    configure(cache_dir=command.experiment.data.cache_dir, fake_devices=command.fake_devices)
+    summary = train(
+        command.name, command.experiment, Path(command.workdir), cli.console, fresh=command.fresh
+    )
+    if command.json:
+        print(json.dumps(summary))
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,102 @@
+"""The folder of one run: what may be in it, and whether a run may go on in it."""
+
+import json
+import shutil
+from pathlib import Path
+
+from data.errors import DataError
+from models.config import ConfigError
+from zoo import checkpoint, metrics, serialize
+from zoo.checkpoint import Run
+from zoo.config import Experiment
+from zoo.errors import WorkdirError
+
+CONFIG_FILE, SAMPLES_FILE = "config.json", "samples.txt"
+
+_WRITTEN_BY_A_RUN = (
+    CONFIG_FILE,
+    SAMPLES_FILE,
+    metrics.METRICS_FILE,
+    metrics.PLOT_FILE,
+    metrics.EVENTS_FOLDER,
+    checkpoint.FOLDER,
+)
+
+MAY_CHANGE = ("num_steps", "log_every", "eval_every", "save_every", "keep", "micro_batches", "mesh",
+              "execution", "data.cache_dir")  # fmt: skip
+"""What a resumed run may do otherwise: none of it changes which model sees which text when, though
+`num_steps` moves the end of a cosine schedule."""
+
+
+def prepare(workdir: Path, *, fresh: bool) -> None:
+    """Make the folder and see that it can be written; `fresh` deletes what an earlier run left there,
+    and nothing else. Raises WorkdirError."""
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        probe = workdir / ".probe"
+        probe.write_bytes(b"0" * 4096)
+        probe.unlink()
+        for name in _WRITTEN_BY_A_RUN if fresh else ():
+            path = workdir / name
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+    except OSError as error:
+        raise WorkdirError(
+            f"--workdir={workdir} cannot be written: {error.strerror or error}; free some space or "
+            "name another folder"
+        ) from error
+
+
+def check_space(workdir: Path, num_checkpoints: int, checkpoint_bytes: int) -> None:
+    """Raise WorkdirError unless that many checkpoints fit on the disk of the workdir."""
+    need, free = num_checkpoints * checkpoint_bytes, shutil.disk_usage(workdir).free
+    if need > free:
+        raise WorkdirError(
+            f"--workdir={workdir} has {free / 1e9:.2f} GB free and {num_checkpoints} checkpoints "
+            f"of {checkpoint_bytes / 1e9:.2f} GB need {need / 1e9:.2f}; free some space, name "
+            "another folder or lower --keep"
+        )
+
+
+def write_config(workdir: Path, experiment: Experiment) -> None:
+    """Write the resolved config for people and programs to read."""
+    text = json.dumps(serialize.to_json(experiment), indent=2) + "\n"
+    (workdir / CONFIG_FILE).write_text(text)
+
+
+def append_sample(workdir: Path, step: int, text: str) -> None:
+    """Add to samples.txt, which shows how the model learns to write."""
+    with (workdir / SAMPLES_FILE).open("a", encoding="utf-8") as file:
+        file.write(f"{f' step {step} ':=^80}\n{text}\n")
+
+
+def check_same_experiment(saved: Experiment, asked: Experiment, workdir: Path) -> None:
+    """Raise ConfigError, with all differing keys, unless `asked` may go on where `saved` stopped."""
+    changed = {
+        key: values
+        for key, values in serialize.differences(
+            serialize.to_json(saved), serialize.to_json(asked)
+        ).items()
+        if not any(key == allowed or key.startswith(allowed + ".") for allowed in MAY_CHANGE)
+    }
+    if changed:
+        listed = "; ".join(f"{key} was {old}, now {new}" for key, (old, new) in changed.items())
+        raise ConfigError(
+            f"{workdir} holds a run with another config: {listed}. Undo the change, choose another "
+            "--workdir, or start over with --fresh"
+        )
+
+
+def check_same_data(saved: Run, fingerprint: dict, workdir: Path) -> None:
+    """Raise DataError unless a resumed run would read the text that the saved one has read."""
+    changed = [
+        key for key, value in fingerprint.items() if saved.data_fingerprint.get(key) != value
+    ]
+    if changed:
+        raise DataError(
+            f"the text has changed since the run in {workdir} began ({', '.join(changed)} differs), "
+            "so it cannot go on exactly; restore the text, choose another --workdir, or start over "
+            "with --fresh"
+        )
