@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data.config import Data
-from data.errors import DataError
+from data.errors import DataConfigError, DataError
 
 # A document is held out when the hash of its name, as a fraction of the largest hash, is below
 # this. Hashing names keeps every document on its side when others come and go. The salt is the
@@ -74,13 +74,14 @@ def read_corpus(config: Data) -> Corpus:
     """Reads the text that `config` names, and splits it.
 
     Raises:
-      DataError: no such task or file, text that cannot be read, or nothing left to hold out.
+      DataConfigError: there is no such task.
+      DataError: no such file, text that cannot be read, or nothing left to hold out.
     """
     if config.files is not None:
         return split(read_files(config.files), source=f"data.files={config.files!r}")
     if config.task not in _TASKS:
         near = difflib.get_close_matches(config.task, _TASKS, cutoff=0.0)
-        raise DataError(
+        raise DataConfigError(
             f"data.task={config.task!r} is not a known task. "
             f"Write one of {', '.join(near)}, or name your own files with data.files."
         )

@@ -1,4 +1,4 @@
-"""The one exception that `data` raises for what a person can put right."""
+"""What `data` raises for what a person can put right."""
 
 
 class DataError(Exception):

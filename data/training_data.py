@@ -9,7 +9,7 @@ from data import token_cache
 from data.baselines import cached_baselines
 from data.config import Data
 from data.corpus import Corpus, num_bytes, read_corpus
-from data.errors import DataError
+from data.errors import DataConfigError, DataError
 from data.pipeline import TokenWindows
 from data.storage import cache_folder
 from data.token_cache import TokenSplit
@@ -74,7 +74,9 @@ def load(
       report: takes a line of progress.
 
     Raises:
-      DataError: see its message: the text, the vocabulary or a cache cannot be used.
+      DataConfigError: an unknown task, or a vocabulary size that the text or a given vocabulary
+        does not allow.
+      DataError: text or a cache that cannot be read or written, or too little text.
     """
     folder = cache_folder(config.cache_dir)
     corpus = read_corpus(config)
@@ -87,7 +89,7 @@ def load(
         texts = [document.text for document in corpus.train]
         vocabulary = cached_vocabulary(texts, vocab_size, folder, report)
     if vocabulary.size > vocab_size:
-        raise DataError(
+        raise DataConfigError(
             f"model.vocab_size={vocab_size} has no room for the {vocabulary.size} pieces of the "
             f"given vocabulary. Set it to at least {vocabulary.size}."
         )

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import sentencepiece
 
-from data.errors import DataError
+from data.errors import DataConfigError, DataError
 from data.storage import replace_file
 
 PAD_ID, EOS_ID, UNK_ID, BOS_ID = 0, 1, 2, 3
@@ -152,7 +152,7 @@ def train_vocabulary(texts: Iterable[str], size: int) -> Vocabulary:
     """Trains a byte-pair vocabulary of exactly `size` pieces; the same texts give the same bytes.
 
     Raises:
-      DataError: the texts have too many different characters for `size`, or too few
+      DataConfigError: the texts have too many different characters for `size`, or too few
         repetitions to fill it.
     """
     model = io.BytesIO()
@@ -164,7 +164,7 @@ def train_vocabulary(texts: Iterable[str], size: int) -> Vocabulary:
             **_TRAINER_OPTIONS,
         )
     except RuntimeError as error:
-        raise DataError(_explain(str(error), size)) from error
+        raise DataConfigError(_explain(str(error), size)) from error
     return Vocabulary(model.getvalue())
 
 
@@ -174,8 +174,8 @@ def cached_vocabulary(
     """What `train_vocabulary` makes of `texts`, from the cache `folder` if it stands there.
 
     Raises:
-      DataError: as `train_vocabulary`; or what stands in the cache is damaged, or the cache
-        cannot be written.
+      DataConfigError: as `train_vocabulary`.
+      DataError: what stands in the cache is damaged, or the cache cannot be written.
     """
     path = _cache_path(texts, size, folder)
     if path.exists():

@@ -96,11 +96,15 @@ class Attention:
               "multi-head attention")  # fmt: skip
 
 
+FeedForwardKind = Literal["gelu", "swiglu"]
+Layout = Literal["post_norm", "pre_norm", "parallel"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class FeedForward:
     d_ff: int
     """Inner width, F."""
-    kind: Literal["gelu", "swiglu"]
+    kind: FeedForwardKind
     """`gelu`: GELU(xW1)W2 with the tanh form; `swiglu`: (Swish(xW) * xV)W2, three matrices."""
 
     def __post_init__(self):
@@ -127,7 +131,7 @@ class ModelConfig:
     feed_forward: FeedForward
     norm: LayerNorm | RMSNorm
     position: Learned | Rotary
-    layout: Literal["post_norm", "pre_norm", "parallel"]
+    layout: Layout
     """The order of norm, attention and feed-forward in a block; drawn in models/transformer.py."""
     biases: tuple[Bias, ...]
     """Where biases stand; () is none anywhere."""

@@ -7,7 +7,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from models.axes import constrain
-from models.config import ModelConfig
+from models.config import FeedForwardKind, ModelConfig
 from models.linear import Linear
 
 
@@ -17,7 +17,7 @@ class FeedForward(nnx.Module):
     def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs):
         d, f = config.d_model, config.feed_forward.d_ff
         use_bias = "feed_forward" in config.biases
-        self.kind = config.feed_forward.kind
+        self.kind: FeedForwardKind = config.feed_forward.kind
 
         def up() -> Linear:
             return Linear(config, (d,), (f,), ("embed", "mlp"), use_bias=use_bias, rngs=rngs)

@@ -29,7 +29,7 @@ from jaxtyping import Array, Float, Int, Key
 
 from models.attention import Attention, KVCache, Places
 from models.axes import constrain
-from models.config import Execution, Learned, ModelConfig
+from models.config import Execution, Layout, Learned, ModelConfig
 from models.dropout import dropout, split
 from models.feed_forward import FeedForward
 from models.linear import matmul, matrix, vector
@@ -40,7 +40,7 @@ class Block(nnx.Module):
     """One layer: attention and feed-forward, arranged as the config's layout says."""
 
     def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs):
-        self.layout = config.layout
+        self.layout: Layout = config.layout
         self.dropout_rate = config.dropout_rate
         self.attention_norm = Norm(config)
         self.attention = Attention(config, rngs=rngs)

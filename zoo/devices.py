@@ -19,9 +19,7 @@ def configure(*, cache_dir: str | None = None, fake_devices: int = 0) -> None:
 
 def unused_accelerator() -> str | None:
     """What to tell a person whose machine has a TPU or GPU that JAX does not use; None if all is well."""
-    if jax.default_backend() != "cpu" or os.environ.get("JAX_PLATFORMS", "") == "cpu":
-        return None
-    if jax.config.jax_platforms == "cpu":
+    if jax.default_backend() != "cpu" or jax.config.values["jax_platforms"] == "cpu":
         return None
     if Path("/dev/nvidiactl").exists() or shutil.which("nvidia-smi"):
         return 'an NVIDIA GPU is present but JAX runs on the CPU: pip install "gpt-zoo[gpu]"'

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int
 
 from data.vocabularies import StreamDecoder, Vocabulary
@@ -113,7 +114,7 @@ class LanguageModel:
             yield pieces
         yield [decoder.flush() for decoder in decoders]
 
-    def logits(self, tokens: Int[Array, "B T"] | Sequence[Sequence[int]]) -> Float[Array, "B T V"]:
+    def logits(self, tokens: ArrayLike | Sequence[Sequence[int]]) -> Float[Array, "B T V"]:
         """Scores of every next token. Each row is one document; start it with `vocabulary.bos_id`."""
         return _logits(self.graphdef, self.params, jnp.asarray(tokens, jnp.int32))
 

@@ -70,7 +70,7 @@ def train(
                     f"checkpoint in {folder} is from before. Try a lower "
                     f"--optimizer.schedule.peak-lr than {experiment.optimizer.schedule.peak_lr}"
                 )
-            step_s, input_wait_s = speed.read()
+            step_s, input_wait_s = speed.read(step)
             flops_per_s = token_flops * experiment.batch_tokens / step_s
             kind = jax.devices()[0].device_kind
             mfu = flops.mfu(flops_per_s, kind, mesh.size, experiment.execution.dtype)
@@ -88,12 +88,12 @@ def train(
             report.bar(first_step, experiment.num_steps),
             StopRequest() as stop,
         ):
-            speed = Speedometer()
+            speed = Speedometer(first_step)
             unlogged = None
             for step in range(first_step, experiment.num_steps):
                 waiting_since_s = time.perf_counter()
                 batch = sharding.put_batch(data.train.train_batch(step), rows_on_devices)
-                speed.count_step(input_wait_s=time.perf_counter() - waiting_since_s)
+                speed.waited_for_input(time.perf_counter() - waiting_since_s)
                 state, step_metrics = train_step(state, batch)
                 if unlogged is not None:  # the step before, while the devices work on this one
                     log(*unlogged, {})

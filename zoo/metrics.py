@@ -59,13 +59,13 @@ def read_metrics(workdir: Path) -> list[dict[str, float]]:
 class Speedometer:
     """Seconds a step, and of them waiting for input, since it was last read."""
 
-    def __init__(self):
-        self._restart()
+    def __init__(self, first_step: int):
+        self._step = first_step
+        self._since_s = time.perf_counter()
+        self._paused_s = self._input_wait_s = 0.0
 
-    def count_step(self, *, input_wait_s: float) -> None:
-        """Another step was started, after waiting that long for its batch."""
-        self._steps += 1
-        self._input_wait_s += input_wait_s
+    def waited_for_input(self, seconds: float) -> None:
+        self._input_wait_s += seconds
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -74,18 +74,13 @@ class Speedometer:
         yield
         self._paused_s += time.perf_counter() - start_s
 
-    def read(self) -> tuple[float, float]:
-        """(seconds per step, seconds of input wait per step) since the last call."""
-        steps = max(1, self._steps)
+    def read(self, step: int) -> tuple[float, float]:
+        """(seconds, seconds of input wait) per step since the last call; `step` is now done."""
+        steps = step - self._step
         step_s = (time.perf_counter() - self._since_s - self._paused_s) / steps
         input_wait_s = self._input_wait_s / steps
-        self._restart()
+        self.__init__(step)
         return step_s, input_wait_s
-
-    def _restart(self) -> None:
-        self._since_s = time.perf_counter()
-        self._paused_s = self._input_wait_s = 0.0
-        self._steps = 0
 
 
 def plot_loss(workdir: Path, title: str, baselines: dict[str, float]) -> None:

@@ -8,7 +8,7 @@ from models import config as model_config
 from models.config import ConfigError
 from zoo import config as zoo_config
 
-_TYPES = {
+_TYPES: dict[str, Any] = {
     name: kind
     for module in (model_config, data_config, zoo_config)
     for name, kind in vars(module).items()
@@ -18,7 +18,7 @@ _TYPES = {
 
 def to_json(value: Any) -> Any:
     """A config as JSON values: a dataclass is an object with its `type`, a tuple a list."""
-    if dataclasses.is_dataclass(value):
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {f.name: to_json(getattr(value, f.name)) for f in dataclasses.fields(value)}
         return {"type": type(value).__name__, **fields}
     if isinstance(value, tuple):

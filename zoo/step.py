@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -55,14 +56,16 @@ def make_steps(experiment: Experiment, *, num_batch_shards: int = 1) -> Steps:
         params = nnx.state(build(), nnx.Param)
         return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
 
-    def loss_sums(params, batch: Batch, dropout_key):
+    def loss_sums(params: nnx.State, batch: Batch, dropout_key) -> tuple[jax.Array, LossSums]:
         model: Transformer = nnx.merge(graphdef, params)
         places = Places(batch["positions"], batch["segment_ids"])
         hidden, _ = model(batch["inputs"], places, dropout_key=dropout_key)
-        chunks = num_chunks(*batch["inputs"].shape, experiment.model.vocab_size, num_batch_shards)
-        return cross_entropy(
+        batch_size, seq_len = batch["inputs"].shape
+        chunks = num_chunks(batch_size, seq_len, experiment.model.vocab_size, num_batch_shards)
+        objective, sums = cross_entropy(
             model.head(), hidden, batch["targets"], batch["weights"], experiment.z_loss, chunks
         )
+        return objective, sums
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, jax.Array]]:
         grads, sums = accumulate(
@@ -76,7 +79,7 @@ def make_steps(experiment: Experiment, *, num_batch_shards: int = 1) -> Steps:
         # change nothing.
         grads = jax.tree.map(lambda g: g / sums.tokens, grads)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
+        params = cast(nnx.State, optax.apply_updates(state.params, updates))
         metrics = {
             "train/loss": sums.nats / sums.tokens,
             "train/z_loss": experiment.z_loss * sums.log_z_squared / sums.tokens,

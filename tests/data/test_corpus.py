@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from data.config import Data
 from data.corpus import Document, num_bytes, read_corpus, read_files, split
-from data.errors import DataError
+from data.errors import DataConfigError, DataError
 
 
 def documents(texts):
@@ -135,5 +135,5 @@ def test_a_corpus_of_copies_is_explained():
 
 
 def test_an_unknown_task_gets_the_nearest_names():
-    with pytest.raises(DataError, match=r"data\.task='stdlibs' .* Write one of stdlib"):
+    with pytest.raises(DataConfigError, match=r"data\.task='stdlibs' .* Write one of stdlib"):
         read_corpus(Data(task="stdlibs"))

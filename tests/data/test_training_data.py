@@ -8,7 +8,7 @@ import pytest
 
 from data.config import Data
 from data.corpus import read_corpus
-from data.errors import DataError
+from data.errors import DataConfigError, DataError
 from data.training_data import TrainingData, load
 from data.vocabularies import Vocabulary
 from tests.data.samples import small_documents
@@ -103,7 +103,7 @@ def test_a_given_vocabulary_is_used(folder, vocabulary):
     loaded = load_files(folder, vocabulary=vocabulary, vocab_size=400)
     assert loaded.vocabulary is vocabulary
     assert not list(folder.rglob("*.model"))
-    with pytest.raises(DataError, match=r"model\.vocab_size=319 .* at least 320"):
+    with pytest.raises(DataConfigError, match=r"model\.vocab_size=319 .* at least 320"):
         load_files(folder, vocabulary=vocabulary, vocab_size=319)
 
 
@@ -131,9 +131,8 @@ def test_the_seed_orders_the_training_and_not_the_evaluation(folder):
     one, other = load_files(folder, seed=1), load_files(folder, seed=2)
     first, second = one.train.train_batch(0), other.train.train_batch(0)
     assert not np.array_equal(first["inputs"], second["inputs"])
-    for a, b in itertools.zip_longest(
-        one.validation.eval_batches(4), other.validation.eval_batches(4)
-    ):
+    batches = zip(one.validation.eval_batches(4), other.validation.eval_batches(4), strict=True)
+    for a, b in batches:
         np.testing.assert_array_equal(a["inputs"], b["inputs"])
 
 
@@ -151,7 +150,7 @@ def test_a_text_shorter_than_one_sequence_is_explained(folder, seq_len, split):
 
 
 def test_a_vocabulary_too_large_for_the_text_writes_nothing(folder):
-    with pytest.raises(DataError, match=r"model\.vocab_size=9999 .* at most"):
+    with pytest.raises(DataConfigError, match=r"model\.vocab_size=9999 .* at most"):
         load_files(folder, vocab_size=9999)
     assert not (folder / "cache").exists()
 

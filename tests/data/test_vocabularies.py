@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data import vocabularies
-from data.errors import DataError
+from data.errors import DataConfigError, DataError
 from data.vocabularies import StreamDecoder, Vocabulary, cached_vocabulary, train_vocabulary
 from tests.data.samples import small_documents
 
@@ -104,14 +104,14 @@ def test_a_damaged_model_is_refused(vocabulary, keep):
 
 
 def test_a_vocabulary_larger_than_the_text_allows_names_the_largest():
-    with pytest.raises(DataError, match=r"model\.vocab_size=8192 .* at most (\d+)") as caught:
+    with pytest.raises(DataConfigError, match=r"model\.vocab_size=8192 .* at most (\d+)") as caught:
         train_vocabulary(TEXTS, 8192)
     largest = re.findall(r"at most (\d+)", str(caught.value))[0]
     assert train_vocabulary(TEXTS, int(largest)).size == int(largest)
 
 
 def test_a_vocabulary_smaller_than_the_characters_names_the_smallest():
-    with pytest.raises(DataError, match=r"model\.vocab_size=261 .* at least (\d+)") as caught:
+    with pytest.raises(DataConfigError, match=r"model\.vocab_size=261 .* at least (\d+)") as caught:
         train_vocabulary(TEXTS, 261)
     smallest = re.findall(r"at least (\d+)", str(caught.value))[0]
     assert train_vocabulary(TEXTS, int(smallest)).size == int(smallest)
@@ -119,7 +119,7 @@ def test_a_vocabulary_smaller_than_the_characters_names_the_smallest():
 
 @pytest.mark.parametrize(("texts", "size"), [([], 400), (["\n\n"], 400), (TEXTS, 2), (TEXTS, -1)])
 def test_a_vocabulary_that_cannot_be_is_explained(texts, size):
-    with pytest.raises(DataError, match=f"model.vocab_size={size} .* 300 or more"):
+    with pytest.raises(DataConfigError, match=f"model.vocab_size={size} .* 300 or more"):
         train_vocabulary(texts, size)
 
 

@@ -1,0 +1,50 @@
+"""Shared by all tests: a text corpus that is always the same, and one cache for the whole session."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+WORDS = (
+    "a model reads tokens and learns which of them comes next ; def loss ( x ) : return x".split()
+)
+
+
+def _document(number: int) -> str:
+    """A few hundred lines of made-up, repetitive text that differs from document to document."""
+    lines = []
+    for line in range(120):
+        chosen = [WORDS[(number * 7 + line * 3 + i * i) % len(WORDS)] for i in range(9)]
+        lines.append(" ".join(chosen) + f" {number * line % 97}\n")
+    return "".join(lines)
+
+
+@pytest.fixture(scope="session")
+def session_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One folder for the session, shared by the workers of pytest-xdist."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "session"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def corpus_glob(session_folder: Path) -> str:
+    """A glob of 30 small text files."""
+    folder = session_folder / "corpus"
+    folder.mkdir(exist_ok=True)
+    for number in range(30):
+        path = folder / f"{number:02}.txt"
+        if not path.exists():
+            partial = folder / f"{number:02}.{os.getpid()}"
+            partial.write_text(_document(number))
+            partial.replace(path)
+    return str(folder / "*.txt")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def private_cache(session_folder: Path):
+    """Nothing is read from or left in the user's cache folder; processes that tests start inherit it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(session_folder / "cache"))
+        yield
