@@ -62,10 +62,9 @@ def make_steps(experiment: Experiment, *, num_batch_shards: int = 1) -> Steps:
         hidden, _ = model(batch["inputs"], places, dropout_key=dropout_key)
         batch_size, seq_len = batch["inputs"].shape
         chunks = num_chunks(batch_size, seq_len, experiment.model.vocab_size, num_batch_shards)
-        objective, sums = cross_entropy(
+        return cross_entropy(
             model.head(), hidden, batch["targets"], batch["weights"], experiment.z_loss, chunks
         )
-        return objective, sums
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, jax.Array]]:
         grads, sums = accumulate(
@@ -89,7 +88,8 @@ def make_steps(experiment: Experiment, *, num_batch_shards: int = 1) -> Steps:
         return TrainState(state.step + 1, params, opt_state), metrics
 
     def eval_step(params: nnx.State, batch: Batch) -> LossSums:
-        return loss_sums(params, batch, None)[1]
+        _, sums = loss_sums(params, batch, None)
+        return sums
 
     return Steps(init, train_step, eval_step, graphdef)
 
