@@ -139,8 +139,8 @@ def split(documents: Iterable[Document], *, source: str) -> Corpus:
     validation = tuple(document for document in held_out if document.text not in known)
     if not train or not validation:
         raise DataError(
-            f"{source} has no text {'to hold out' if train else 'to train on'}: "
-            f"{len(ordered)} of its documents are not empty. Add more, and different, text."
+            f"{source} has no text {'to hold out' if train else 'to train on'} "
+            f"(documents that are not empty: {len(ordered)}). Add more, and different, text."
         )
     return Corpus(source, tuple(train), validation)
 

@@ -1,4 +1,5 @@
 import lzma
+import random
 
 import pytest
 
@@ -9,11 +10,17 @@ from data.corpus import Corpus, Document
 
 
 def test_baselines_are_measured_on_the_validation_bytes(tmp_path):
-    corpus = Corpus("here", (Document("a", "ab" * 50),), (Document("b", "é"), Document("c", "ab")))
-    measured = cached_baselines(corpus, tmp_path)
-    assert measured["xz -9"] == 8 * len(lzma.compress("éab".encode(), preset=9)) / 4
-    expected = ByteNgram([b"ab" * 50]).bits_per_byte(["é".encode(), b"ab"])
-    assert measured["byte 5-gram"] == expected
+    rng = random.Random(0)
+    texts = ["".join(rng.choices(["é", "data", "date", "\n"], k=2000)) for _ in range(3)]
+    train, *validation = (Document(str(index), text) for index, text in enumerate(texts))
+    measured = cached_baselines(Corpus("here", (train,), tuple(validation)), tmp_path)
+
+    train_bytes, *validation_bytes = (text.encode() for text in texts)
+    joined = b"".join(validation_bytes)
+    assert measured == {
+        "xz -9": 8 * len(lzma.compress(joined, preset=9)) / len(joined),
+        "byte 5-gram": ByteNgram([train_bytes]).bits_per_byte(validation_bytes),
+    }
 
 
 def test_baselines_are_measured_once(tmp_path, corpus, monkeypatch):

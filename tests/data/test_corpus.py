@@ -81,6 +81,8 @@ def test_the_fingerprint_is_of_names_texts_and_sides_not_of_order():
         replace(corpus, train=tuple(rest), validation=(first, *corpus.validation)),
     ]
     assert len({corpus.fingerprint, *(other.fingerprint for other in others)}) == 4
+    ab, a = (replace(corpus, train=(Document(*d),)) for d in (("ab", "c"), ("a", "bc")))
+    assert ab.fingerprint != a.fingerprint
 
 
 def test_files_are_found_below_a_glob_and_read_as_they_are(tmp_path, monkeypatch):

@@ -1,3 +1,4 @@
+import math
 import time
 
 import numpy as np
@@ -60,6 +61,7 @@ def test_a_batch_by_hand():
 
 @given(windows)
 def test_evaluation_targets_every_token_once_and_in_order(data):
+    assert len(data) == math.ceil((len(data.tokens) - 1) / data.seq_len)
     batches = list(data.eval_batches(data.batch_size))
     assert {batch["inputs"].shape for batch in batches} <= {(data.batch_size, data.seq_len)}
     assert [t for batch in batches for t in real_targets(batch)] == data.tokens[1:].tolist()

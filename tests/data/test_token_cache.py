@@ -74,6 +74,14 @@ def test_a_damaged_cache_is_refused(path, name, damage):
         token_cache.read(path)
 
 
+def test_a_cut_file_is_refused_with_its_numbers(path):
+    write(path)
+    tokens = path / "train.tokens"
+    tokens.write_bytes(tokens.read_bytes()[:-4])
+    with pytest.raises(DataError, match=r"train\.tokens holds 4 items instead of 6"):
+        token_cache.read(path)
+
+
 def test_a_cache_of_a_newer_version_is_refused(path):
     write(path)
     manifest = json.loads((path / "manifest.json").read_text())

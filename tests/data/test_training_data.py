@@ -149,6 +149,13 @@ def test_a_text_shorter_than_one_sequence_is_explained(folder, seq_len, split):
         load_files(folder, seq_len=seq_len)
 
 
+def test_a_text_of_exactly_one_sequence_is_enough(folder):
+    length = load_files(folder).num_validation_tokens
+    assert len(load_files(folder, seq_len=length - 1).validation) == 1
+    with pytest.raises(DataError, match=rf"has {length} tokens, .* seq_len \+ 1 = {length + 1}"):
+        load_files(folder, seq_len=length)
+
+
 def test_a_vocabulary_too_large_for_the_text_writes_nothing(folder):
     with pytest.raises(DataConfigError, match=r"model\.vocab_size=9999 .* at most"):
         load_files(folder, vocab_size=9999)

@@ -1,6 +1,8 @@
+import io
 import re
 
 import pytest
+import sentencepiece
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -75,9 +77,10 @@ def test_ids_outside_the_vocabulary_are_refused(vocabulary, token_id):
         vocabulary.decode([token_id])
 
 
-def test_indentation_is_a_piece_and_digits_are_apart(vocabulary):
-    assert len(vocabulary.encode("        ")) <= 2
-    assert len(vocabulary.encode("12345678")) == 8
+def test_indentation_is_a_piece_and_digits_are_apart():
+    years = train_vocabulary(["        in 2024\n" * 100], 272)
+    assert len(years.encode("        ")) <= 2
+    assert [years.decode([token_id]) for token_id in years.encode("2024")] == ["2", "0", "2", "4"]
 
 
 def test_half_a_surrogate_pair_is_refused(vocabulary):
@@ -101,6 +104,15 @@ def test_a_vocabulary_travels_as_bytes(vocabulary):
 def test_a_damaged_model_is_refused(vocabulary, keep):
     with pytest.raises(DataError, match="SentencePiece model is"):
         Vocabulary.from_bytes(vocabulary.to_bytes()[:keep])
+
+
+def test_a_model_that_changes_text_is_refused():
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(TEXTS), model_writer=model, vocab_size=320, byte_fallback=True
+    )
+    with pytest.raises(DataError, match="does not keep text as it is"):
+        Vocabulary.from_bytes(model.getvalue())
 
 
 def test_a_vocabulary_larger_than_the_text_allows_names_the_largest():

@@ -1,0 +1,55 @@
+"""GPT-2's sizes, counts and initialisation."""
+
+import dataclasses
+import math
+
+import jax
+import pytest
+from flax import nnx
+
+from configs import gpt2
+from models.transformer import Transformer, num_params
+from tests.models import samples
+
+
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [
+        ("gpt2_124m", 124_439_808),
+        ("gpt2_355m", 354_823_168),
+        ("gpt2_774m", 774_030_080),
+        ("gpt2_1558m", 1_557_611_200),
+    ],
+)
+def test_exact_parameter_counts(name: str, count: int):
+    assert num_params(gpt2.FAMILY[name].model) == count
+    assert round(count / 1e6) == round(gpt2.REPORTED_PARAMS[name] / 1e6)
+
+
+def test_initial_values_follow_the_released_code_and_section_2_3():
+    model = dataclasses.replace(
+        gpt2.FAMILY["gpt2_124m"].model,
+        num_layers=3,
+        d_model=128,
+        vocab_size=509,
+        context_length=127,
+        attention=samples.GPT2.attention,
+    )
+    rngs = nnx.Rngs(0)
+    params = samples.to_numpy(jax.jit(lambda: nnx.state(Transformer(model, rngs=rngs)))())
+    residual = 0.02 / math.sqrt(2 * 3)
+    special = {
+        "position_embedding": 0.01,
+        "layers.attention.output.kernel": residual,
+        "layers.feed_forward.down.kernel": residual,
+    }
+    for name, value in params.items():
+        if name.endswith("scale"):
+            assert (value == 1).all(), name
+        elif name.endswith("bias"):
+            assert (value == 0).all(), name
+        else:
+            assert value.std() == pytest.approx(special.get(name, 0.02), rel=0.03), name
+    assert set(special) < set(params)
+    num_biases = sum(name.endswith("bias") for name in params)
+    assert num_biases == 9  # q, k, v, output, up, down and three norms

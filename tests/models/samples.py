@@ -1,0 +1,126 @@
+"""Tiny models of prime sizes for the tests of `models` and `zoo`, with every parameter random."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from models import config as c
+from models.attention import Places
+from models.transformer import Transformer
+
+PALM = c.ModelConfig(
+    vocab_size=53,
+    context_length=31,
+    num_layers=2,
+    d_model=17,
+    attention=c.Attention(num_heads=5, num_kv_heads=1, head_dim=14),
+    feed_forward=c.FeedForward(d_ff=29, kind="swiglu"),
+    norm=c.LayerNorm(eps=1e-6),
+    position=c.Rotary(theta=1_000),
+    layout="parallel",
+    biases=(),
+    tie_embeddings=True,
+    logit_scale="inverse_sqrt_d_model",
+    init=c.FanIn(),
+)
+GPT2 = c.ModelConfig(
+    vocab_size=53,
+    context_length=31,
+    num_layers=3,
+    d_model=17,
+    attention=c.Attention(num_heads=5, num_kv_heads=5, head_dim=7),
+    feed_forward=c.FeedForward(d_ff=29, kind="gelu"),
+    norm=c.LayerNorm(eps=1e-5),
+    position=c.Learned(),
+    layout="pre_norm",
+    biases=("qkv", "attention_output", "feed_forward", "norm"),
+    tie_embeddings=True,
+    init=c.Normal(std=0.02),
+)
+GPT1 = c.ModelConfig(
+    vocab_size=53,
+    context_length=31,
+    num_layers=2,
+    d_model=17,
+    attention=c.Attention(num_heads=5, num_kv_heads=5, head_dim=7),
+    feed_forward=c.FeedForward(d_ff=29, kind="gelu"),
+    norm=c.LayerNorm(eps=1e-5),
+    position=c.Learned(),
+    layout="post_norm",
+    biases=("qkv", "attention_output", "feed_forward", "norm"),
+    tie_embeddings=True,
+    init=c.Normal(std=0.02),
+)
+LLAMA = c.ModelConfig(
+    vocab_size=53,
+    context_length=31,
+    num_layers=2,
+    d_model=17,
+    attention=c.Attention(num_heads=6, num_kv_heads=3, head_dim=14),
+    feed_forward=c.FeedForward(d_ff=29, kind="swiglu"),
+    norm=c.RMSNorm(eps=1e-5),
+    position=c.Rotary(theta=500),
+    layout="pre_norm",
+    biases=(),
+    tie_embeddings=False,
+    init=c.Normal(std=0.02),
+)
+MODELS = {"gpt1": GPT1, "gpt2": GPT2, "llama": LLAMA, "palm": PALM}
+
+
+def random_model(
+    config: c.ModelConfig, *, seed: int = 0, execution: c.Execution = c.Execution(dtype="float32")
+) -> Transformer:
+    """A model whose every parameter, biases and norm scales included, makes a visible difference."""
+    model = nnx.eval_shape(lambda: Transformer(config, execution, rngs=nnx.Rngs(0)))
+    graphdef, params = nnx.split(model, nnx.Param)
+    rng = np.random.default_rng(seed)
+
+    def draw(path: tuple, param: nnx.Variable) -> nnx.Variable:
+        middle = 1.0 if path[-1] == "scale" else 0.0
+        std = 1.0 if path[-1] in ("embedding", "position_embedding") else 0.3
+        return param.replace(jnp.asarray(rng.normal(middle, std, param.shape), jnp.float32))
+
+    drawn = [(path, draw(path, param)) for path, param in nnx.to_flat_state(params)]
+    return nnx.merge(graphdef, nnx.from_flat_state(drawn))
+
+
+def random_tokens(config: c.ModelConfig, batch_size: int, seq_len: int, seed: int = 0):
+    """[B, T] int32 ids from the whole vocabulary."""
+    rng = np.random.default_rng(seed)
+    return rng.integers(config.vocab_size, size=(batch_size, seq_len), dtype=np.int32)
+
+
+def to_numpy(params: nnx.State) -> dict[str, np.ndarray]:
+    """Dotted names and float64 values of all parameters."""
+    return {
+        ".".join(map(str, path)): np.asarray(value[...], np.float64)
+        for path, value in nnx.to_flat_state(params)
+    }
+
+
+def hidden(model: Transformer, tokens, places: Places | None = None, dropout_key=None) -> jax.Array:
+    """[B, T, D], each row one document unless `places` says otherwise."""
+    places = places or Places.whole_rows(*tokens.shape)
+    return _hidden_and_logits(model, tokens, places, dropout_key)[0]
+
+
+def logits(model: Transformer, tokens, places: Places | None = None) -> jax.Array:
+    """[B, T, V], each row one document unless `places` says otherwise."""
+    places = places or Places.whole_rows(*tokens.shape)
+    return _hidden_and_logits(model, tokens, places, None)[1]
+
+
+def _hidden_and_logits(model: Transformer, tokens, places: Places, dropout_key):
+    graphdef, params = nnx.split(model, nnx.Param)
+    return _jitted(graphdef, params, tokens, places, dropout_key)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _jitted(graphdef, params, tokens, places, dropout_key):
+    model: Transformer = nnx.merge(graphdef, params)
+    hidden, _ = model(tokens, places, dropout_key=dropout_key)
+    return hidden, model.logits(hidden)

@@ -1,0 +1,103 @@
+"""Attention: grouped heads, the mask, and decoding with a cache."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from models.attention import KVCache, Places, attends
+from models.transformer import Transformer
+from tests.models import samples
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def step(graphdef, params, tokens, places, cache):
+    model: Transformer = nnx.merge(graphdef, params)
+    hidden, cache = model(tokens, places, cache=cache)
+    return model.logits(hidden), cache
+
+
+def decode(model: Transformer, tokens, places: Places, pieces: list[int]) -> tuple:
+    """Logits of all tokens, fed through a cache in pieces of the given lengths; and the cache."""
+    graphdef, params = nnx.split(model, nnx.Param)
+    batch_size, seq_len = tokens.shape
+    assert sum(pieces) == seq_len
+    cache = KVCache.empty(model.config, batch_size, seq_len + 2, jnp.float32)
+    found, start = [], 0
+    for length in pieces:
+        columns = slice(start, start + length)
+        piece = jax.tree.map(lambda x, columns=columns: x[:, columns], places)
+        logits, cache = step(graphdef, params, tokens[:, columns], piece, cache)
+        found.append(logits)
+        start += length
+    return jnp.concatenate(found, axis=1), cache
+
+
+@pytest.mark.parametrize("pieces", [[1] * 7, [5, 1, 1]], ids=["one_by_one", "prefill"])
+@pytest.mark.parametrize("name", ["palm", "gpt2", "llama"])
+def test_decoding_with_a_cache_equals_the_full_forward_pass(name: str, pieces: list[int]):
+    config = samples.MODELS[name]
+    model = samples.random_model(config)
+    tokens = samples.random_tokens(config, batch_size=2, seq_len=7)
+    decoded, cache = decode(model, tokens, Places.whole_rows(2, 7), pieces)
+    np.testing.assert_allclose(decoded, samples.logits(model, tokens), rtol=1e-4, atol=1e-4)
+    assert cache.length == 7
+    assert jnp.all(cache.keys[:, :, 7:] == 0)
+
+
+@pytest.mark.parametrize("name", ["palm", "gpt2"])
+def test_left_padded_prompts_of_different_lengths_decode_as_if_alone(name: str):
+    config = samples.MODELS[name]
+    model = samples.random_model(config)
+    tokens = samples.random_tokens(config, batch_size=3, seq_len=7)
+    lengths = np.array([7, 4, 5])
+    positions = np.arange(7) - (7 - lengths[:, None])
+    places = Places(
+        jnp.asarray(np.maximum(positions, 0)), jnp.asarray((positions >= 0).astype(np.int32))
+    )
+    decoded, _ = decode(model, tokens, places, [5, 1, 1])
+    for row, length in enumerate(lengths):
+        alone = samples.logits(model, tokens[row : row + 1, 7 - length :])[0]
+        np.testing.assert_allclose(decoded[row, 7 - length :], alone, rtol=1e-4, atol=1e-4)
+
+
+def test_an_empty_cell_of_the_cache_is_attended_to_by_nobody():
+    cache = KVCache.empty(samples.PALM, 1, 5, jnp.float32)
+    query = Places(jnp.array([[3]]), jnp.array([[1]]))
+    assert not attends(query, cache.places).any()
+
+
+def test_mask_is_causal_within_each_document():
+    places = Places(
+        positions=jnp.array([[0, 1, 0, 1, 2, 0]]), segment_ids=jnp.array([[1, 1, 2, 2, 2, 0]])
+    )
+    expected = np.zeros((6, 6), bool)
+    expected[:2, :2] = np.tri(2, dtype=bool)
+    expected[2:5, 2:5] = np.tri(3, dtype=bool)
+    expected[5, 5] = True
+    np.testing.assert_array_equal(attends(places, places)[0], expected)
+
+
+@pytest.mark.parametrize("num_kv_heads", [1, 3])
+def test_grouped_queries_are_multi_head_attention_with_repeated_keys_and_values(num_kv_heads: int):
+    heads = dataclasses.replace(samples.LLAMA.attention, num_kv_heads=num_kv_heads)
+    grouped = samples.random_model(dataclasses.replace(samples.LLAMA, attention=heads))
+    all_heads = dataclasses.replace(heads, num_kv_heads=heads.num_heads)
+    full = samples.random_model(dataclasses.replace(samples.LLAMA, attention=all_heads))
+
+    params = nnx.to_flat_state(nnx.state(grouped, nnx.Param))
+    repeated = []
+    for path, param in params:
+        if path[1:] in [("attention", "key", "kernel"), ("attention", "value", "kernel")]:
+            repeats = heads.num_heads // num_kv_heads
+            param = param.replace(jnp.repeat(param[...], repeats, axis=2))  # L D K H
+        repeated.append((path, param))
+    nnx.update(full, nnx.from_flat_state(repeated))
+
+    tokens = samples.random_tokens(samples.LLAMA, batch_size=2, seq_len=7)
+    ours, theirs = samples.logits(grouped, tokens), samples.logits(full, tokens)
+    np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)

@@ -1,0 +1,70 @@
+"""What a model config may hold, and what it refuses."""
+
+import dataclasses
+import typing
+
+import pytest
+
+from models import config as c
+from tests.models import samples
+
+DATACLASSES = [
+    kind for kind in vars(c).values() if isinstance(kind, type) and dataclasses.is_dataclass(kind)
+]
+
+
+def test_at_most_three_booleans():
+    booleans = [
+        f"{kind.__name__}.{name}"
+        for kind in DATACLASSES
+        for name, annotation in typing.get_type_hints(kind).items()
+        if annotation is bool or bool in typing.get_args(annotation)
+    ]
+    assert "ModelConfig.tie_embeddings" in booleans
+    assert len(booleans) <= 3, booleans
+
+
+def test_configs_are_hashable():
+    for config in samples.MODELS.values():
+        assert hash(config) == hash(dataclasses.replace(config))  # jit's static arguments
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"vocab_size": 0},
+        {"context_length": 0},
+        {"num_layers": -1},
+        {"d_model": 0},
+        {"dropout_rate": 1.0},
+        {"dropout_rate": -0.1},
+    ],
+    ids=str,
+)
+def test_a_refusal_names_the_field_and_the_value(change: dict[str, float]):
+    ((field, value),) = change.items()
+    with pytest.raises(c.ConfigError, match=rf"model\.{field}={value}\b.* must "):
+        dataclasses.replace(samples.PALM, **change)
+
+
+def test_heads_must_divide_and_rotary_heads_be_even():
+    with pytest.raises(c.ConfigError, match=r"num_kv_heads=3 must divide num_heads=5"):
+        c.Attention(num_heads=5, num_kv_heads=3, head_dim=2)
+    with pytest.raises(c.ConfigError, match="num_heads=0 and head_dim=2"):
+        c.Attention(num_heads=0, num_kv_heads=1, head_dim=2)
+    odd = c.Attention(num_heads=5, num_kv_heads=1, head_dim=7)
+    with pytest.raises(c.ConfigError, match="head_dim=7 must be even"):
+        dataclasses.replace(samples.PALM, attention=odd)
+    assert dataclasses.replace(samples.PALM, attention=odd, position=c.Learned()).d_model == 17
+    with pytest.raises(c.ConfigError, match="d_ff=0"):
+        c.FeedForward(d_ff=0, kind="gelu")
+    with pytest.raises(c.ConfigError, match="unroll=0"):
+        c.Execution(unroll=0)
+
+
+def test_auto_precision_is_bfloat16_only_on_accelerators():
+    auto = c.Execution(remat="dots")
+    assert auto.resolve(accelerated=True) == c.Execution(dtype="bfloat16", remat="dots")
+    assert auto.resolve(accelerated=False) == c.Execution(dtype="float32", remat="dots")
+    chosen = c.Execution(dtype="bfloat16")
+    assert chosen.resolve(accelerated=False) == chosen

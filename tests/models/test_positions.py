@@ -1,0 +1,39 @@
+"""Rotary positions."""
+
+import jax.numpy as jnp
+import numpy as np
+
+from models.positions import rotate
+from tests.reference import parts
+
+HEAD = np.random.default_rng(0).normal(size=(2, 14))  # a query and a key
+
+
+def rotated(vector: np.ndarray, positions) -> np.ndarray:
+    """[T, H]: the same vector at each of T positions."""
+    x = jnp.broadcast_to(jnp.asarray(vector, jnp.float32), (1, len(positions), 1, 14))
+    return np.asarray(rotate(x, jnp.asarray(positions)[None], theta=100))[0, :, 0]
+
+
+def test_rotation_equals_the_papers_complex_numbers():
+    x = np.random.default_rng(0).normal(size=(2, 11, 3, 14))
+    positions = jnp.broadcast_to(jnp.arange(11), (2, 11))
+    ours = rotate(jnp.asarray(x, jnp.float32), positions, theta=100)
+    for row in range(2):
+        np.testing.assert_allclose(ours[row], parts.rope(x[row], theta=100), atol=1e-5)
+
+
+def test_score_of_a_query_and_a_key_depends_only_on_their_distance():
+    starts = np.array([0, 5, 31, 97])
+    for distance in (0, 3, 7):
+        query, key = rotated(HEAD[0], starts + distance), rotated(HEAD[1], starts)
+        scores = (query * key).sum(axis=-1)
+        np.testing.assert_allclose(scores, scores[0], rtol=1e-4, atol=1e-4)
+    by_distance = (rotated(HEAD[0], np.arange(7)) * rotated(HEAD[1], np.zeros(7, int))).sum(-1)
+    assert np.abs(np.diff(by_distance)).min() > 1e-3
+
+
+def test_rotation_keeps_lengths_and_leaves_position_zero():
+    turned = rotated(HEAD[0], np.arange(13))
+    np.testing.assert_allclose((turned**2).sum(-1), (HEAD[0] ** 2).sum(), rtol=1e-5)
+    np.testing.assert_allclose(turned[0], HEAD[0], rtol=1e-6)

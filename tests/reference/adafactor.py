@@ -1,0 +1,46 @@
+"""PaLM's optimizer (arXiv 2204.02311, section 5) as equations, in NumPy float64.
+
+Adafactor without factoring (Shazeer & Stern 2018, arXiv 1804.04235, algorithm 4 with sections 7.2
+and 8): beta2 = 1 - k^-0.8, no bias correction, the step relative to the parameter's RMS; then
+momentum, and a weight decay of lr^2.
+"""
+
+import numpy as np
+
+Arrays = dict[str, np.ndarray]
+
+
+def train(
+    params: Arrays,
+    gradients: list[Arrays],
+    *,
+    peak_lr: float,
+    constant_steps: int,
+    decayed: set[str],
+    stacked: set[str],
+    beta1: float = 0.9,
+    clip_norm: float = 1.0,
+) -> Arrays:
+    """The parameters after one step for each of the gradients.
+
+    `decayed` names the parameters with weight decay, `stacked` those that hold one matrix or vector
+    per layer along their first axis.
+    """
+    params = dict(params)
+    second = {name: np.zeros_like(p) for name, p in params.items()}
+    momentum = {name: np.zeros_like(p) for name, p in params.items()}
+    for k, gradient in enumerate(gradients, start=1):
+        lr = peak_lr if k < constant_steps else peak_lr * np.sqrt(constant_steps / k)
+        beta2 = 1 - k**-0.8
+        norm = np.sqrt(sum(np.sum(g**2) for g in gradient.values()))
+        for name, p in params.items():
+            g = gradient[name] * min(1, clip_norm / norm)
+            second[name] = beta2 * second[name] + (1 - beta2) * (g**2 + 1e-30)
+            layers = p if name in stacked else p[None]
+            rms = np.array([max(1e-3, np.sqrt(np.mean(layer**2))) for layer in layers])
+            scale = rms.reshape(-1, *[1] * (p.ndim - 1)) if name in stacked else rms[0]
+            update = lr * scale * g / np.sqrt(second[name])
+            momentum[name] = beta1 * momentum[name] + (1 - beta1) * update
+            decay = lr**2 if name in decayed else 0.0
+            params[name] = p - momentum[name] - decay * p
+    return params

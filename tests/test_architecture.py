@@ -1,0 +1,151 @@
+"""The rules of the layout, read off the source: who may import whom, what is documented, how long."""
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("configs", "data", "models", "zoo")
+SOURCES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+    for package in PACKAGES
+    for path in sorted((ROOT / package).rglob("*.py"))
+}
+MAX_LINES = 320
+HEAVY = {"jax", "flax", "optax", "orbax", "numpy", "tensorflow", "seqio", "matplotlib"}
+TENSORFLOW = {"tensorflow", "seqio", "tensorflow_datasets"}
+
+
+def parse(module: str) -> ast.Module:
+    return ast.parse(SOURCES[module].read_text(encoding="utf-8"))
+
+
+def nodes_when_imported(tree: ast.AST) -> Iterator[ast.AST]:
+    """All nodes that run when the module is imported: no function's body, no type checker's block."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            continue
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            continue
+        yield node
+        yield from nodes_when_imported(node)
+
+
+def imported(nodes: Iterator[ast.AST]) -> set[str]:
+    """Full names of the modules that import statements name; for our own, the submodule."""
+    found = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "relative import"
+            assert node.module is not None
+            found.add(node.module)
+            found |= {
+                full for alias in node.names if (full := f"{node.module}.{alias.name}") in SOURCES
+            }
+    return found
+
+
+def anywhere(module: str) -> set[str]:
+    return imported(ast.walk(parse(module)))
+
+
+def at_import(module: str) -> set[str]:
+    return imported(nodes_when_imported(parse(module)))
+
+
+def top(modules: set[str]) -> set[str]:
+    return {module.split(".")[0] for module in modules}
+
+
+def reachable(module: str) -> set[str]:
+    """Everything that importing `module` imports, through our own modules, theirs included."""
+    seen, waiting = set(), {module}
+    while waiting:
+        name = waiting.pop()
+        seen.add(name)
+        if name in SOURCES:
+            found = at_import(name) | {name.rpartition(".")[0] or name}
+            waiting |= found - seen
+    return seen
+
+
+def within(package: str) -> list[str]:
+    return [module for module in SOURCES if module.split(".")[0] == package]
+
+
+MAY_NOT_IMPORT = {
+    "models": {"zoo", "configs", "data", "optax", "orbax"} | TENSORFLOW,
+    "configs": {"data"} | HEAVY,
+    "data": {"zoo", "configs", "models", "jax", "flax", "optax", "orbax"},
+    "zoo": TENSORFLOW,
+}
+
+
+@pytest.mark.parametrize("module", SOURCES)
+def test_imports_point_one_way(module):
+    assert not top(anywhere(module)) & MAY_NOT_IMPORT[module.split(".")[0]]
+
+
+@pytest.mark.parametrize("module", within("data"))
+def test_only_the_tasks_import_tensorflow(module):
+    assert module == "data.tasks" or not top(anywhere(module)) & TENSORFLOW
+
+
+STANDARD_LIBRARY_AND = {
+    "models.config": set(),
+    "data.config": set(),
+    "data.errors": set(),
+    "zoo.config": {"data.config", "models.config"},
+    "zoo.launch": set(),
+}
+
+
+@pytest.mark.parametrize(("module", "others"), STANDARD_LIBRARY_AND.items())
+def test_plain_data_needs_only_the_standard_library(module, others):
+    ours = {name for name in anywhere(module) if name.split(".")[0] in PACKAGES}
+    assert ours <= others
+    assert top(anywhere(module)) - set(PACKAGES) <= sys.stdlib_module_names
+
+
+@pytest.mark.parametrize("command", ["zoo.train", "zoo.sample"])
+def test_help_reaches_nothing_heavy(command):
+    assert not top(reachable(command)) & HEAVY
+
+
+@pytest.mark.parametrize("module", ["zoo", "zoo.language_model", "zoo.sample"])
+def test_sampling_reaches_no_tensorflow(module):
+    assert not top(reachable(module)) & TENSORFLOW
+    assert "data.tasks" not in reachable(module)
+
+
+def public_definitions(tree: ast.Module) -> Iterator[ast.FunctionDef | ast.ClassDef]:
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+            yield node
+
+
+@pytest.mark.parametrize("module", SOURCES)
+def test_what_is_public_is_documented(module):
+    undocumented = [
+        node.name for node in public_definitions(parse(module)) if not ast.get_docstring(node)
+    ]
+    assert undocumented == []
+
+
+@pytest.mark.parametrize("module", SOURCES)
+def test_a_file_fits_in_a_head(module):
+    assert len(SOURCES[module].read_text(encoding="utf-8").splitlines()) <= MAX_LINES
+
+
+def test_the_walk_finds_the_sources():
+    """So that no rule holds because nothing was looked at."""
+    assert {"zoo.train", "models.transformer", "configs.palm", "data.tasks"} <= set(SOURCES)
+    assert "zoo.cli" in at_import("zoo.train")
+    assert "zoo.loop" not in at_import("zoo.train")
+    assert {"zoo.loop", "jax"} <= anywhere("zoo.train") | anywhere("zoo.loop")
+    assert "jax" in top(reachable("zoo.language_model"))

@@ -1,0 +1,155 @@
+"""One finished run of palm_nano for the whole session, and ways to start more: as a process, as a
+command in this process, and as a process that is sent a signal on its way."""
+
+import fcntl
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from zoo import cli
+from zoo.metrics import METRICS_FILE, read_metrics
+
+REPOSITORY = Path(__file__).parents[2]
+DEADLINE_S = 120.0
+"""Only reached when something hangs."""
+
+Process = subprocess.CompletedProcess[str]
+
+
+def start(module: str, *flags: str, **options: Any) -> subprocess.Popen[str]:
+    """`python -m module flags` from the repository root, as a person starts it."""
+    return subprocess.Popen(
+        [sys.executable, "-m", module, *flags],
+        cwd=REPOSITORY,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        **options,
+    )
+
+
+def finish(process: subprocess.Popen[str]) -> Process:
+    try:
+        stdout, stderr = process.communicate(timeout=DEADLINE_S)
+    finally:
+        process.kill()
+    return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
+
+
+@pytest.fixture
+def run_process() -> Callable[..., Process]:
+    """Runs `python -m MODULE FLAGS` to its end."""
+    return lambda module, *flags, **options: finish(start(module, *flags, **options))
+
+
+@pytest.fixture
+def signalled_process() -> Callable[..., Process]:
+    """Runs zoo.train and sends it a signal once metrics.jsonl shows a step."""
+
+    def run(number: signal.Signals, workdir: Path, step: int, *flags: str) -> Process:
+        process = start("zoo.train", f"--workdir={workdir}", *flags)
+        give_up_at_s = time.monotonic() + DEADLINE_S
+        while not any(row["step"] >= step for row in read_metrics(workdir)):
+            if process.poll() is not None or time.monotonic() > give_up_at_s:
+                break
+            time.sleep(0.005)
+        process.send_signal(number)
+        return finish(process)
+
+    return run
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command left behind when it ended."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def run_here(capsys, monkeypatch) -> Callable[..., Outcome]:
+    """Runs a command's `main` in this process, as `cli.run` does, without the 4 s of imports."""
+    monkeypatch.setenv("GLIBC_TUNABLES", "")  # keep_freed_memory would start pytest anew
+
+    def run(main: Callable[[list[str]], None], *flags: str) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["command", *flags])
+        capsys.readouterr()
+        code = 0
+        try:
+            cli.run(main)
+        except SystemExit as end:
+            code = end.code
+        captured = capsys.readouterr()
+        assert isinstance(code, int)
+        return Outcome(code, captured.out, captured.err)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def nano(corpus_glob: str) -> list[str]:
+    """Flags of a run that takes seconds on the session's corpus: 6 steps, evaluated and saved at 3
+    and 6."""
+    return ["--model=palm_nano", f"--data.files={corpus_glob}", "--model.vocab-size=400",
+            "--num-steps=6", "--eval-every=3", "--save-every=3"]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A finished run: its folder, which no test changes, and what its process printed."""
+
+    workdir: Path
+    flags: list[str]
+    process: Process
+
+    def metrics(self) -> list[dict[str, float]]:
+        return read_metrics(self.workdir)
+
+
+@pytest.fixture(scope="session")
+def trained(session_folder: Path, nano: list[str]) -> Trained:
+    """Made by a real process, once for all workers of pytest-xdist: the others wait for it."""
+    workdir, record = session_folder / "trained", session_folder / "trained.json"
+    flags = [f"--workdir={workdir}", *nano]
+    with (session_folder / "trained.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not record.exists():
+            process = finish(start("zoo.train", *flags, "--json", env=_plain_environment()))
+            record.write_text(json.dumps([process.returncode, process.stdout, process.stderr]))
+    return Trained(workdir, flags, Process(flags, *json.loads(record.read_text())))
+
+
+def _plain_environment() -> dict[str, str]:
+    return {key: value for key, value in os.environ.items() if key != "GLIBC_TUNABLES"}
+
+
+@pytest.fixture
+def copied(trained: Trained, tmp_path: Path) -> Path:
+    """A copy of the finished run that a test may change."""
+    return shutil.copytree(trained.workdir, tmp_path / "copied")
+
+
+@pytest.fixture
+def losses() -> Callable[[Path], list[dict[str, float]]]:
+    """The rows of a run's metrics.jsonl without the speeds: what must be the same every time."""
+
+    def read(workdir: Path) -> list[dict[str, float]]:
+        rows = [json.loads(line) for line in (workdir / METRICS_FILE).read_text().splitlines()]
+        return [
+            {key: value for key, value in row.items() if not key.startswith("perf/")}
+            for row in rows
+        ]
+
+    return read

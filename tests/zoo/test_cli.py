@@ -1,0 +1,316 @@
+"""Bad input: one clear message, the documented exit code, no traceback, nothing lost."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from zoo import checkpoint, sample, train
+
+MiB = 1 << 20
+
+
+def contents(folder: Path) -> dict[str, str]:
+    """A hash of every file below `folder`."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def words(text: str) -> str:
+    """The text without the line breaks and frames that fit it to a terminal."""
+    return " ".join(text.replace("│", " ").split())
+
+
+def check_refusal(outcome, code: int, parts: tuple[str, ...]) -> None:
+    assert outcome.code == code, outcome.stderr
+    assert outcome.stdout == ""
+    assert "Traceback" not in outcome.stderr
+    # What the program logs before it notices starts with a time; the rest is the message.
+    said = words(
+        "\n".join(line for line in outcome.stderr.splitlines() if "s  " not in line[:10])
+    )
+    assert said.lower().count("error") <= 2
+    for part in parts:
+        assert part in said
+
+
+BAD_FLAGS = {
+    "unknown flag": (
+        ["--model.num-layer=3"],
+        ("--model.num-layer=3", "Perhaps you meant", "--model.num-layers"),
+    ),
+    "not a number": (["--num-steps=many"], ("--num-steps", "'many'", "INT")),
+    "negative steps": (["--num-steps=-3"], ("num_steps=-3", "above zero", "write --num-steps=1")),
+    "kv heads do not divide": (
+        ["--model.attention.num-kv-heads=3"],
+        ("num_kv_heads=3", "must divide num_heads=4", "write 1 for multi-query or 4"),
+    ),
+    "odd rotary head": (["--model.attention.head-dim=7"], ("head_dim=7", "must be even")),
+    "batch of no whole sequences": (
+        ["--batch-tokens=100"],
+        ("batch_tokens=100", "a multiple of seq_len=64", "write --batch-tokens=64"),
+    ),
+    "more pieces than the text has": (
+        ["--model.vocab-size=100000"],
+        ("model.vocab_size=100000", "more than the training text", "at most 426"),
+    ),
+    "fewer pieces than characters": (
+        ["--model.vocab-size=200"],
+        ("model.vocab_size=200", "less than the training text's characters", "at least 294"),
+    ),
+    "mesh larger than the devices": (
+        ["--mesh.fsdp=64"],
+        ("--mesh.data=1 --mesh.fsdp=64 --mesh.tensor=1", "needs 64 devices", "--fake-devices="),
+    ),
+    "unknown task": (["--data.task=stdlibs", "--data.files=None"], ("'stdlibs'", "stdlib")),
+}
+
+
+@pytest.mark.parametrize("name", BAD_FLAGS)
+def test_bad_flag_is_refused(name, nano, tmp_path, run_here):
+    flags, parts = BAD_FLAGS[name]
+    workdir = tmp_path / "run"
+    outcome = run_here(train.main, *nano, f"--workdir={workdir}", *flags)
+    check_refusal(outcome, 2, parts)
+    assert not workdir.exists() or contents(workdir) == {}
+
+
+@pytest.mark.parametrize(
+    ("flags", "parts"),
+    [
+        ([], ("--model is missing", "palm_small", "gpt2_124m")),
+        (
+            ["--model=palm_smal"],
+            ("--model='palm_smal' is not in the zoo", "did you mean palm_small"),
+        ),
+    ],
+)
+def test_model_must_be_one_of_the_zoo(flags, parts, tmp_path, run_here):
+    outcome = run_here(train.main, f"--workdir={tmp_path / 'run'}", *flags)
+    check_refusal(outcome, 2, parts)
+    assert not (tmp_path / "run").exists()
+
+
+def test_mesh_must_fit_the_model(nano, tmp_path, run_process):
+    process = run_process(
+        "zoo.train", *nano, f"--workdir={tmp_path}", "--mesh.tensor=3", "--fake-devices=3"
+    )
+    assert process.returncode == 2
+    assert "num_heads=4 does not divide over the mesh: mesh.tensor=3 ways" in process.stderr
+    assert "Traceback" not in process.stderr
+    assert contents(tmp_path) == {}
+
+
+@pytest.mark.parametrize(
+    ("content", "parts"),
+    [
+        (None, ("matches no file", "Give a path or a glob that does, in quotes")),
+        (b"", ("has no text to train on", "Add more")),
+        (b"caf\xe9 au lait\n", ("is not UTF-8 text", "at byte 3", "Convert it to UTF-8")),
+        (b"one two three four\nfive six\n" * 40, ("has 1", "seq_len + 1 = 65", "Add text")),
+    ],
+    ids=["no file", "empty", "not UTF-8", "shorter than a window"],
+)
+def test_text_must_be_there_and_readable_and_enough(content, parts, nano, tmp_path, run_here):
+    if content is not None:
+        (tmp_path / "only.txt").write_bytes(content)
+    workdir = tmp_path / "run"
+    outcome = run_here(
+        train.main,
+        *nano,
+        f"--data.files={tmp_path}/*.txt",
+        f"--workdir={workdir}",
+        "--model.vocab-size=280",
+    )
+    check_refusal(outcome, 3, parts)
+    assert contents(workdir) == {}
+
+
+@pytest.mark.parametrize("below", ["file.txt", "file.txt/run"])
+def test_workdir_must_be_writable(below, nano, tmp_path, run_here):
+    (tmp_path / "file.txt").write_text("mine")
+    outcome = run_here(train.main, *nano, f"--workdir={tmp_path / below}")
+    check_refusal(outcome, 2, (f"--workdir={tmp_path / below}", "cannot be written", "another"))
+    assert (tmp_path / "file.txt").read_text() == "mine"
+
+
+def test_checkpoints_must_fit_on_the_disk(nano, tmp_path, monkeypatch, run_here):
+    usage = shutil.disk_usage(tmp_path)._replace(free=MiB)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    outcome = run_here(train.main, *nano, f"--workdir={tmp_path}", "--model.d-model=256")
+    check_refusal(outcome, 2, ("0.00 GB free", "need", "lower --keep"))
+    assert checkpoint.saved_steps(tmp_path) == []
+
+
+def test_a_disk_that_fills_up_is_said_plainly_and_keeps_what_was_saved(copied, nano, run_process):
+    """No file may grow beyond 100 kB, which a checkpoint's arrays do: writing fails as on a full disk."""
+    import resource
+
+    def no_large_files():
+        import signal
+
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+
+    saved = contents(copied / "checkpoints")
+    process = run_process(
+        "zoo.train", *nano, f"--workdir={copied}", "--num-steps=9", preexec_fn=no_large_files
+    )
+    assert process.returncode == 2, process.stderr
+    assert "Traceback" not in process.stderr
+    assert f"--workdir={copied} cannot be written" in process.stderr
+    assert contents(copied / "checkpoints") == saved
+
+
+RESUMED_WITH = {
+    "another architecture": (
+        ["--model.num-layers=3", "--model.feed-forward.d-ff=64"],
+        2,
+        ("model.num_layers was 2, now 3", "model.feed_forward.d_ff was 128, now 64", "--fresh"),
+    ),
+    "another learning rate": (
+        ["--optimizer.schedule.peak-lr=0.5"],
+        2,
+        ("optimizer.schedule.peak_lr was 0.01, now 0.5",),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", RESUMED_WITH)
+def test_resuming_with_another_config_lists_what_differs(name, copied, nano, run_here):
+    flags, code, parts = RESUMED_WITH[name]
+    before = contents(copied)
+    outcome = run_here(train.main, *nano, f"--workdir={copied}", *flags)
+    check_refusal(outcome, code, (f"{copied} holds a run with another config", *parts))
+    assert contents(copied) == before
+
+
+def test_resuming_on_changed_text_is_refused(trained, nano, corpus_glob, tmp_path, run_here):
+    folder = shutil.copytree(Path(corpus_glob).parent, tmp_path / "corpus")
+    flags = [*nano, f"--data.files={folder}/*.txt", f"--workdir={tmp_path / 'run'}"]
+    assert run_here(train.main, *flags, "--num-steps=1").code == 0
+    before = contents(tmp_path / "run")
+    with (folder / "00.txt").open("a") as file:
+        file.write("one more line\n")
+    outcome = run_here(train.main, *flags)
+    check_refusal(outcome, 3, ("the text has changed", "corpus differs", "restore the text"))
+    assert contents(tmp_path / "run") == before
+
+
+def test_bad_flags_with_fresh_do_not_delete_the_run(copied, nano, run_here):
+    before = contents(copied)
+    for flags, code in (
+        (["--data.files=nowhere/*.txt"], 3),
+        (["--mesh.fsdp=64"], 2),
+        (["--model.vocab-size=100000"], 2),
+    ):
+        outcome = run_here(train.main, *nano, f"--workdir={copied}", "--fresh", *flags)
+        assert outcome.code == code
+        assert contents(copied) == before
+
+
+def test_damaged_newest_checkpoint_is_refused_and_left_alone(copied, nano, run_here):
+    truncate(copied / "checkpoints" / "6" / "training")
+    before = contents(copied)
+    outcome = run_here(train.main, *nano, f"--workdir={copied}", "--num-steps=8")
+    check_refusal(outcome, 3, (f"checkpoint {copied}/checkpoints/6", "damaged", "--fresh"))
+    assert contents(copied) == before
+
+
+def truncate(folder: Path) -> None:
+    """Cut every file below `folder` to a third."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            os.truncate(path, path.stat().st_size // 3)
+
+
+@pytest.mark.parametrize("item", ["params", "run", "tokenizer"])
+def test_sampling_from_a_damaged_checkpoint_is_refused(item, copied, run_here):
+    truncate(copied / "checkpoints" / "6" / item)
+    outcome = run_here(sample.main, f"--checkpoint={copied}", "--prompt=x")
+    check_refusal(outcome, 3, (f"{copied}/checkpoints/6", "damaged"))
+
+
+def test_sampling_from_parameters_of_another_model_is_refused(copied, nano, tmp_path, run_here):
+    other = tmp_path / "other"
+    flags = ["--num-steps=1", "--model.num-layers=1", "--model.d-model=16"]
+    assert run_here(train.main, *nano, f"--workdir={other}", *flags).code == 0
+    params = copied / "checkpoints" / "6" / "params"
+    shutil.rmtree(params)
+    shutil.copytree(other / "checkpoints" / "1" / "params", params)
+    outcome = run_here(sample.main, f"--checkpoint={copied}", "--prompt=x")
+    check_refusal(outcome, 3, ("cannot read params", "of another model"))
+
+
+BAD_SAMPLING = {
+    "no samples": (["--num-samples=0"], 2, ("--num-samples=0", "above zero")),
+    "no tokens": (["--max-tokens=0"], 2, ("max_tokens=0", "above zero")),
+    "negative temperature": (["--temperature=-1"], 2, ("temperature=-1.0", "not be negative")),
+    "top-p above one": (["--top-p=1.5"], 2, ("top_p=1.5", "must lie in (0, 1]")),
+    "top-k of none": (["--top-k=0"], 2, ("top_k=0", "above zero")),
+    "too long a prompt": (
+        ["--prompt=" + "zq" * 100],
+        2,
+        ("has 201 tokens", "context_length is 64", "shorten the prompt"),
+    ),
+    "no such prompt file": (["--prompt-file=nowhere.txt"], 2, ("--prompt-file=nowhere.txt",)),
+}
+
+
+@pytest.mark.parametrize("name", BAD_SAMPLING)
+def test_bad_sampling_flag_is_refused(name, trained, run_here):
+    flags, code, parts = BAD_SAMPLING[name]
+    prompt = [] if "prompt" in flags[0] else ["--prompt=x"]
+    outcome = run_here(sample.main, f"--checkpoint={trained.workdir}", *prompt, *flags)
+    check_refusal(outcome, code, parts)
+
+
+def test_prompt_file_must_be_utf8(trained, tmp_path, run_here):
+    (tmp_path / "prompt.txt").write_bytes(b"caf\xe9")
+    outcome = run_here(
+        sample.main,
+        f"--checkpoint={trained.workdir}",
+        f"--prompt-file={tmp_path / 'prompt.txt'}",
+    )
+    check_refusal(outcome, 2, ("prompt.txt", "UTF-8"))
+
+
+@pytest.mark.parametrize(
+    ("path", "parts"),
+    [
+        ("nowhere", ("there is no such folder", "--workdir of a run")),
+        (".", ("holds no finished checkpoint", "python -m zoo.train")),
+    ],
+)
+def test_checkpoint_must_be_there(path, parts, tmp_path, run_here):
+    outcome = run_here(sample.main, f"--checkpoint={tmp_path / path}", "--prompt=x")
+    check_refusal(outcome, 3, (str(tmp_path / path), *parts))
+
+
+@pytest.mark.parametrize("command", ["train", "sample"])
+def test_help_answers_without_jax(command):
+    program = (
+        f"import sys, zoo.{command}\n"
+        f"try: zoo.{command}.main(['--help'])\n"
+        "except SystemExit as end: assert not end.code, end.code\n"
+        "heavy = {'jax', 'flax', 'numpy', 'tensorflow', 'matplotlib'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    process = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr
+    assert "--help" in process.stdout
+
+
+def test_a_bug_keeps_its_traceback_and_exits_1(run_process, tmp_path):
+    """`run` hides the traceback of a person's mistakes only."""
+    program = "from zoo import cli\ncli.run(lambda argv: 1 / 0)"
+    process = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert process.returncode == 1
+    assert "ZeroDivisionError" in process.stderr

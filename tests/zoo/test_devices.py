@@ -1,0 +1,58 @@
+"""The warning about an accelerator that JAX does not use, on machines made up here."""
+
+from pathlib import Path
+
+import jax
+import pytest
+
+from zoo import devices
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    """A machine of which JAX uses the CPU: with these device files, programs and variables."""
+
+    def make(files=(), programs=(), variables=(), platforms=None, backend="cpu"):
+        monkeypatch.setattr(jax, "default_backend", lambda: backend)
+        monkeypatch.setitem(jax.config.values, "jax_platforms", platforms)
+        monkeypatch.setattr(Path, "exists", lambda path: str(path) in files)
+        monkeypatch.setattr(Path, "glob", lambda path, pattern: [f for f in files if "accel" in f])
+        monkeypatch.setattr(devices.shutil, "which", lambda program: program in programs or None)
+        monkeypatch.delenv("TPU_NAME", raising=False)
+        for variable in variables:
+            monkeypatch.setenv(variable, "x")
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("described", "named"),
+    [
+        ({"files": ["/dev/nvidiactl"]}, "NVIDIA GPU"),
+        ({"programs": ["nvidia-smi"]}, "NVIDIA GPU"),
+        ({"files": ["/dev/accel0"]}, "TPU"),
+        ({"variables": ["TPU_NAME"]}, "TPU"),
+    ],
+)
+def test_an_unused_accelerator_is_named_with_the_remedy(described, named, machine):
+    machine(**described)
+    complaint = devices.unused_accelerator()
+    assert complaint is not None
+    assert f"{named} is present but JAX runs on the CPU: pip install" in complaint
+
+
+@pytest.mark.parametrize(
+    "described",
+    [
+        {},
+        {"files": ["/dev/nvidiactl"], "backend": "gpu"},
+        {"files": ["/dev/nvidiactl"], "platforms": "cpu"},  # the user asked for the CPU
+    ],
+)
+def test_silent_where_there_is_nothing_to_mend(described, machine):
+    machine(**described)
+    assert devices.unused_accelerator() is None
+
+
+def test_devices_are_described_by_number_and_kind():
+    assert devices.describe_devices() == f"{jax.device_count()} x cpu (cpu)"

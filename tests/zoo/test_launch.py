@@ -1,0 +1,64 @@
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from zoo.launch import MALLOC_TUNABLES, StopRequest
+
+REPORT_RESTART = """
+import os
+from zoo.launch import keep_freed_memory
+print("started", os.getpid(), os.environ.get("GLIBC_TUNABLES"), flush=True)
+keep_freed_memory()
+print("going on")
+"""
+
+
+def run_report(environment: dict[str, str]) -> list[str]:
+    return subprocess.run(
+        [sys.executable, "-c", REPORT_RESTART],
+        capture_output=True, text=True, check=True, env=environment,
+    ).stdout.splitlines()  # fmt: skip
+
+
+@pytest.fixture
+def environment() -> dict[str, str]:
+    return {key: value for key, value in os.environ.items() if key != "GLIBC_TUNABLES"}
+
+
+@pytest.mark.parametrize(("libc", "restarts"), [("glibc", True), ("", False)])
+def test_the_process_starts_anew_once_where_there_is_a_glibc(libc, restarts, environment):
+    program = "import platform\nplatform.libc_ver = lambda: ({!r}, '')".format(libc)
+    lines = subprocess.run(
+        [sys.executable, "-c", program + REPORT_RESTART],
+        capture_output=True, text=True, check=True, env=environment,
+    ).stdout.splitlines()  # fmt: skip
+    _, pid, tunables = lines[0].split()
+    assert tunables == "None"
+    assert lines[1:-1] == ([f"started {pid} {MALLOC_TUNABLES}"] if restarts else [])
+    assert lines[-1] == "going on"
+
+
+def test_tunables_that_are_already_set_are_respected(environment):
+    lines = run_report({**environment, "GLIBC_TUNABLES": "glibc.malloc.tcache_count=1"})
+    assert [line.split()[-1] for line in lines] == ["glibc.malloc.tcache_count=1", "on"]
+
+
+@pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 75)])
+def test_a_signal_is_noted_and_handlers_come_back(number, exit_code):
+    before = signal.getsignal(number)
+    with StopRequest() as stop:
+        assert stop.signal is None
+        signal.raise_signal(number)
+        assert stop.signal == number
+        assert stop.exit_code == exit_code
+    assert signal.getsignal(number) == before
+
+
+def test_a_second_ctrl_c_stops_at_once():
+    with StopRequest():
+        signal.raise_signal(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)

@@ -1,0 +1,78 @@
+import json
+
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from zoo import metrics
+from zoo.metrics import MetricsWriter, Speedometer, read_metrics
+
+
+def write(workdir, first_step: int, values: dict[int, float]) -> None:
+    with MetricsWriter(workdir, first_step=first_step) as writer:
+        for step, value in values.items():
+            writer.write(step, {"train/loss": value})
+
+
+def test_a_resumed_run_replaces_what_lies_after_its_first_step(tmp_path):
+    write(tmp_path, 0, {1: 1.0, 2: 2.0, 3: 3.0})
+    write(tmp_path, 2, {3: 30.0, 4: 40.0})
+    expected = {1: 1.0, 2: 2.0, 3: 30.0, 4: 40.0}
+    assert {row["step"]: row["train/loss"] for row in read_metrics(tmp_path)} == expected
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    assert {event.step: event.value for event in events.Scalars("train/loss")} == expected
+
+
+def test_a_line_that_a_crash_cut_short_is_left_out_and_dropped(tmp_path):
+    write(tmp_path, 0, {1: 1.0, 2: 2.0})
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 3, "train/lo')
+    assert [row["step"] for row in read_metrics(tmp_path)] == [1, 2]
+    write(tmp_path, 2, {3: 3.0})
+    lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [1, 2, 3]
+
+
+def test_rows_are_on_the_disk_while_the_run_goes_on(tmp_path):
+    with MetricsWriter(tmp_path, first_step=0) as writer:
+        writer.write(1, {"train/loss": 1.0})
+        assert read_metrics(tmp_path) == [{"step": 1, "train/loss": 1.0}]
+
+
+def test_no_metrics_yet_are_no_rows(tmp_path):
+    assert read_metrics(tmp_path) == []
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that a test sets: `clock[0]` is the time in seconds."""
+    now = [100.0]
+    monkeypatch.setattr(metrics.time, "perf_counter", lambda: now[0])
+    return now
+
+
+def test_speed_is_per_step_without_pauses(clock):
+    speed = Speedometer(first_step=4)
+    clock[0] += 6.0
+    speed.waited_for_input(1.0)
+    with speed.paused():
+        clock[0] += 50.0
+    assert speed.read(6) == (3.0, 0.5)
+    clock[0] += 2.0
+    assert speed.read(7) == (2.0, 0.0)
+
+
+def test_plot_is_a_png_with_and_without_evaluations(tmp_path):
+    write(tmp_path, 0, {1: 2.0, 2: 1.0})
+    metrics.plot_loss(tmp_path, "nano", {"xz -9": 1.5})
+    assert (tmp_path / "loss.png").read_bytes().startswith(b"\x89PNG")
+    before = (tmp_path / "loss.png").read_bytes()
+    with MetricsWriter(tmp_path, first_step=2) as writer:
+        writer.write(3, {"train/loss": 0.5, "eval/loss": 1.0, "eval/bits_per_byte": 2.0})
+    metrics.plot_loss(tmp_path, "nano", {"xz -9": 1.5})
+    assert (tmp_path / "loss.png").read_bytes() != before
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "loss.png",
+        "metrics.jsonl",
+        "tensorboard",
+    }

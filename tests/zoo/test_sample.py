@@ -1,0 +1,133 @@
+"""`python -m zoo.sample` and zoo.load on a trained palm_nano."""
+
+import io
+import json
+import subprocess
+import sys
+
+import pytest
+
+import zoo
+from zoo import sample
+from zoo.errors import CheckpointError
+from zoo.generate import Sampling
+from zoo.language_model import LanguageModel
+
+
+@pytest.fixture(scope="session")
+def model(trained) -> LanguageModel:
+    return zoo.load(trained.workdir)
+
+
+def texts(outcome) -> list[str]:
+    """What --json printed, after seeing that it is one object and the command ended well."""
+    assert outcome.code == 0, outcome.stderr
+    return [each["text"] for each in json.loads(outcome.stdout)["samples"]]
+
+
+def test_readme_command_prints_prompt_and_text(trained, run_process):
+    process = run_process(
+        "zoo.sample", f"--checkpoint={trained.workdir}", "--prompt=def ", "--max-tokens=20",
+        "--temperature=0.8", "--top-k=40", "--top-p=0.95", "--num-samples=4", "--seed=0",
+    )  # fmt: skip
+    assert process.returncode == 0, process.stderr
+    assert process.stdout.startswith("def ")
+    assert process.stdout.count("def ") >= 4
+    titles = [number for number in range(1, 9) if f" sample {number} " in process.stdout]
+    assert titles == [2, 3, 4]
+
+
+def test_sampling_needs_no_tensorflow(trained):
+    program = (
+        "import sys, zoo\n"
+        "model = zoo.load(sys.argv[1])\n"
+        "assert len(model.sample(['def '], max_tokens=3)) == 1\n"
+        "heavy = {'tensorflow', 'seqio', 'tensorflow_datasets', 'matplotlib'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    process = subprocess.run(
+        [sys.executable, "-c", program, str(trained.workdir)], capture_output=True, text=True
+    )
+    assert process.returncode == 0, process.stderr
+
+
+def test_workdir_means_its_newest_step_and_a_step_folder_itself(trained, run_here):
+    flags = ["--prompt=a model", "--max-tokens=12", "--json"]
+    newest, step_6, step_3 = (
+        texts(run_here(sample.main, f"--checkpoint={trained.workdir / folder}", *flags))
+        for folder in ("", "checkpoints/6", "checkpoints/3")
+    )
+    assert newest == step_6
+    assert newest != step_3
+
+
+def test_prompts_come_from_flags_a_file_or_stdin(trained, tmp_path, run_here, monkeypatch):
+    (tmp_path / "prompt.txt").write_text("a model", encoding="utf-8")
+    monkeypatch.setattr(sys, "stdin", io.StringIO("a model"))
+    checkpoint_flag = f"--checkpoint={trained.workdir}"
+    flags = ["--max-tokens=8", "--temperature=0", "--json"]
+    from_flag, from_file, from_stdin = (
+        texts(run_here(sample.main, checkpoint_flag, *flags, *source))
+        for source in (["--prompt=a model"], [f"--prompt-file={tmp_path / 'prompt.txt'}"], [])
+    )
+    assert from_flag == from_file == from_stdin
+
+
+def test_json_names_every_prompt_as_often_as_asked(trained, run_here):
+    outcome = run_here(
+        sample.main, f"--checkpoint={trained.workdir}", "--prompt", "def ", "a model reads tokens",
+        "--num-samples=2", "--max-tokens=8", "--json",
+    )  # fmt: skip
+    assert len(texts(outcome)) == 4
+    prompts = [each["prompt"] for each in json.loads(outcome.stdout)["samples"]]
+    assert prompts == ["def "] * 2 + ["a model reads tokens"] * 2
+
+
+def test_same_seed_same_text_and_rows_differ(model):
+    twice = [model.sample(["def "] * 3, max_tokens=20, seed=7) for _ in range(2)]
+    assert twice[0] == twice[1]
+    assert len(set(twice[0])) == 3
+    assert model.sample(["def "] * 3, max_tokens=20, seed=8) != twice[0]
+
+
+def test_a_prompt_is_continued_alike_alone_and_beside_a_longer_one(model):
+    greedy = Sampling(temperature=0)
+    prompts = ["def ", "a model reads tokens and learns which of them comes next"]
+    together = model.sample(prompts, max_tokens=12, sampling=greedy)
+    alone = [model.sample([prompt], max_tokens=12, sampling=greedy)[0] for prompt in prompts]
+    assert together == alone
+
+
+def test_text_appears_as_it_is_made(model):
+    stream = model.stream(["def "], max_tokens=40)
+    first = next(stream)
+    rest = list(stream)
+    assert len(rest) > 1
+    assert [first[0] + "".join(piece for (piece,) in rest)] == model.sample(["def "], max_tokens=40)
+
+
+def test_the_command_shows_the_first_row_piece_by_piece(trained, run_here, monkeypatch):
+    """Each piece is flushed before the next is made."""
+    shown: list[str] = []
+    monkeypatch.setattr(sample, "_show", shown.append)
+    outcome = run_here(
+        sample.main, f"--checkpoint={trained.workdir}", "--prompt=def ", "--max-tokens=40"
+    )
+    assert outcome.code == 0
+    assert shown[0] == "def "
+    assert len([piece for piece in shown[1:] if piece.strip()]) > 1
+
+
+def test_score_prefers_the_kind_of_text_it_was_trained_on(model):
+    likely, unlikely = model.score(["a model reads tokens", "ZYX#?%QQ!!{}~~"])
+    assert likely.bits_per_byte < unlikely.bits_per_byte
+
+
+def test_logits_are_those_that_score_uses(model):
+    ids = [model.vocabulary.bos_id, *model.vocabulary.encode("a model")]
+    assert model.logits([ids]).shape == (1, len(ids), model.experiment.model.vocab_size)
+
+
+def test_a_program_gets_checkpoint_errors_as_exceptions(tmp_path):
+    with pytest.raises(CheckpointError, match="no such folder"):
+        zoo.load(tmp_path / "nowhere")

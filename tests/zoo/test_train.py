@@ -1,0 +1,159 @@
+"""Whole runs of palm_nano: what they write, and that stopping and going on changes nothing."""
+
+import json
+import signal
+
+import numpy as np
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from zoo import checkpoint, train
+
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def test_run_ends_well_and_prints_one_json_object(trained):
+    assert trained.process.returncode == 0, trained.process.stderr
+    summary = json.loads(trained.process.stdout)
+    last = trained.metrics()[-1]
+    assert summary["model"] == "palm_nano"
+    assert summary["num_steps"] == last["step"] == 6
+    assert summary["eval/bits_per_byte"] == last["eval/bits_per_byte"]
+    assert set(summary["baselines"]) == {"xz -9", "byte 5-gram"}
+    assert "Traceback" not in trained.process.stderr
+
+
+def test_run_says_what_it_trains_on_what_and_how_well(trained):
+    said = trained.process.stderr
+    for part in (
+        "devices: 1 x cpu",
+        "palm_nano: 42,592 parameters",
+        "multi-query attention, 4 query heads of 8 share one",
+        "6 steps of 8 x 64 tokens = 3,072 tokens",
+        f"workdir: {trained.workdir}",
+        "first loss",
+        "step 6/6",
+        "MFU n/a",
+        "bits per byte (xz -9",
+        "does not beat xz -9 and byte 5-gram",
+        " a sample ",
+        f"python -m zoo.sample --checkpoint={trained.workdir}",
+    ):
+        assert part in said
+
+
+def test_metrics_have_one_line_a_step(trained):
+    rows = trained.metrics()
+    assert [row["step"] for row in rows] == [1, 2, 3, 4, 5, 6]
+    always = {"train/loss", "train/grad_norm", "train/lr", "perf/tokens_per_s"}
+    evaluated = {"eval/loss", "eval/bits_per_byte"}
+    for row in rows:
+        assert always <= set(row)
+        assert (evaluated <= set(row)) == (row["step"] in (3, 6))
+    assert rows[-1]["train/loss"] < rows[0]["train/loss"]
+
+
+def test_tensorboard_shows_the_same_values(trained):
+    events = EventAccumulator(str(trained.workdir / "tensorboard"))
+    events.Reload()
+    for key in ("train/loss", "train/lr", "eval/bits_per_byte"):
+        shown = {event.step: event.value for event in events.Scalars(key)}
+        assert shown == {
+            row["step"]: np.float32(row[key]) for row in trained.metrics() if key in row
+        }
+
+
+def test_workdir_holds_config_plot_samples_and_checkpoints(trained):
+    config = json.loads((trained.workdir / "config.json").read_text())
+    assert config["num_steps"] == 6
+    assert config["model"]["vocab_size"] == 400
+    assert config["execution"]["dtype"] == "float32"  # resolved, not "auto"
+    assert (trained.workdir / "loss.png").read_bytes().startswith(PNG)
+    samples = (trained.workdir / "samples.txt").read_text()
+    assert [f" step {step} " in samples for step in (3, 4, 6)] == [True, False, True]
+    assert checkpoint.saved_steps(trained.workdir) == [3, 6]
+    assert checkpoint.read_run(checkpoint.find(trained.workdir)).experiment.num_steps == 6
+
+
+def test_same_command_again_changes_nothing_and_more_steps_go_on(
+    copied, nano, run_here, losses, trained
+):
+    again = run_here(train.main, *nano, f"--workdir={copied}", "--json")
+    assert again.code == 0, again.stderr
+    assert json.loads(again.stdout)["num_steps"] == 6
+    assert (copied / "metrics.jsonl").read_text() == (trained.workdir / "metrics.jsonl").read_text()
+
+    more = run_here(train.main, *nano, f"--workdir={copied}", "--num-steps=8")
+    assert more.code == 0, more.stderr
+    assert "resuming from checkpoints/6" in more.stderr
+    assert [row["step"] for row in losses(copied)] == [1, 2, 3, 4, 5, 6, 7, 8]
+
+
+def test_fresh_deletes_the_run_and_nothing_else(copied, nano, run_here, losses):
+    (copied / "notes.txt").write_text("mine")
+    (copied / "checkpoints" / "6" / "stale").write_text("")
+    outcome = run_here(
+        train.main, *nano, f"--workdir={copied}", "--fresh", "--num-steps=2", "--seed=1"
+    )
+    assert outcome.code == 0, outcome.stderr
+    assert [row["step"] for row in losses(copied)] == [1, 2]
+    assert checkpoint.saved_steps(copied) == [2]
+    assert (copied / "notes.txt").read_text() == "mine"
+
+
+def test_a_stopped_run_goes_on_bit_for_bit(
+    trained, nano, tmp_path, signalled_process, run_here, losses
+):
+    """Ctrl-C, a pre-emption and a crash, then the end: the same lines as of a run in one piece."""
+    flags = [*nano, "--num-steps=120", "--eval-every=50", "--save-every=1000"]
+    stopped, whole = tmp_path / "stopped", tmp_path / "whole"
+
+    interrupted = signalled_process(signal.SIGINT, stopped, 8, *flags)
+    assert interrupted.returncode == 130, interrupted.stderr
+    assert "goes on from there" in interrupted.stderr
+    (first_stop,) = checkpoint.saved_steps(stopped)
+    assert 8 <= first_stop < 120
+    assert f"saved step {first_stop} of 120" in interrupted.stderr
+
+    preempted = signalled_process(signal.SIGTERM, stopped, first_stop + 8, *flags)
+    assert preempted.returncode == 75, preempted.stderr
+    second_stop = checkpoint.saved_steps(stopped)[-1]
+    assert first_stop + 8 <= second_stop < 120
+
+    killed = signalled_process(signal.SIGKILL, stopped, second_stop + 8, *flags)
+    assert killed.returncode == -signal.SIGKILL
+    assert checkpoint.saved_steps(stopped)[-1] == second_stop
+    assert losses(stopped)[-1]["step"] > second_stop
+
+    for workdir in (stopped, whole):
+        outcome = run_here(train.main, *flags, f"--workdir={workdir}")
+        assert outcome.code == 0, outcome.stderr
+    assert [row["step"] for row in losses(whole)] == list(range(1, 121))
+    assert losses(stopped) == losses(whole)
+
+
+def test_a_checkpoint_of_one_device_goes_on_over_a_mesh_of_eight(
+    copied, tmp_path, trained, nano, run_here, run_process, losses
+):
+    alone = tmp_path / "alone"
+    copied.rename(tmp_path / "meshed")
+    meshed = tmp_path / "meshed"
+    run_here(train.main, *nano, f"--workdir={alone}", "--num-steps=9")
+    mesh = ["--mesh.data=2", "--mesh.fsdp=2", "--mesh.tensor=2", "--fake-devices=8"]
+    process = run_process("zoo.train", *nano, f"--workdir={meshed}", "--num-steps=9", *mesh)
+    assert process.returncode == 0, process.stderr
+    assert "devices: 8 x cpu" in process.stderr
+    assert "resuming from checkpoints/6" in process.stderr
+    for on_mesh, on_one in zip(losses(meshed), losses(alone), strict=True):
+        assert on_mesh == pytest.approx(on_one, rel=1e-4)
+
+
+def test_divergence_exits_4_and_says_what_to_try(nano, tmp_path, trained, run_here):
+    outcome = run_here(
+        train.main, *nano, f"--workdir={tmp_path}", "--optimizer.schedule.peak-lr=1e30"
+    )
+    assert outcome.code == 4
+    assert "no longer finite at step 2" in outcome.stderr
+    assert "lower --optimizer.schedule.peak-lr than 1e+30" in outcome.stderr
+    assert "Traceback" not in outcome.stderr
+    assert outcome.stdout == ""

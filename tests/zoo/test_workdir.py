@@ -1,0 +1,59 @@
+import dataclasses
+import shutil
+
+import pytest
+
+import configs
+from models.config import ConfigError
+from zoo import workdir
+from zoo.errors import WorkdirError
+
+EXPERIMENT = configs.get("palm_nano")
+
+
+def test_fresh_deletes_what_a_run_writes_and_nothing_else(tmp_path):
+    (tmp_path / "checkpoints" / "3").mkdir(parents=True)
+    (tmp_path / "metrics.jsonl").write_text("{}\n")
+    (tmp_path / "notes.txt").write_text("mine")
+    workdir.prepare(tmp_path, fresh=False)
+    assert (tmp_path / "checkpoints" / "3").is_dir()
+    workdir.prepare(tmp_path, fresh=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_space_for_the_checkpoints_is_checked_with_numbers(tmp_path, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)._replace(free=3_000_000_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    workdir.check_space(tmp_path, 3, 1_000_000_000)
+    message = "3.00 GB free and 4 checkpoints of 1.00 GB need 4.00"
+    with pytest.raises(WorkdirError, match=message):
+        workdir.check_space(tmp_path, 4, 1_000_000_000)
+
+
+def test_samples_are_added_under_their_step(tmp_path):
+    workdir.append_sample(tmp_path, 3, "café")
+    workdir.append_sample(tmp_path, 6, "def")
+    first, second, third, fourth = (tmp_path / "samples.txt").read_text("utf-8").splitlines()
+    assert (" step 3 " in first, second) == (True, "café")
+    assert (" step 6 " in third, fourth) == (True, "def")
+
+
+@pytest.mark.parametrize("field", ["num_steps", "log_every", "eval_every", "save_every", "keep"])
+def test_a_run_may_go_on_with_another(field, tmp_path):
+    asked = dataclasses.replace(EXPERIMENT, **{field: 7})
+    workdir.check_same_experiment(EXPERIMENT, asked, tmp_path)
+
+
+def test_a_run_may_go_on_over_another_mesh(tmp_path):
+    mesh = dataclasses.replace(EXPERIMENT.mesh, fsdp=8)
+    asked = dataclasses.replace(EXPERIMENT, mesh=mesh, micro_batches=2)
+    workdir.check_same_experiment(EXPERIMENT, asked, tmp_path)
+
+
+def test_every_other_difference_is_listed(tmp_path):
+    model = dataclasses.replace(EXPERIMENT.model, num_layers=5)
+    asked = dataclasses.replace(EXPERIMENT, model=model, seed=1)
+    with pytest.raises(ConfigError) as refusal:
+        workdir.check_same_experiment(EXPERIMENT, asked, tmp_path)
+    assert "model.num_layers was 2, now 5" in str(refusal.value)
+    assert "seed was 0, now 1" in str(refusal.value)
