@@ -10,6 +10,9 @@ Sampling reads all but `training`, which for Adam is twice the size of the param
 
 import dataclasses
 import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -89,34 +92,50 @@ class CheckpointWriter:
                 ),
             ]
         )
-        logging.getLogger("absl").setLevel(logging.ERROR)
+        logging.getLogger("absl").setLevel(logging.CRITICAL)
         self._manager = ocp.CheckpointManager(
             (workdir / FOLDER).absolute(),
             options=ocp.CheckpointManagerOptions(preservation_policy=keep),
         )
 
     def save(self, state: TrainState, step: int, evaluation: dict[str, float] | None) -> None:
-        """Start saving; returns once the state is copied and may be donated to the next step."""
+        """Start saving; returns once the state is copied and may be donated to the next step.
+
+        Raises OSError if this or the save before it cannot be written.
+        """
         if step in self._manager.all_steps():
             return
-        self._manager.save(
-            step,
-            metrics=evaluation,
-            args=ocp.args.Composite(
-                params=ocp.args.StandardSave(state.params),
-                training=ocp.args.StandardSave({"step": state.step, "opt": state.opt_state}),
-                run=ocp.args.JsonSave(self._run.to_json()),
-                tokenizer=TokenizerSave(self._vocabulary.to_bytes()),
-            ),
-        )
+        with _storage_errors():
+            self._manager.save(
+                step,
+                metrics=evaluation,
+                args=ocp.args.Composite(
+                    params=ocp.args.StandardSave(state.params),
+                    training=ocp.args.StandardSave({"step": state.step, "opt": state.opt_state}),
+                    run=ocp.args.JsonSave(self._run.to_json()),
+                    tokenizer=TokenizerSave(self._vocabulary.to_bytes()),
+                ),
+            )
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_) -> None:
         # Wait until everything is on the disk.
-        self._manager.wait_until_finished()
-        self._manager.close()
+        with _storage_errors():
+            self._manager.wait_until_finished()
+            self._manager.close()
+
+
+@contextmanager
+def _storage_errors() -> Iterator[None]:
+    """TensorStore reports a full disk as a ValueError with a status in front."""
+    try:
+        yield
+    except ValueError as error:
+        if "Error writing" not in str(error):
+            raise
+        raise OSError(str(error).splitlines()[0][:200]) from error
 
 
 def find(path: str | Path) -> Path:
@@ -169,9 +188,13 @@ def read_state(folder: Path, target: TrainState) -> TrainState:
 
 
 def _read(folder: Path, item: str, args: ocp.args.CheckpointArgs) -> Any:
+    # When one array cannot be read, the reads under way complain to an event loop that is closed.
+    complain, sys.unraisablehook = sys.unraisablehook, lambda _: None
     try:
         with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
-            return checkpointer.restore(folder, ocp.args.Composite(**{item: args}))[item]
+            value = checkpointer.restore(folder, ocp.args.Composite(**{item: args}))[item]
+        sys.unraisablehook = complain
+        return value
     except (OSError, ValueError, KeyError, TypeError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise CheckpointError(

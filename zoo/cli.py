@@ -66,6 +66,7 @@ def run(main: Callable[[list[str]], None]) -> None:
 
 
 def _exit(message: str, code: int) -> None:
+    sys.unraisablehook = lambda _: None  # what ends at exit may fail again for the same reason
     console.print(f"[bold red]{'error' if code < 75 else 'stopped'}:[/] ", end="")
     console.print(message, markup=False, soft_wrap=True)
     sys.exit(code)

@@ -7,10 +7,15 @@ from pathlib import Path
 import jax
 
 from data.storage import cache_folder
+from models.config import check
 
 
 def configure(*, cache_dir: str | None = None, fake_devices: int = 0) -> None:
     """Compilation cache and fake devices; must run before JAX touches a device."""
+    check(
+        fake_devices >= 0,
+        f"--fake-devices={fake_devices} must be 0 or more; 0 uses the real devices",
+    )
     jax.config.update("jax_compilation_cache_dir", str(cache_folder(cache_dir) / "xla"))
     if fake_devices:
         jax.config.update("jax_platforms", "cpu")

@@ -34,7 +34,7 @@ def train(
     what a person can mend, DivergedError, and StoppedError with the state saved after a signal.
     """
     report = Report(console)
-    workdir.prepare(folder, fresh=fresh)
+    workdir.prepare(folder)
     report.line(f"devices: {describe_devices()}, jax {jax.__version__}")
     if complaint := unused_accelerator():
         report.warn(complaint)
@@ -49,13 +49,15 @@ def train(
     report.model(name, experiment, size, token_flops * experiment.num_tokens)
     report.line(f"workdir: {folder}")
 
-    data, resume_from = _load_data(experiment, folder, report)
+    data, resume_from = _load_data(experiment, folder, report, fresh=fresh)
     baselines = data.baselines()
-    workdir.write_config(folder, experiment)
+    if fresh:  # only now that the new run is known to be possible
+        workdir.clear(folder)
     steps = make_steps(experiment, num_batch_shards=mesh.shape["data"] * mesh.shape["fsdp"])
     with jax.set_mesh(mesh), nnx.logical_axis_rules(rules):
         state, shardings = _initial_state(steps, mesh, rules, experiment, folder, resume_from)
         first_step = int(state.step)
+        workdir.write_config(folder, experiment)
         if resume_from is not None:
             report.line(f"resuming from {resume_from.relative_to(folder.absolute())}")
         train_step = jax.jit(steps.train_step, donate_argnums=0, out_shardings=(shardings, None))
@@ -83,6 +85,7 @@ def train(
                 writer.write(step, values | more)
 
         with (
+            workdir.writing(folder),
             CheckpointWriter(folder, Run(experiment, data.fingerprint), data.vocabulary) as saver,
             MetricsWriter(folder, first_step=first_step) as writer,
             report.bar(first_step, experiment.num_steps),
@@ -138,11 +141,11 @@ def train(
 
 
 def _load_data(
-    experiment: Experiment, folder: Path, report: Report
+    experiment: Experiment, folder: Path, report: Report, *, fresh: bool
 ) -> tuple[TrainingData, Path | None]:
     """The text, and the checkpoint to resume from if there is one: then it must fit."""
     resume_from = saved = vocabulary = None
-    if checkpoint.saved_steps(folder):
+    if not fresh and checkpoint.saved_steps(folder):
         resume_from = checkpoint.find(folder)
         saved = checkpoint.read_run(resume_from)
         workdir.check_same_experiment(saved.experiment, experiment, folder)

@@ -25,7 +25,11 @@ class MetricsWriter:
         partial.write_text("".join(json.dumps(row) + "\n" for row in kept))
         os.replace(partial, self._path)
         self._file = self._path.open("a", buffering=1)
-        self._events = SummaryWriter(str(workdir / EVENTS_FOLDER), purge_step=first_step + 1)
+        self._events = SummaryWriter(
+            str(workdir / EVENTS_FOLDER),
+            purge_step=first_step + 1,
+            filename_suffix=f".{first_step}",  # two runs in one second would share a file
+        )
 
     def write(self, step: int, metrics: dict[str, float]) -> None:
         """One line and one event per metric."""

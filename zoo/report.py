@@ -34,7 +34,8 @@ class Report:
         self._console.print(text, markup=False, soft_wrap=True)
 
     def warn(self, text: str) -> None:
-        self._console.print(f"[bold white on red] WARNING [/] {text}", soft_wrap=True)
+        self._console.print("[bold white on red] WARNING [/] ", end="")
+        self._console.print(text, markup=False, soft_wrap=True)
 
     def model(self, name: str, experiment: Experiment, num_params: int, flops: float) -> None:
         """What will be trained, and what that takes."""

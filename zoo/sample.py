@@ -53,9 +53,9 @@ def main(argv: list[str]) -> None:
         prompts, max_tokens=command.max_tokens, sampling=sampling, seed=command.seed
     )
     texts = [""] * len(prompts)
-    if not command.json:
-        _show(prompts[0])
-    for pieces in stream:
+    for number, pieces in enumerate(stream):
+        if number == 0 and not command.json:  # not before the settings are known to be right
+            _show(prompts[0])
         texts = [text + piece for text, piece in zip(texts, pieces, strict=True)]
         if not command.json:
             _show(pieces[0])  # the first row as it is made, the others once it is whole

@@ -70,8 +70,10 @@ def state_shardings(abstract_state, mesh: jax.sharding.Mesh, rules: Rules):
             return NamedSharding(mesh, PartitionSpec())
         axes = leaf.get_metadata("out_sharding")
         value = leaf.get_value()
-        # Adafactor without factoring keeps placeholders of shape (1,) for its factors.
-        spec = [axis_of[axis] for axis in axes] if len(axes) == value.ndim else []
+        # Adafactor without factoring keeps placeholders of shape (1,) for its factors: also for
+        # vectors, whose number of axes they share.
+        is_placeholder = len(axes) != value.ndim or value.shape == (1,)
+        spec = [] if is_placeholder else [axis_of[axis] for axis in axes]
         return leaf.replace(NamedSharding(mesh, PartitionSpec(*spec)))
 
     return jax.tree.map(sharding, abstract_state, is_leaf=lambda x: isinstance(x, nnx.Variable))

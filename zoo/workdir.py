@@ -2,6 +2,10 @@
 
 import json
 import shutil
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from data.errors import DataError
@@ -28,25 +32,48 @@ MAY_CHANGE = ("num_steps", "log_every", "eval_every", "save_every", "keep", "mic
 `num_steps` moves the end of a cosine schedule."""
 
 
-def prepare(workdir: Path, *, fresh: bool) -> None:
-    """Make the folder and see that it can be written; `fresh` deletes what an earlier run left there,
-    and nothing else. Raises WorkdirError."""
-    try:
+def prepare(workdir: Path) -> None:
+    """Make the folder and see that it can be written. Raises WorkdirError."""
+    with writing(workdir):
         workdir.mkdir(parents=True, exist_ok=True)
         probe = workdir / ".probe"
         probe.write_bytes(b"0" * 4096)
         probe.unlink()
-        for name in _WRITTEN_BY_A_RUN if fresh else ():
+
+
+def clear(workdir: Path) -> None:
+    """Delete what an earlier run left in the folder, and nothing else. Raises WorkdirError."""
+    with writing(workdir):
+        for name in _WRITTEN_BY_A_RUN:
             path = workdir / name
             if path.is_dir():
                 shutil.rmtree(path)
             else:
                 path.unlink(missing_ok=True)
+
+
+@contextmanager
+def writing(workdir: Path) -> Iterator[None]:
+    """What the block cannot write becomes a WorkdirError, also where a thread of TensorBoard's
+    writer meets the full disk first."""
+    print_thread_error = threading.excepthook
+
+    def leave_out_os_errors(args: threading.ExceptHookArgs) -> None:
+        if not issubclass(args.exc_type, OSError):
+            print_thread_error(args)
+
+    threading.excepthook = leave_out_os_errors
+    # Writes of arrays that are under way when one fails complain to an event loop that is closed.
+    complain, sys.unraisablehook = sys.unraisablehook, lambda _: None
+    try:
+        yield
     except OSError as error:
         raise WorkdirError(
             f"--workdir={workdir} cannot be written: {error.strerror or error}; free some space or "
-            "name another folder"
+            "name another folder. Finished checkpoints in it are whole"
         ) from error
+    else:  # otherwise the program ends, and late threads have nothing to add
+        threading.excepthook, sys.unraisablehook = print_thread_error, complain
 
 
 def check_space(workdir: Path, num_checkpoints: int, checkpoint_bytes: int) -> None:

@@ -3,12 +3,10 @@
 import dataclasses
 import math
 
-import jax
 import pytest
-from flax import nnx
 
 from configs import gpt2
-from models.transformer import Transformer, num_params
+from models.transformer import num_params
 from tests.models import samples
 
 
@@ -35,8 +33,7 @@ def test_initial_values_follow_the_released_code_and_section_2_3():
         context_length=127,
         attention=samples.GPT2.attention,
     )
-    rngs = nnx.Rngs(0)
-    params = samples.to_numpy(jax.jit(lambda: nnx.state(Transformer(model, rngs=rngs)))())
+    params = samples.to_numpy(samples.initial_params(model))
     residual = 0.02 / math.sqrt(2 * 3)
     special = {
         "position_embedding": 0.01,

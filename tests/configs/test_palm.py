@@ -1,13 +1,11 @@
 """PaLM's sizes, counts and initialisation (arXiv 2204.02311)."""
 
-import jax
 import numpy as np
 import pytest
-from flax import nnx
 
 from configs import palm
 from models.config import ModelConfig
-from models.transformer import Transformer, num_params
+from models.transformer import num_params
 from tests.models import samples
 
 
@@ -41,8 +39,7 @@ def test_every_reported_count_is_reproduced_to_its_printed_digits():
 
 def test_initial_values_follow_section_5():
     model = palm.FAMILY["palm_small"].model
-    rngs = nnx.Rngs(0)
-    params = samples.to_numpy(jax.jit(lambda: nnx.state(Transformer(model, rngs=rngs)))())
+    params = samples.to_numpy(samples.initial_params(model))
     d, f = model.d_model, model.feed_forward.d_ff
     attended = model.attention.num_heads * model.attention.head_dim
     expected = {

@@ -88,6 +88,12 @@ def random_model(
     return nnx.merge(graphdef, nnx.from_flat_state(drawn))
 
 
+@functools.partial(jax.jit, static_argnums=0)
+def initial_params(config: c.ModelConfig) -> nnx.State:
+    """The parameters with which training begins."""
+    return nnx.state(Transformer(config, rngs=nnx.Rngs(0)), nnx.Param)
+
+
 def random_tokens(config: c.ModelConfig, batch_size: int, seq_len: int, seed: int = 0):
     """[B, T] int32 ids from the whole vocabulary."""
     rng = np.random.default_rng(seed)

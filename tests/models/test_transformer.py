@@ -10,7 +10,7 @@ from flax import nnx
 
 from models import config as c
 from models.attention import Places
-from models.transformer import Transformer, abstract_params, num_params
+from models.transformer import abstract_params, num_params
 from tests.models import samples
 from tests.reference import gpt1, gpt2, llama, palm
 
@@ -164,14 +164,10 @@ def test_dropout_acts_only_with_a_key():
 def test_abstract_parameters_are_those_of_the_real_model():
     config = samples.GPT2
 
-    @jax.jit
-    def initialise() -> nnx.State:
-        return nnx.state(Transformer(config, rngs=nnx.Rngs(0)), nnx.Param)
-
     def shapes(params: nnx.State):
         return jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), params)
 
-    real, abstract = initialise(), abstract_params(config)
+    real, abstract = samples.initial_params(config), abstract_params(config)
     assert shapes(real) == shapes(abstract)
     assert all(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(abstract))
     assert num_params(config) == sum(value.size for value in samples.to_numpy(real).values())

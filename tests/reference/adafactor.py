@@ -19,6 +19,8 @@ def train(
     decayed: set[str],
     stacked: set[str],
     beta1: float = 0.9,
+    decay_exponent: float = 0.8,
+    weight_decay_exponent: float = 2.0,
     clip_norm: float = 1.0,
 ) -> Arrays:
     """The parameters after one step for each of the gradients.
@@ -31,7 +33,7 @@ def train(
     momentum = {name: np.zeros_like(p) for name, p in params.items()}
     for k, gradient in enumerate(gradients, start=1):
         lr = peak_lr if k < constant_steps else peak_lr * np.sqrt(constant_steps / k)
-        beta2 = 1 - k**-0.8
+        beta2 = 1 - k**-decay_exponent
         norm = np.sqrt(sum(np.sum(g**2) for g in gradient.values()))
         for name, p in params.items():
             g = gradient[name] * min(1, clip_norm / norm)
@@ -41,6 +43,6 @@ def train(
             scale = rms.reshape(-1, *[1] * (p.ndim - 1)) if name in stacked else rms[0]
             update = lr * scale * g / np.sqrt(second[name])
             momentum[name] = beta1 * momentum[name] + (1 - beta1) * update
-            decay = lr**2 if name in decayed else 0.0
+            decay = lr**weight_decay_exponent if name in decayed else 0.0
             params[name] = p - momentum[name] - decay * p
     return params

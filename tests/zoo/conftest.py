@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jax
 import pytest
 
 from zoo import cli
@@ -26,10 +27,10 @@ DEADLINE_S = 120.0
 Process = subprocess.CompletedProcess[str]
 
 
-def start(module: str, *flags: str, **options: Any) -> subprocess.Popen[str]:
-    """`python -m module flags` from the repository root, as a person starts it."""
+def start(*arguments: str, **options: Any) -> subprocess.Popen[str]:
+    """`python ARGUMENTS` from the repository root, as a person starts it."""
     return subprocess.Popen(
-        [sys.executable, "-m", module, *flags],
+        [sys.executable, *arguments],
         cwd=REPOSITORY,
         text=True,
         stdout=subprocess.PIPE,
@@ -46,10 +47,20 @@ def finish(process: subprocess.Popen[str]) -> Process:
     return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def compile_once(session_folder: Path, private_cache):
+    """Even programs that compile fast are compiled once for all tests and the processes they start."""
+    jax.config.update("jax_compilation_cache_dir", str(session_folder / "cache/gpt-zoo/xla"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+        yield
+
+
 @pytest.fixture
 def run_process() -> Callable[..., Process]:
-    """Runs `python -m MODULE FLAGS` to its end."""
-    return lambda module, *flags, **options: finish(start(module, *flags, **options))
+    """Runs `python ARGUMENTS` to its end."""
+    return lambda *arguments: finish(start(*arguments))
 
 
 @pytest.fixture
@@ -57,7 +68,7 @@ def signalled_process() -> Callable[..., Process]:
     """Runs zoo.train and sends it a signal once metrics.jsonl shows a step."""
 
     def run(number: signal.Signals, workdir: Path, step: int, *flags: str) -> Process:
-        process = start("zoo.train", f"--workdir={workdir}", *flags)
+        process = start("-m", "zoo.train", f"--workdir={workdir}", *flags)
         give_up_at_s = time.monotonic() + DEADLINE_S
         while not any(row["step"] >= step for row in read_metrics(workdir)):
             if process.poll() is not None or time.monotonic() > give_up_at_s:
@@ -126,7 +137,7 @@ def trained(session_folder: Path, nano: list[str]) -> Trained:
     with (session_folder / "trained.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not record.exists():
-            process = finish(start("zoo.train", *flags, "--json", env=_plain_environment()))
+            process = finish(start("-m", "zoo.train", *flags, "--json", env=_plain_environment()))
             record.write_text(json.dumps([process.returncode, process.stdout, process.stderr]))
     return Trained(workdir, flags, Process(flags, *json.loads(record.read_text())))
 

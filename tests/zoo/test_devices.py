@@ -1,6 +1,7 @@
 """The warning about an accelerator that JAX does not use, on machines made up here."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import pytest
@@ -13,8 +14,9 @@ def machine(monkeypatch):
     """A machine of which JAX uses the CPU: with these device files, programs and variables."""
 
     def make(files=(), programs=(), variables=(), platforms=None, backend="cpu"):
-        monkeypatch.setattr(jax, "default_backend", lambda: backend)
-        monkeypatch.setitem(jax.config.values, "jax_platforms", platforms)
+        config = SimpleNamespace(values={"jax_platforms": platforms})
+        fake = SimpleNamespace(default_backend=lambda: backend, config=config)
+        monkeypatch.setattr(devices, "jax", fake)
         monkeypatch.setattr(Path, "exists", lambda path: str(path) in files)
         monkeypatch.setattr(Path, "glob", lambda path, pattern: [f for f in files if "accel" in f])
         monkeypatch.setattr(devices.shutil, "which", lambda program: program in programs or None)

@@ -135,12 +135,10 @@ def test_a_stopped_run_goes_on_bit_for_bit(
 def test_a_checkpoint_of_one_device_goes_on_over_a_mesh_of_eight(
     copied, tmp_path, trained, nano, run_here, run_process, losses
 ):
-    alone = tmp_path / "alone"
-    copied.rename(tmp_path / "meshed")
-    meshed = tmp_path / "meshed"
+    alone, meshed = tmp_path / "alone", copied
     run_here(train.main, *nano, f"--workdir={alone}", "--num-steps=9")
     mesh = ["--mesh.data=2", "--mesh.fsdp=2", "--mesh.tensor=2", "--fake-devices=8"]
-    process = run_process("zoo.train", *nano, f"--workdir={meshed}", "--num-steps=9", *mesh)
+    process = run_process("-m", "zoo.train", *nano, f"--workdir={meshed}", "--num-steps=9", *mesh)
     assert process.returncode == 0, process.stderr
     assert "devices: 8 x cpu" in process.stderr
     assert "resuming from checkpoints/6" in process.stderr
