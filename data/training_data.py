@@ -99,7 +99,7 @@ def load(
         if len(encoded.tokens) <= seq_len:
             raise DataError(
                 f"The {split} text of {corpus.source} has {len(encoded.tokens):,} tokens, but one "
-                f"sequence needs seq_len + 1 = {seq_len + 1:,}. Add text, or shorten the sequence."
+                f"sequence needs seq_len + 1 = {seq_len + 1:,}. Add text, or lower --seq-len."
             )
     train, validation = (
         TokenWindows(splits[split].tokens, seq_len, batch_size, config.seed)

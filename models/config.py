@@ -79,6 +79,8 @@ class FanIn:
 
 @dataclass(frozen=True, kw_only=True)
 class Attention:
+    """How many heads look back, and how wide each is."""
+
     num_heads: int
     """Query heads, N."""
     num_kv_heads: int
@@ -102,6 +104,8 @@ Layout = Literal["post_norm", "pre_norm", "parallel"]
 
 @dataclass(frozen=True, kw_only=True)
 class FeedForward:
+    """The two or three matrices that every token passes through alone."""
+
     d_ff: int
     """Inner width, F."""
     kind: FeedForwardKind
@@ -120,11 +124,11 @@ class ModelConfig:
     """One transformer language model: exactly what its paper fixes about the function."""
 
     vocab_size: int
-    """V."""
+    """Token ids that the model knows, V."""
     context_length: int
     """The longest sequence that the model was made for, in tokens."""
     num_layers: int
-    """L."""
+    """Blocks, L."""
     d_model: int
     """Width of the residual stream, D."""
     attention: Attention
@@ -138,6 +142,7 @@ class ModelConfig:
     tie_embeddings: bool
     """The output matrix is the transposed input embedding."""
     logit_scale: Literal["one", "inverse_sqrt_d_model"] = "one"
+    """What the logits are multiplied with."""
     init: Normal | FanIn
     dropout_rate: float = 0.0
     """On the embedding, the attention weights and what each sub-block adds to the residual."""

@@ -5,16 +5,15 @@ from pathlib import Path
 
 import pytest
 
-WORDS = (
-    "a model reads tokens and learns which of them comes next ; def loss ( x ) : return x".split()
-)
+TEXT = "a model reads tokens and learns which of them comes next ; def loss ( x ) : return x"
 
 
 def _document(number: int) -> str:
     """A few hundred lines of made-up, repetitive text that differs from document to document."""
+    words = TEXT.split()
     lines = []
     for line in range(120):
-        chosen = [WORDS[(number * 7 + line * 3 + i * i) % len(WORDS)] for i in range(9)]
+        chosen = [words[(number * 7 + line * 3 + i * i) % len(words)] for i in range(9)]
         lines.append(" ".join(chosen) + f" {number * line % 97}\n")
     return "".join(lines)
 

@@ -10,7 +10,6 @@ Sampling reads all but `training`, which for Adam is twice the size of the param
 
 import dataclasses
 import logging
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -49,13 +48,15 @@ class TokenizerHandler(ocp.CheckpointHandler):
 @ocp.args.register_with_handler(TokenizerHandler, for_save=True)
 @dataclasses.dataclass
 class TokenizerSave(ocp.args.CheckpointArgs):
+    """Save these bytes with TokenizerHandler."""
+
     model: bytes
 
 
 @ocp.args.register_with_handler(TokenizerHandler, for_restore=True)
 @dataclasses.dataclass
 class TokenizerRestore(ocp.args.CheckpointArgs):
-    pass
+    """Restore the bytes with TokenizerHandler."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -188,13 +189,9 @@ def read_state(folder: Path, target: TrainState) -> TrainState:
 
 
 def _read(folder: Path, item: str, args: ocp.args.CheckpointArgs) -> Any:
-    # When one array cannot be read, the reads under way complain to an event loop that is closed.
-    complain, sys.unraisablehook = sys.unraisablehook, lambda _: None
     try:
         with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
-            value = checkpointer.restore(folder, ocp.args.Composite(**{item: args}))[item]
-        sys.unraisablehook = complain
-        return value
+            return checkpointer.restore(folder, ocp.args.Composite(**{item: args}))[item]
     except (OSError, ValueError, KeyError, TypeError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise CheckpointError(

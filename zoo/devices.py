@@ -17,6 +17,7 @@ def configure(*, cache_dir: str | None = None, fake_devices: int = 0) -> None:
         f"--fake-devices={fake_devices} must be 0 or more; 0 uses the real devices",
     )
     jax.config.update("jax_compilation_cache_dir", str(cache_folder(cache_dir) / "xla"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
     if fake_devices:
         jax.config.update("jax_platforms", "cpu")
         jax.config.update("jax_num_cpu_devices", fake_devices)

@@ -20,7 +20,7 @@ def keep_freed_memory() -> None:
     """Start this process anew with MALLOC_TUNABLES, once, where there is a glibc to read them.
 
     They are read when a process starts, so there is no later place. A GLIBC_TUNABLES that is already
-    set is respected.
+    set is respected. For a program's first line only: whoever imports the program must not be replaced.
     """
     if platform.libc_ver()[0] == "glibc" and "GLIBC_TUNABLES" not in os.environ:
         os.environ["GLIBC_TUNABLES"] = MALLOC_TUNABLES

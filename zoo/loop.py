@@ -2,38 +2,38 @@
 
 import dataclasses
 import math
-import time
+import statistics
 from pathlib import Path
 from typing import Any
 
 import jax
 from flax import nnx
-from rich.console import Console
 
 from data.training_data import TrainingData, load
 from models.transformer import num_params
-from zoo import checkpoint, flops, metrics, sharding, workdir
+from zoo import checkpoint, metrics, sharding, workdir
 from zoo.checkpoint import CheckpointWriter, Run
 from zoo.config import Experiment
 from zoo.devices import describe_devices, unused_accelerator
-from zoo.errors import DivergedError, StoppedError
+from zoo.errors import StoppedError
+from zoo.flops import train_flops_per_token
 from zoo.generate import Sampling
 from zoo.language_model import LanguageModel
 from zoo.launch import StopRequest
-from zoo.metrics import MetricsWriter, Speedometer
+from zoo.metrics import MetricsWriter
 from zoo.report import Report
+from zoo.run_log import RunLog
 from zoo.step import Steps, TrainState, make_steps
 
 
 def train(
-    name: str, experiment: Experiment, folder: Path, console: Console, *, fresh: bool
+    name: str, experiment: Experiment, folder: Path, report: Report, *, fresh: bool
 ) -> dict[str, Any]:
     """Train until `experiment.num_steps`, going on from the newest checkpoint in `folder`.
 
     Returns what the run came to. Raises ConfigError, DataError, CheckpointError or WorkdirError for
     what a person can mend, DivergedError, and StoppedError with the state saved after a signal.
     """
-    report = Report(console)
     workdir.prepare(folder)
     report.line(f"devices: {describe_devices()}, jax {jax.__version__}")
     if complaint := unused_accelerator():
@@ -45,7 +45,7 @@ def train(
     mesh = sharding.make_mesh(experiment.mesh, jax.device_count())
     rules = sharding.rules_for(experiment, mesh)
     size = num_params(experiment.model)
-    token_flops = flops.train_flops_per_token(experiment.model, size, experiment.seq_len)
+    token_flops = train_flops_per_token(experiment.model, size, experiment.seq_len)
     report.model(name, experiment, size, token_flops * experiment.num_tokens)
     report.line(f"workdir: {folder}")
 
@@ -56,88 +56,71 @@ def train(
     steps = make_steps(experiment, num_batch_shards=mesh.shape["data"] * mesh.shape["fsdp"])
     with jax.set_mesh(mesh), nnx.logical_axis_rules(rules):
         state, shardings = _initial_state(steps, mesh, rules, experiment, folder, resume_from)
-        first_step = int(state.step)
+        first_step, num_steps = int(state.step), experiment.num_steps
         workdir.write_config(folder, experiment)
-        if resume_from is not None:
+        if first_step >= num_steps:
+            report.line(f"finished before: step {first_step} is saved, --num-steps is {num_steps}")
+        elif resume_from is not None:
             report.line(f"resuming from {resume_from.relative_to(folder.absolute())}")
         train_step = jax.jit(steps.train_step, donate_argnums=0, out_shardings=(shardings, None))
         eval_step = jax.jit(steps.eval_step)
         rows_on_devices = sharding.batch_sharding(mesh)
-
-        def log(step: int, device_metrics: dict[str, jax.Array], more: dict[str, float]) -> None:
-            values = {key: float(value) for key, value in device_metrics.items()}
-            if not math.isfinite(values["train/loss"] + values["train/grad_norm"]):
-                raise DivergedError(
-                    f"the loss or its gradient is no longer finite at step {step}; the newest "
-                    f"checkpoint in {folder} is from before. Try a lower "
-                    f"--optimizer.schedule.peak-lr than {experiment.optimizer.schedule.peak_lr}"
-                )
-            step_s, input_wait_s = speed.read(step)
-            flops_per_s = token_flops * experiment.batch_tokens / step_s
-            kind = jax.devices()[0].device_kind
-            mfu = flops.mfu(flops_per_s, kind, mesh.size, experiment.execution.dtype)
-            values["perf/tokens_per_s"] = experiment.batch_tokens / step_s
-            values["perf/input_wait_s"] = input_wait_s
-            if mfu is not None:
-                values["perf/mfu"] = mfu
-            report.step(step, values)
-            if step % experiment.log_every == 0 or more:
-                writer.write(step, values | more)
+        evaluation: dict[str, float] = {}
 
         with (
             workdir.writing(folder),
             CheckpointWriter(folder, Run(experiment, data.fingerprint), data.vocabulary) as saver,
             MetricsWriter(folder, first_step=first_step) as writer,
-            report.bar(first_step, experiment.num_steps),
+            report.bar(first_step, num_steps),
             StopRequest() as stop,
         ):
-            speed = Speedometer(first_step)
-            unlogged = None
-            for step in range(first_step, experiment.num_steps):
-                waiting_since_s = time.perf_counter()
-                batch = sharding.put_batch(data.train.train_batch(step), rows_on_devices)
-                speed.waited_for_input(time.perf_counter() - waiting_since_s)
+            log = RunLog(experiment, token_flops, mesh.size, writer, report)
+            for step in range(first_step, num_steps):
+                with log.waiting_for_input():
+                    batch = sharding.put_batch(data.train.train_batch(step), rows_on_devices)
                 state, step_metrics = train_step(state, batch)
-                if unlogged is not None:  # the step before, while the devices work on this one
-                    log(*unlogged, {})
-                unlogged = (step + 1, step_metrics)
-                if step == first_step:
-                    report.line(f"first loss {float(step_metrics['train/loss']):.3f}")
+                log.push(step + 1, step_metrics)
 
                 done, stopping = step + 1, stop.signal is not None
-                last = done == experiment.num_steps
-                evaluates = last or done % experiment.eval_every == 0
-                saves = last or stopping or done % experiment.save_every == 0
-                if not (evaluates or saves):
-                    continue
-                jax.block_until_ready(step_metrics)
+                evaluates = done == num_steps or done % experiment.eval_every == 0
+                saves = done == num_steps or done % experiment.save_every == 0 or stopping
                 evaluation = {}
-                with speed.paused():
-                    if evaluates:
+                if evaluates:
+                    jax.block_until_ready(step_metrics)
+                    with log.paused():
                         evaluation = _evaluate(eval_step, state, data, rows_on_devices)
                         report.evaluation(done, evaluation, baselines)
-                log(*unlogged, evaluation)
-                unlogged = None
-                with speed.paused():
+                if evaluates or saves:
+                    log.flush(evaluation)  # before saving: it refuses what is not finite
+                with log.paused():
                     if saves:
                         saver.save(state, done, evaluation or None)
                     if stopping:
                         break
                     if evaluates:
                         sample = _sample(steps, state, experiment, data)
-                        workdir.append_sample(folder, done, sample)
+                        workdir.write_sample(folder, done, sample)
                         writer.write_text("sample", sample, done)
                         metrics.plot_loss(folder, f"{name}, {size:,} parameters", baselines)
-        if stop.signal is not None and int(state.step) < experiment.num_steps:
+        if stop.signal is not None and int(state.step) < num_steps:
             raise StoppedError(
-                f"{stop.signal.name}: saved step {int(state.step)} of {experiment.num_steps} in "
-                f"{folder}; the same command without --fresh goes on from there",
+                f"{stop.signal.name}: saved step {int(state.step)} of {num_steps} in {folder}; the "
+                "same command without --fresh goes on from there",
                 stop.exit_code,
             )
+        evaluation = evaluation or _evaluate(eval_step, state, data, rows_on_devices)
         sample = _sample(steps, state, experiment, data)
-    summary = _summary(name, folder, experiment, size, baselines, sample)
-    report.end(summary, baselines)
-    return summary
+    report.end(name, folder, experiment, evaluation["eval/bits_per_byte"], baselines, sample)
+    return {
+        "model": name,
+        "workdir": str(folder),
+        "num_params": size,
+        "step": max(first_step, num_steps),
+        **evaluation,
+        "baselines": baselines,
+        "perf/tokens_per_s": statistics.median(log.tokens_per_s) if log.tokens_per_s else None,
+        "sample": sample,
+    }
 
 
 def _load_data(
@@ -175,7 +158,8 @@ def _initial_state(
     abstract = jax.eval_shape(steps.init)
     shardings = sharding.state_shardings(abstract, mesh, rules)
     num_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(abstract))
-    workdir.check_space(folder, experiment.keep + 2, num_bytes)
+    missing = experiment.keep + 2 - len(checkpoint.saved_steps(folder))
+    workdir.check_space(folder, missing, num_bytes)
     if resume_from is None:
         return jax.jit(steps.init, out_shardings=shardings)(), shardings
     target = jax.tree.map(
@@ -209,23 +193,3 @@ def _sample(steps: Steps, state: TrainState, experiment: Experiment, data: Train
         model = LanguageModel(experiment, steps.graphdef, state.params, data.vocabulary)
         sampling = Sampling(temperature=0.8, top_k=40, top_p=0.95)
         return opening + model.sample([opening], max_tokens=150, sampling=sampling)[0]
-
-
-def _summary(
-    name: str, folder: Path, experiment: Experiment, size: int, baselines: dict, sample: str
-) -> dict[str, Any]:
-    rows = metrics.read_metrics(folder)
-    evaluations = [row for row in rows if "eval/loss" in row]
-    speeds = sorted(row["perf/tokens_per_s"] for row in rows)
-    return {
-        "model": name,
-        "workdir": str(folder),
-        "num_params": size,
-        "num_steps": experiment.num_steps,
-        "train/loss": rows[-1]["train/loss"],
-        "eval/loss": evaluations[-1]["eval/loss"],
-        "eval/bits_per_byte": evaluations[-1]["eval/bits_per_byte"],
-        "baselines": baselines,
-        "perf/tokens_per_s": speeds[len(speeds) // 2],
-        "sample": sample,
-    }

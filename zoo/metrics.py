@@ -1,10 +1,7 @@
-"""What a run writes down: metrics.jsonl, TensorBoard events, loss.png; and its speed."""
+"""What a run writes down: metrics.jsonl, TensorBoard events, loss.png."""
 
 import json
 import os
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
@@ -58,33 +55,6 @@ def read_metrics(workdir: Path) -> list[dict[str, float]]:
         except json.JSONDecodeError:
             break
     return rows
-
-
-class Speedometer:
-    """Seconds a step, and of them waiting for input, since it was last read."""
-
-    def __init__(self, first_step: int):
-        self._step = first_step
-        self._since_s = time.perf_counter()
-        self._paused_s = self._input_wait_s = 0.0
-
-    def waited_for_input(self, seconds: float) -> None:
-        self._input_wait_s += seconds
-
-    @contextmanager
-    def paused(self) -> Iterator[None]:
-        """Leave out what is not training: evaluation, saving, samples."""
-        start_s = time.perf_counter()
-        yield
-        self._paused_s += time.perf_counter() - start_s
-
-    def read(self, step: int) -> tuple[float, float]:
-        """(seconds, seconds of input wait) per step since the last call; `step` is now done."""
-        steps = step - self._step
-        step_s = (time.perf_counter() - self._since_s - self._paused_s) / steps
-        input_wait_s = self._input_wait_s / steps
-        self.__init__(step)
-        return step_s, input_wait_s
 
 
 def plot_loss(workdir: Path, title: str, baselines: dict[str, float]) -> None:

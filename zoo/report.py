@@ -1,10 +1,11 @@
 """What a person sees while a model trains."""
 
 import math
+import shlex
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from typing import Any
+from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
@@ -19,8 +20,10 @@ LINE_EVERY_S = 10.0
 class Report:
     """Lines and a progress bar on a console."""
 
-    def __init__(self, console: Console):
+    def __init__(self, console: Console, *, again: Sequence[str] = ()):
+        """`again`: the flags of this run, to say how to go on from it."""
         self._console = console
+        self._again = again
         self._started_s = time.perf_counter()
         self._last_line_s = -math.inf
         self._progress: Progress | None = None
@@ -81,18 +84,21 @@ class Report:
         mfu = metrics.get("perf/mfu")
         numbers = (
             f"loss {metrics['train/loss']:.3f}  lr {metrics['train/lr']:.2e}  "
-            f"grad {metrics['train/grad_norm']:.2f}  {metrics['perf/tokens_per_s']:,.0f} tok/s  "
-            f"MFU {'n/a' if mfu is None else f'{mfu:.1%}'}"
+            f"grad {metrics['train/grad_norm']:.2f}"
         )
+        if (tokens_per_s := metrics.get("perf/tokens_per_s")) is not None:
+            numbers += f"  {tokens_per_s:,.0f} tok/s  MFU {'n/a' if mfu is None else f'{mfu:.1%}'}"
+        else:  # the first step is mostly compilation: no speed, and the estimate starts after it
+            self._loop_started_s, self._first_step = time.perf_counter(), step
         if self._progress is not None:
             self._progress.update(self._task, completed=step, numbers=numbers)
         elif time.perf_counter() - self._last_line_s > LINE_EVERY_S or step == self._num_steps:
             self._last_line_s = time.perf_counter()
-            per_step_s = (self._last_line_s - self._loop_started_s) / (step - self._first_step)
+            steps = max(1, step - self._first_step)
+            per_step_s = (self._last_line_s - self._loop_started_s) / steps
             left_s = round(per_step_s * (self._num_steps - step))
-            self.line(
-                f"step {step}/{self._num_steps}  {numbers}  ETA {left_s // 60}:{left_s % 60:02}"
-            )
+            eta = f"  ETA {left_s // 60}:{left_s % 60:02}" if tokens_per_s is not None else ""
+            self.line(f"step {step}/{self._num_steps}  {numbers}{eta}")
 
     def evaluation(
         self, step: int, evaluation: dict[str, float], baselines: dict[str, float]
@@ -104,29 +110,36 @@ class Report:
             f"{evaluation['eval/bits_per_byte']:.4f} bits per byte ({against})"
         )
 
-    def end(self, summary: dict[str, Any], baselines: dict[str, float]) -> None:
+    def end(
+        self,
+        name: str,
+        folder: Path,
+        experiment: Experiment,
+        bits_per_byte: float,
+        baselines: dict[str, float],
+        sample: str,
+    ) -> None:
         """The verdict, a sample, and what to do next."""
-        reached, folder = summary["eval/bits_per_byte"], summary["workdir"]
-        lost = [name for name, value in baselines.items() if reached >= value]
+        lost = [each for each, value in baselines.items() if bits_per_byte >= value]
         if lost:
             self.warn(
-                f"the model ({reached:.3f} bits per byte) does not beat {' and '.join(lost)} on the "
-                "validation text: train longer, or on more text"
+                f"the model ({bits_per_byte:.3f} bits per byte) does not beat {' and '.join(lost)} "
+                "on the validation text: train longer, or on more text"
             )
         else:
             self.line(
-                f"{reached:.3f} bits per byte: the model beats {' and '.join(baselines)} on the "
-                "validation text"
+                f"{bits_per_byte:.3f} bits per byte: the model beats {' and '.join(baselines)} on "
+                "the validation text"
             )
         self._console.rule("a sample")
-        self._console.print(summary["sample"], markup=False, soft_wrap=True)
+        self._console.print(sample, markup=False, soft_wrap=True)
         self._console.rule("next")
+        kept = [flag for flag in self._again if flag != "--fresh"]
+        longer = shlex.join([*kept, f"--num-steps={2 * experiment.num_steps}"])
+        prompt = "def " if experiment.data.files is None else sample.split("\n")[0][:20]
         for command in (
-            f"python -m zoo.sample --checkpoint={folder} --prompt='def ' --num-samples=4",
+            f"python -m zoo.sample --checkpoint={folder} --prompt={shlex.quote(prompt)}",
             f"tensorboard --logdir={folder}    # or open {folder}/loss.png",
-            (
-                f"python -m zoo.train --model={summary['model']} --workdir={folder} "
-                f"--num-steps={2 * summary['num_steps']}    # goes on from here"
-            ),
+            f"python -m zoo.train {longer}    # goes on from here",
         ):
             self._console.print("  " + command, markup=False, soft_wrap=True)

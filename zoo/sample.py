@@ -11,6 +11,8 @@ from zoo import cli
 
 @dataclass(frozen=True, kw_only=True)
 class SampleCommand:
+    """The flags of `python -m zoo.sample`."""
+
     checkpoint: str
     """The workdir of a run (its newest checkpoint is taken) or one checkpoints/STEP folder."""
     prompt: tuple[str, ...] = ()
@@ -35,6 +37,7 @@ class SampleCommand:
 
 
 def main(argv: list[str]) -> None:
+    """Sample as the flags say, showing the text as it is made."""
     command = cli.parse(
         SampleCommand, argv, prog="python -m zoo.sample", description="Sample from a checkpoint."
     )

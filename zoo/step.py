@@ -83,6 +83,7 @@ def make_steps(experiment: Experiment, *, num_batch_shards: int = 1) -> Steps:
             "train/loss": sums.nats / sums.tokens,
             "train/z_loss": experiment.z_loss * sums.log_z_squared / sums.tokens,
             "train/grad_norm": optax.tree.norm(grads),
+            "train/update_norm": optax.tree.norm(updates),
             "train/lr": schedule(state.step),
         }
         return TrainState(state.step + 1, params, opt_state), metrics

@@ -14,6 +14,8 @@ from zoo.launch import keep_freed_memory
 
 @dataclass(frozen=True, kw_only=True)
 class TrainCommand:
+    """The flags of `python -m zoo.train`, besides those of the experiment."""
+
     name: tyro.conf.Suppress[str]
     experiment: Annotated[Experiment, tyro.conf.arg(name="")]
     workdir: str
@@ -28,6 +30,7 @@ class TrainCommand:
 
 
 def main(argv: list[str]) -> None:
+    """Train as the flags say; with --json print the summary."""
     command = cli.parse_with_model(
         lambda experiment, name: TrainCommand(
             name=name, experiment=experiment, workdir=f"runs/{name}"
@@ -36,18 +39,23 @@ def main(argv: list[str]) -> None:
         prog="python -m zoo.train",
         description="Train a model; the same command again goes on where it stopped.",
     )
-    keep_freed_memory()
 
     from zoo.devices import configure
     from zoo.loop import train
+    from zoo.report import Report
 
     configure(cache_dir=command.experiment.data.cache_dir, fake_devices=command.fake_devices)
     summary = train(
-        command.name, command.experiment, Path(command.workdir), cli.console, fresh=command.fresh
+        command.name,
+        command.experiment,
+        Path(command.workdir),
+        Report(cli.console, again=argv),
+        fresh=command.fresh,
     )
     if command.json:
         print(json.dumps(summary))
 
 
 if __name__ == "__main__":
+    keep_freed_memory()
     cli.run(main)

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,11 +14,11 @@ from zoo.checkpoint import Run
 from zoo.config import Experiment
 from zoo.errors import WorkdirError
 
-CONFIG_FILE, SAMPLES_FILE = "config.json", "samples.txt"
+CONFIG_FILE, SAMPLES_FOLDER = "config.json", "samples"
 
 _WRITTEN_BY_A_RUN = (
     CONFIG_FILE,
-    SAMPLES_FILE,
+    SAMPLES_FOLDER,
     metrics.METRICS_FILE,
     metrics.PLOT_FILE,
     metrics.EVENTS_FOLDER,
@@ -27,9 +26,10 @@ _WRITTEN_BY_A_RUN = (
 )
 
 MAY_CHANGE = ("num_steps", "log_every", "eval_every", "save_every", "keep", "micro_batches", "mesh",
-              "execution", "data.cache_dir")  # fmt: skip
+              "execution", "data.cache_dir", "data.files", "data.task")  # fmt: skip
 """What a resumed run may do otherwise: none of it changes which model sees which text when, though
-`num_steps` moves the end of a cosine schedule."""
+`num_steps` moves the end of a cosine schedule. Where the text lies may change; `check_same_data` sees
+that it is the same text."""
 
 
 def prepare(workdir: Path) -> None:
@@ -63,17 +63,21 @@ def writing(workdir: Path) -> Iterator[None]:
             print_thread_error(args)
 
     threading.excepthook = leave_out_os_errors
-    # Writes of arrays that are under way when one fails complain to an event loop that is closed.
-    complain, sys.unraisablehook = sys.unraisablehook, lambda _: None
     try:
         yield
     except OSError as error:
         raise WorkdirError(
-            f"--workdir={workdir} cannot be written: {error.strerror or error}; free some space or "
-            "name another folder. Finished checkpoints in it are whole"
+            f"--workdir={workdir} cannot be written: {_reason(error)}; free some space or name "
+            "another folder. Finished checkpoints in it are whole"
         ) from error
     else:  # otherwise the program ends, and late threads have nothing to add
-        threading.excepthook, sys.unraisablehook = print_thread_error, complain
+        threading.excepthook = print_thread_error
+
+
+def _reason(error: OSError) -> str:
+    if isinstance(error, FileExistsError | NotADirectoryError):
+        return f"{error.filename} is a file, not a folder"
+    return error.strerror or str(error)
 
 
 def check_space(workdir: Path, num_checkpoints: int, checkpoint_bytes: int) -> None:
@@ -81,8 +85,8 @@ def check_space(workdir: Path, num_checkpoints: int, checkpoint_bytes: int) -> N
     need, free = num_checkpoints * checkpoint_bytes, shutil.disk_usage(workdir).free
     if need > free:
         raise WorkdirError(
-            f"--workdir={workdir} has {free / 1e9:.2f} GB free and {num_checkpoints} checkpoints "
-            f"of {checkpoint_bytes / 1e9:.2f} GB need {need / 1e9:.2f}; free some space, name "
+            f"--workdir={workdir} has {free / 1e6:,.1f} MB free and {num_checkpoints} checkpoints "
+            f"of {checkpoint_bytes / 1e6:,.1f} MB need {need / 1e6:,.1f}; free some space, name "
             "another folder or lower --keep"
         )
 
@@ -93,10 +97,11 @@ def write_config(workdir: Path, experiment: Experiment) -> None:
     (workdir / CONFIG_FILE).write_text(text)
 
 
-def append_sample(workdir: Path, step: int, text: str) -> None:
-    """Add to samples.txt, which shows how the model learns to write."""
-    with (workdir / SAMPLES_FILE).open("a", encoding="utf-8") as file:
-        file.write(f"{f' step {step} ':=^80}\n{text}\n")
+def write_sample(workdir: Path, step: int, text: str) -> None:
+    """One file a step, so that they show how the model learns to write."""
+    folder = workdir / SAMPLES_FOLDER
+    folder.mkdir(exist_ok=True)
+    (folder / f"{step:06}.txt").write_text(text + "\n", encoding="utf-8")
 
 
 def check_same_experiment(saved: Experiment, asked: Experiment, workdir: Path) -> None:

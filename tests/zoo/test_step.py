@@ -75,6 +75,20 @@ def test_metrics_are_those_of_the_state_before_the_step():
     assert rates[0] > rates[-1]
 
 
+def test_the_state_keeps_its_types_so_that_the_step_is_compiled_once():
+    steps = make_steps(PALM)
+    before = jax.eval_shape(steps.init)
+    after, _ = jax.eval_shape(steps.train_step, before, experiments.packed_batch(PALM))
+
+    def types(state: TrainState) -> dict[str, tuple]:
+        return {
+            jax.tree_util.keystr(path): (leaf.shape, leaf.dtype, leaf.weak_type)
+            for path, leaf in jax.tree_util.tree_leaves_with_path(state)
+        }
+
+    assert types(before) == types(after)
+
+
 def test_accumulation_over_uneven_slices_is_the_big_batch():
     experiment = dataclasses.replace(PALM, micro_batches=4)
     weights = experiments.packed_batch(experiment)["weights"]
