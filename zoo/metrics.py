@@ -2,6 +2,7 @@
 
 import json
 import os
+import statistics
 from pathlib import Path
 from typing import Self
 
@@ -69,7 +70,8 @@ def plot_loss(workdir: Path, title: str, baselines: dict[str, float]) -> None:
     evals = [(row["step"], row["eval/bits_per_byte"]) for row in rows if "eval/loss" in row]
     figure = Figure(figsize=(10, 4), layout="constrained")
     left, right = figure.subplots(1, 2)
-    left.plot(*zip(*train, strict=True), linewidth=1)
+    left.plot(*zip(*train, strict=True), linewidth=0.5, alpha=0.5)
+    left.plot(*zip(*smoothed(train), strict=True), linewidth=2)
     left.set(title="training loss", xlabel="step", ylabel="nats per token")
     if evals:
         right.plot(*zip(*evals, strict=True), marker="o", label="this model")
@@ -83,3 +85,12 @@ def plot_loss(workdir: Path, title: str, baselines: dict[str, float]) -> None:
     partial = workdir / f".{PLOT_FILE}"
     figure.savefig(partial, dpi=120, format="png")
     os.replace(partial, workdir / PLOT_FILE)
+
+
+def smoothed(curve: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """The curve with each value replaced by the mean of the tenth of the run that ends there."""
+    window = max(1, len(curve) // 10)
+    return [
+        (step, statistics.fmean(value for _, value in curve[max(0, i + 1 - window) : i + 1]))
+        for i, (step, _) in enumerate(curve)
+    ]

@@ -12,15 +12,15 @@ HEAD = np.random.default_rng(0).normal(size=(2, 14))  # a query and a key
 def rotated(vector: np.ndarray, positions) -> np.ndarray:
     """[T, H]: the same vector at each of T positions."""
     x = jnp.broadcast_to(jnp.asarray(vector, jnp.float32), (1, len(positions), 1, 14))
-    return np.asarray(rotate(x, jnp.asarray(positions)[None], theta=100))[0, :, 0]
+    return np.asarray(rotate(x, jnp.asarray(positions)[None], theta=100.0))[0, :, 0]
 
 
 def test_rotation_equals_the_papers_complex_numbers():
     x = np.random.default_rng(0).normal(size=(2, 11, 3, 14))
     positions = jnp.broadcast_to(jnp.arange(11), (2, 11))
-    ours = rotate(jnp.asarray(x, jnp.float32), positions, theta=100)
+    ours = rotate(jnp.asarray(x, jnp.float32), positions, theta=100.0)
     for row in range(2):
-        np.testing.assert_allclose(ours[row], parts.rope(x[row], theta=100), atol=1e-5)
+        np.testing.assert_allclose(ours[row], parts.rope(x[row], theta=100.0), atol=1e-5)
 
 
 def test_score_of_a_query_and_a_key_depends_only_on_their_distance():
