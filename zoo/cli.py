@@ -57,12 +57,12 @@ def run(main: Callable[[list[str]], None]) -> None:
         _exit("stopped", 130)
     except Exception as error:
         # Imported late: it is needed only when something went wrong.
-        from zoo.errors import exit_code
+        from zoo.errors import exit_code, message
 
         code = exit_code(error)
         if code is None:
             raise
-        _exit(str(error), code)
+        _exit(message(error), code)
 
 
 def _exit(message: str, code: int) -> None:

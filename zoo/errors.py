@@ -43,6 +43,24 @@ def exit_code(error: Exception) -> int | None:
     """
     if isinstance(error, StoppedError):
         return error.exit_code
-    if type(error).__name__ in ("JaxRuntimeError", "XlaRuntimeError"):
-        return 5 if "RESOURCE_EXHAUSTED" in str(error) else None
+    if _is_out_of_memory(error):
+        return 5
     return next((code for kind, code in _EXIT_CODES if isinstance(error, kind)), None)
+
+
+def message(error: Exception) -> str:
+    """What to tell a person, who should never see XLA's own dump of its buffers."""
+    if not _is_out_of_memory(error):
+        return str(error)
+    reason = str(error).splitlines()[0].removeprefix("RESOURCE_EXHAUSTED: ")[:200]
+    return (
+        f"out of memory ({reason}); in this order, try --execution.remat=full, a larger "
+        "--micro-batches, or more devices along --mesh.fsdp"
+    )
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    return isinstance(error, MemoryError) or (
+        type(error).__name__ in ("JaxRuntimeError", "XlaRuntimeError")
+        and "RESOURCE_EXHAUSTED" in str(error)
+    )
