@@ -22,7 +22,7 @@ def _palm(*, num_layers: int, d_model: int, num_heads: int) -> ModelConfig:
         feed_forward=FeedForward(d_ff=4 * d_model, kind="swiglu"),
         norm=LayerNorm(eps=1e-6),  # eps not published: T5X's value
         position=Rotary(
-            theta=10_000
+            theta=10_000.0
         ),  # base and rotated share not published: RoPE's, all dimensions
         layout="parallel",
         biases=(),

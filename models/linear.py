@@ -47,7 +47,9 @@ def matrix(
 
 def vector(value: float, shape: tuple[int, ...], axes: tuple[str, ...]) -> nnx.Param:
     """A float32 scale or bias that starts at `value`."""
-    return nnx.Param(jnp.full(shape, value), out_sharding=axes, eager_sharding=False)
+    # With its dtype: a weakly typed array would come back from a step as another type, and the next
+    # step would be compiled again.
+    return nnx.Param(jnp.full(shape, value, jnp.float32), out_sharding=axes, eager_sharding=False)
 
 
 class Linear(nnx.Module):

@@ -20,7 +20,7 @@ over it, so that compile time does not grow with depth.
 
 import dataclasses
 import functools
-from typing import assert_never
+from typing import assert_never, no_type_check
 
 import jax
 import jax.numpy as jnp
@@ -88,6 +88,7 @@ class Block(nnx.Module):
         return constrain(x, "batch", "length", None), cache
 
 
+@no_type_check  # at run time: jax.custom_vjp fills the tree with placeholders to learn its structure
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Head:
@@ -153,7 +154,10 @@ class Transformer(nnx.Module):
         embedding_key, layers_key = split(dropout_key, 2)
         # mode="clip": an out-of-range id is the caller's error, checked where text becomes ids;
         # the default would fill its row with NaN and spend a select on every lookup.
-        x = jnp.take(self.embedding[...], tokens, axis=0, mode="clip")
+        table = constrain(
+            self.embedding[...], "vocab", None
+        )  # all-gathered along fsdp, then looked up
+        x = jnp.take(table, tokens, axis=0, mode="clip")
         if self.position_embedding is not None:
             x = x + jnp.take(self.position_embedding[...], places.positions, axis=0, mode="clip")
         x = dropout(x.astype(dtype), self.config.dropout_rate, embedding_key)

@@ -21,6 +21,10 @@ def configure(*, cache_dir: str | None = None, fake_devices: int = 0) -> None:
     if fake_devices:
         jax.config.update("jax_platforms", "cpu")
         jax.config.update("jax_num_cpu_devices", fake_devices)
+        # A device may wait in several collectives at once, each wait takes a thread, and with one
+        # thread a device they wait for each other for ever. NPROC is what XLA sizes its pool by.
+        os.environ["NPROC"] = str(8 * fake_devices)
+        jax.config.update("jax_cpu_enable_async_dispatch", False)
 
 
 def unused_accelerator() -> str | None:

@@ -35,7 +35,6 @@ def num_chunks(batch_size: int, seq_len: int, vocab_size: int, num_shards: int) 
     return fits[0] if fits else seq_len
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5))
 def cross_entropy(
     head: Head,
     hidden: Float[Array, "B T D"],
@@ -49,7 +48,13 @@ def cross_entropy(
     Only the first result has a gradient, with respect to `head` and `hidden`. It is made in the
     forward pass, piece by piece, so the logits of one piece are all that is ever held.
     """
+    return _cross_entropy(head, hidden, targets, weights, z_loss, chunks)
 
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5))
+def _cross_entropy(
+    head: Head, hidden: Array, targets: Array, weights: Array, z_loss: float, chunks: int
+) -> tuple[Array, LossSums]:
     def add_piece(total: LossSums, piece):
         return _add(total, _sums(head(piece[0]), *piece[1:])), None
 
@@ -84,7 +89,7 @@ def _backward(z_loss, chunks, gradients, cotangents):
     return d_head, d_hidden, None, None
 
 
-cross_entropy.defvjp(_forward, _backward)
+_cross_entropy.defvjp(_forward, _backward)
 
 
 def _sums(logits, targets, weights) -> LossSums:

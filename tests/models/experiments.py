@@ -7,7 +7,6 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from typing import ParamSpec, TypeVar
 
-import jax
 import numpy as np
 
 import configs
@@ -16,6 +15,7 @@ from data.vocabularies import BOS_ID, EOS_ID
 from models.config import Attention, FeedForward
 from tests.models import samples
 from zoo.config import AdamW, Experiment, WarmupCosine
+from zoo.devices import configure
 
 PALM = dataclasses.replace(configs.get("palm_nano"), seq_len=16, batch_tokens=8 * 16)
 GPT2 = dataclasses.replace(
@@ -64,4 +64,4 @@ def _eight_devices() -> ProcessPoolExecutor:
 
 
 def _make_eight_devices() -> None:
-    jax.config.update("jax_num_cpu_devices", 8)
+    configure(fake_devices=8)

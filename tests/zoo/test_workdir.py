@@ -15,9 +15,9 @@ def test_fresh_deletes_what_a_run_writes_and_nothing_else(tmp_path):
     (tmp_path / "checkpoints" / "3").mkdir(parents=True)
     (tmp_path / "metrics.jsonl").write_text("{}\n")
     (tmp_path / "notes.txt").write_text("mine")
-    workdir.prepare(tmp_path, fresh=False)
+    workdir.prepare(tmp_path)
     assert (tmp_path / "checkpoints" / "3").is_dir()
-    workdir.prepare(tmp_path, fresh=True)
+    workdir.clear(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
@@ -25,17 +25,16 @@ def test_space_for_the_checkpoints_is_checked_with_numbers(tmp_path, monkeypatch
     usage = shutil.disk_usage(tmp_path)._replace(free=3_000_000_000)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
     workdir.check_space(tmp_path, 3, 1_000_000_000)
-    message = "3.00 GB free and 4 checkpoints of 1.00 GB need 4.00"
+    message = "3,000.0 MB free and 4 checkpoints of 1,000.0 MB need 4,000.0"
     with pytest.raises(WorkdirError, match=message):
         workdir.check_space(tmp_path, 4, 1_000_000_000)
 
 
-def test_samples_are_added_under_their_step(tmp_path):
-    workdir.append_sample(tmp_path, 3, "café")
-    workdir.append_sample(tmp_path, 6, "def")
-    first, second, third, fourth = (tmp_path / "samples.txt").read_text("utf-8").splitlines()
-    assert (" step 3 " in first, second) == (True, "café")
-    assert (" step 6 " in third, fourth) == (True, "def")
+def test_samples_stand_under_their_step_once(tmp_path):
+    for step, text in ((3, "café"), (6, "def"), (6, "def")):
+        workdir.write_sample(tmp_path, step, text)
+    samples = {path.name: path.read_text("utf-8") for path in (tmp_path / "samples").iterdir()}
+    assert samples == {"000003.txt": "café\n", "000006.txt": "def\n"}
 
 
 @pytest.mark.parametrize("field", ["num_steps", "log_every", "eval_every", "save_every", "keep"])
