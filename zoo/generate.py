@@ -14,8 +14,8 @@ from models.attention import KVCache, Places
 from models.config import check
 from models.transformer import Transformer
 
-FIRST_CHUNK, CHUNK = 1, 16
-"""Tokens decoded between two looks by the host: the first at once, then in larger pieces."""
+CHUNK = 16
+"""Tokens decoded between two looks by the host, after the first token, which is shown at once."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -95,7 +95,7 @@ def prefill(
 def decode(
     graphdef: nnx.GraphDef,
     params: nnx.State,
-    allowed: Bool[Array, " V"],
+    allowed: Bool[Array, "B V"],
     state: DecodeState,
     *,
     sampling: Sampling,
@@ -104,7 +104,7 @@ def decode(
     """Draw `num_tokens` tokens for every row, each from the model's view of all before it.
 
     Args:
-      allowed: False for the ids that are never drawn, such as padding.
+      allowed: False for the ids that a row must not draw, such as padding.
     """
     model: Transformer = nnx.merge(graphdef, params)
 
@@ -131,6 +131,7 @@ def generate(
     seed: int,
     end_id: int,
     allowed: np.ndarray,
+    allowed_first: np.ndarray,
 ) -> Iterator[np.ndarray]:
     """Yields [B, n] new tokens as they are made, until every row has drawn `end_id` or `max_tokens`.
 
@@ -138,7 +139,8 @@ def generate(
 
     Args:
       prompts: token ids, of any lengths.
-      allowed: [V] bool, False for ids that are never drawn.
+      allowed: [B, V] bool, False for ids that are never drawn.
+      allowed_first: the same for the first token that is drawn.
     """
     lengths = np.array([len(prompt) for prompt in prompts], np.int32)
     # Prompts are padded to a power of two, so that few shapes are ever compiled.
@@ -146,8 +148,7 @@ def generate(
     padded = np.zeros((len(prompts), width), np.int32)
     for row, prompt in zip(padded, prompts, strict=True):
         row[width - len(prompt) :] = prompt
-    num_chunks = 1 + -(-(max_tokens - FIRST_CHUNK) // CHUNK)
-    sizes = [FIRST_CHUNK] + [CHUNK] * (num_chunks - 1)
+    sizes = [1] + [CHUNK] * -(-(max_tokens - 1) // CHUNK)
     state = prefill(
         graphdef,
         params,
@@ -158,13 +159,14 @@ def generate(
     )
     running = np.ones(len(prompts), bool)
     left = max_tokens
-    pending = None
+    pending, may_draw = None, allowed_first
     for size in [*sizes, 0]:
         chunk = pending
         if size:  # dispatched before the chunk before it is read, so that the device never waits
             state, pending = decode(
-                graphdef, params, allowed, state, sampling=sampling, num_tokens=size
+                graphdef, params, may_draw, state, sampling=sampling, num_tokens=size
             )
+            may_draw = allowed
         if chunk is not None:
             tokens = np.asarray(chunk).T[:, :left]
             left -= tokens.shape[1]

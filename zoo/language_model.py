@@ -78,7 +78,13 @@ class LanguageModel:
         """Like `sample`, but yields what is new in every row as soon as it is made."""
         if not prompts:
             return
-        ids = [[self.vocabulary.bos_id, *self.vocabulary.encode(prompt)] for prompt in prompts]
+        # A space is the first character of the piece of the word that follows it. So a prompt's last
+        # space is left to the model: its first token must begin with one, which is not shown again.
+        left_to_model = np.array([prompt.endswith(" ") for prompt in prompts])
+        ids = [
+            [self.vocabulary.bos_id, *self.vocabulary.encode(prompt.removesuffix(" "))]
+            for prompt in prompts
+        ]
         context = self.experiment.model.context_length
         for prompt, tokens in zip(prompts, ids, strict=True):
             if len(tokens) > context:
@@ -91,8 +97,9 @@ class LanguageModel:
         if max_tokens < 1:
             raise ConfigError(f"max_tokens={max_tokens} must be above zero")
         # Neither marks that are not text, nor ids of the model that the vocabulary does not use.
-        allowed = np.arange(self.experiment.model.vocab_size) < self.vocabulary.size
-        allowed[[self.vocabulary.pad_id, self.vocabulary.unk_id, self.vocabulary.bos_id]] = False
+        is_text = np.arange(self.experiment.model.vocab_size) < self.vocabulary.size
+        is_text[[self.vocabulary.pad_id, self.vocabulary.unk_id, self.vocabulary.bos_id]] = False
+        allowed = np.tile(is_text, (len(prompts), 1))
         decoders = [StreamDecoder(self.vocabulary) for _ in prompts]
         running = [True] * len(prompts)
         for chunk in generate(
@@ -104,6 +111,7 @@ class LanguageModel:
             seed=seed,
             end_id=self.vocabulary.eos_id,
             allowed=allowed,
+            allowed_first=allowed & (self._begins_with_space | ~left_to_model[:, None]),
         ):
             pieces = [""] * len(prompts)
             for row, tokens in enumerate(chunk.tolist()):
@@ -111,8 +119,17 @@ class LanguageModel:
                     running[row] = running[row] and token != self.vocabulary.eos_id
                     if running[row]:
                         pieces[row] += decoders[row].feed(token)
+                if left_to_model[row] and pieces[row]:
+                    pieces[row] = pieces[row].removeprefix(" ")
+                    left_to_model[row] = False
             yield pieces
         yield [decoder.flush() for decoder in decoders]
+
+    @functools.cached_property
+    def _begins_with_space(self) -> np.ndarray:
+        """[V] bool."""
+        begins = [self.vocabulary.bytes_of(i)[:1] == b" " for i in range(self.vocabulary.size)]
+        return np.pad(begins, (0, self.experiment.model.vocab_size - len(begins)))
 
     def logits(self, tokens: ArrayLike | Sequence[Sequence[int]]) -> Float[Array, "B T V"]:
         """Scores of every next token. Each row is one document; start it with `vocabulary.bos_id`."""

@@ -20,7 +20,9 @@ MODEL = samples.random_model(samples.PALM)
 PROMPTS = [[3, 1, 4, 1, 5], [9, 2], [6, 5, 3]]
 
 
-def tokens_of(prompts=PROMPTS, *, sampling=GREEDY, seed=0, end_id=NEVER, allowed=ANY) -> np.ndarray:
+def tokens_of(
+    prompts=PROMPTS, *, sampling=GREEDY, seed=0, end_id=NEVER, allowed=ANY, first=None
+) -> np.ndarray:
     """[B, n] tokens, at most 17."""
     graphdef, params = nnx.split(MODEL, nnx.Param)
     chunks = generate(
@@ -31,7 +33,8 @@ def tokens_of(prompts=PROMPTS, *, sampling=GREEDY, seed=0, end_id=NEVER, allowed
         sampling=sampling,
         seed=seed,
         end_id=end_id,
-        allowed=allowed,
+        allowed=np.tile(allowed, (len(prompts), 1)),
+        allowed_first=np.tile(allowed if first is None else first, (len(prompts), 1)),
     )
     return np.concatenate(list(chunks), axis=1)
 
@@ -66,6 +69,12 @@ def test_ids_that_are_not_allowed_are_never_drawn():
     allowed = np.isin(np.arange(samples.PALM.vocab_size), [7, 11])
     found = tokens_of(sampling=Sampling(temperature=100.0), allowed=allowed)
     assert set(found.flatten()) == {7, 11}
+
+
+def test_the_first_token_may_be_restricted_further():
+    found = tokens_of(first=np.arange(samples.PALM.vocab_size) == 7)
+    assert found[:, 0].tolist() == [7, 7, 7]
+    assert len(set(found[:, 1:].flatten())) > 1
 
 
 def test_generation_ends_once_every_row_has_drawn_the_end():

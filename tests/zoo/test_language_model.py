@@ -60,6 +60,20 @@ def test_sample_is_the_text_of_the_likeliest_tokens(model: LanguageModel):
     assert text == vocabulary.decode([int(logits[: vocabulary.size].argmax())])
 
 
+def test_the_last_space_of_a_prompt_is_left_to_the_model(model: LanguageModel):
+    """The first token begins with the space, which stands in the prompt and is not shown again."""
+    vocabulary = model.vocabulary
+    stream = model.stream(["a model ", "a model"], max_tokens=2, sampling=Sampling(temperature=0))
+    spaced, plain = next(stream)
+    logits = np.array(model.logits([[vocabulary.bos_id, *vocabulary.encode("a model")]])[0, -1])
+    likeliest = max(
+        (i for i in range(vocabulary.size) if vocabulary.bytes_of(i).startswith(b" ")),
+        key=lambda i: logits[i],
+    )
+    assert " " + spaced == vocabulary.decode([likeliest])
+    assert plain == model.sample(["a model"], max_tokens=1, sampling=Sampling(temperature=0))[0]
+
+
 def test_marks_and_unused_ids_are_never_drawn_and_the_end_stops_a_row(vocabulary: Vocabulary):
     bias = np.zeros(CONFIG.vocab_size)
     bias[[vocabulary.pad_id, vocabulary.unk_id, vocabulary.bos_id]] = 1e4
