@@ -93,7 +93,9 @@ class CheckpointWriter:
                 ),
             ]
         )
-        logging.getLogger("absl").setLevel(logging.CRITICAL)
+        # What cannot be written is raised; asyncio would log each array of it once more.
+        for logger in ("absl", "asyncio"):
+            logging.getLogger(logger).setLevel(logging.CRITICAL)
         self._manager = ocp.CheckpointManager(
             (workdir / FOLDER).absolute(),
             options=ocp.CheckpointManagerOptions(preservation_policy=keep),

@@ -52,7 +52,9 @@ def message(error: Exception) -> str:
     """What to tell a person, who should never see XLA's own dump of its buffers."""
     if not _is_out_of_memory(error):
         return str(error)
-    reason = str(error).splitlines()[0].removeprefix("RESOURCE_EXHAUSTED: ")[:200]
+    # Python's own MemoryError says nothing.
+    first_line = (str(error).splitlines() or ["of this computer, not of an accelerator"])[0]
+    reason = first_line.removeprefix("RESOURCE_EXHAUSTED: ")[:200]
     return (
         f"out of memory ({reason}); in this order, try --execution.remat=full, a larger "
         "--micro-batches, or more devices along --mesh.fsdp"

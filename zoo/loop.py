@@ -51,11 +51,13 @@ def train(
 
     data, resume_from = _load_data(experiment, folder, report, fresh=fresh)
     baselines = data.baselines()
-    if fresh:  # only now that the new run is known to be possible
-        workdir.clear(folder)
     steps = make_steps(experiment, num_batch_shards=mesh.shape["data"] * mesh.shape["fsdp"])
     with jax.set_mesh(mesh), nnx.logical_axis_rules(rules):
-        state, shardings = _initial_state(steps, mesh, rules, experiment, folder, resume_from)
+        abstract = jax.eval_shape(steps.init)
+        _check_space(abstract, experiment, folder, fresh=fresh)
+        if fresh:  # only now that the new run is known to be possible
+            workdir.clear(folder)
+        state, shardings = _initial_state(steps, abstract, mesh, rules, resume_from)
         first_step, num_steps = int(state.step), experiment.num_steps
         workdir.write_config(folder, experiment)
         if first_step >= num_steps:
@@ -146,20 +148,27 @@ def _load_data(
     return data, resume_from
 
 
+def _check_space(
+    abstract: TrainState, experiment: Experiment, folder: Path, *, fresh: bool
+) -> None:
+    """Raise WorkdirError unless the checkpoints to come fit on the disk, once --fresh has deleted
+    those that are there."""
+    num_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(abstract))
+    there = len(checkpoint.saved_steps(folder))
+    missing = experiment.keep + 2 - (0 if fresh else there)
+    freed = workdir.num_bytes(folder / checkpoint.FOLDER) if fresh else 0
+    workdir.check_space(folder, missing, num_bytes, freed_bytes=freed)
+
+
 def _initial_state(
     steps: Steps,
+    abstract: TrainState,
     mesh: jax.sharding.Mesh,
     rules: sharding.Rules,
-    experiment: Experiment,
-    folder: Path,
     resume_from: Path | None,
 ) -> tuple[TrainState, TrainState]:
     """A new or the saved state, laid out over the mesh, and the sharding of each of its arrays."""
-    abstract = jax.eval_shape(steps.init)
     shardings = sharding.state_shardings(abstract, mesh, rules)
-    num_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(abstract))
-    missing = experiment.keep + 2 - len(checkpoint.saved_steps(folder))
-    workdir.check_space(folder, missing, num_bytes)
     if resume_from is None:
         return jax.jit(steps.init, out_shardings=shardings)(), shardings
     target = jax.tree.map(

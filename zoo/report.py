@@ -137,9 +137,10 @@ class Report:
         kept = [flag for flag in self._again if flag != "--fresh"]
         longer = shlex.join([*kept, f"--num-steps={2 * experiment.num_steps}"])
         prompt = "def " if experiment.data.files is None else sample.split("\n")[0][:20]
+        quoted = shlex.quote(str(folder))
         for command in (
-            f"python -m zoo.sample --checkpoint={folder} --prompt={shlex.quote(prompt)}",
-            f"tensorboard --logdir={folder}    # or open {folder}/loss.png",
+            f"python -m zoo.sample --checkpoint={quoted} --prompt={shlex.quote(prompt)}",
+            f"tensorboard --logdir={quoted}    # or open {folder}/loss.png",
             f"python -m zoo.train {longer}    # goes on from here",
         ):
             self._console.print("  " + command, markup=False, soft_wrap=True)

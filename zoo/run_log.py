@@ -44,7 +44,6 @@ class RunLog:
             # The first step includes compilation: it is waited for, and the clock starts after it.
             jax.block_until_ready(device_metrics)
             self._report.line(f"first loss {float(device_metrics['train/loss']):.3f}")
-            self.flush()
             self._restart_clock(step)
 
     def flush(self, evaluation: dict[str, float] | None = None) -> None:
@@ -85,7 +84,7 @@ class RunLog:
 
     def _speed(self, step: int) -> dict[str, float]:
         """Averages over the steps since the last call; nothing for the first step."""
-        if self._timed_step is None:
+        if self._timed_step is None or step == self._timed_step:
             return {}
         steps = step - self._timed_step
         step_s = (time.perf_counter() - self._since_s - self._paused_s) / steps

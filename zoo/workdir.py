@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -55,14 +56,20 @@ def clear(workdir: Path) -> None:
 @contextmanager
 def writing(workdir: Path) -> Iterator[None]:
     """What the block cannot write becomes a WorkdirError, also where a thread of TensorBoard's
-    writer meets the full disk first."""
-    print_thread_error = threading.excepthook
+    writer or of TensorStore meets the full disk first."""
+    print_thread_error, print_unraisable = threading.excepthook, sys.unraisablehook
 
     def leave_out_os_errors(args: threading.ExceptHookArgs) -> None:
         if not issubclass(args.exc_type, OSError):
             print_thread_error(args)
 
+    def leave_out_closed_loop(args: "sys.UnraisableHookArgs") -> None:
+        # TensorStore's threads report a failed write to Orbax's event loop, which is closed by then.
+        if str(args.exc_value) != "Event loop is closed":
+            print_unraisable(args)
+
     threading.excepthook = leave_out_os_errors
+    sys.unraisablehook = leave_out_closed_loop
     try:
         yield
     except OSError as error:
@@ -71,7 +78,7 @@ def writing(workdir: Path) -> Iterator[None]:
             "another folder. Finished checkpoints in it are whole"
         ) from error
     else:  # otherwise the program ends, and late threads have nothing to add
-        threading.excepthook = print_thread_error
+        threading.excepthook, sys.unraisablehook = print_thread_error, print_unraisable
 
 
 def _reason(error: OSError) -> str:
@@ -80,9 +87,18 @@ def _reason(error: OSError) -> str:
     return error.strerror or str(error)
 
 
-def check_space(workdir: Path, num_checkpoints: int, checkpoint_bytes: int) -> None:
-    """Raise WorkdirError unless that many checkpoints fit on the disk of the workdir."""
-    need, free = num_checkpoints * checkpoint_bytes, shutil.disk_usage(workdir).free
+def num_bytes(folder: Path) -> int:
+    """Of all files below the folder, if it is there."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def check_space(
+    workdir: Path, num_checkpoints: int, checkpoint_bytes: int, *, freed_bytes: int = 0
+) -> None:
+    """Raise WorkdirError unless that many checkpoints fit on the disk of the workdir, from which
+    `freed_bytes` will be deleted first."""
+    need = num_checkpoints * checkpoint_bytes
+    free = shutil.disk_usage(workdir).free + freed_bytes
     if need > free:
         raise WorkdirError(
             f"--workdir={workdir} has {free / 1e6:,.1f} MB free and {num_checkpoints} checkpoints "

@@ -147,8 +147,19 @@ def test_checkpoints_must_fit_on_the_disk(nano, tmp_path, monkeypatch, run_here)
     usage = shutil.disk_usage(tmp_path)._replace(free=MiB)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
     outcome = run_here(train.main, *nano, f"--workdir={tmp_path}", "--model.d-model=256")
-    check_refusal(outcome, 2, ("0.00 GB free", "need", "lower --keep"))
+    check_refusal(outcome, 2, ("1.0 MB free", "4 checkpoints of 4.1 MB need 16.4", "lower --keep"))
     assert checkpoint.saved_steps(tmp_path) == []
+
+
+def test_fresh_deletes_nothing_when_the_new_run_does_not_fit_on_the_disk(
+    copied, nano, monkeypatch, run_here
+):
+    before = contents(copied)
+    usage = shutil.disk_usage(copied)._replace(free=MiB)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    outcome = run_here(train.main, *nano, f"--workdir={copied}", "--fresh", "--model.d-model=256")
+    check_refusal(outcome, 2, ("MB free", "4 checkpoints of 4.1 MB need 16.4"))
+    assert contents(copied) == before
 
 
 def test_a_disk_that_fills_up_is_said_plainly_and_keeps_what_was_saved(copied, nano, run_process):
@@ -179,6 +190,7 @@ RESUMED_WITH = {
         2,
         ("optimizer.schedule.peak_lr was 0.01, now 0.5",),
     ),
+    "another order of the text": (["--data.seed=1"], 2, ("data.seed was 0, now 1",)),
 }
 
 
@@ -198,9 +210,11 @@ def test_resuming_on_changed_text_is_refused(trained, nano, corpus_glob, tmp_pat
     before = contents(tmp_path / "run")
     with (folder / "00.txt").open("a") as file:
         file.write("one more line\n")
-    outcome = run_here(train.main, *flags)
-    check_refusal(outcome, 3, ("the text has changed", "corpus differs", "restore the text"))
-    assert contents(tmp_path / "run") == before
+    # The files may be named otherwise, as long as the text is the same.
+    for files in ([], [f"--data.files={folder}/0*.txt"]):
+        outcome = run_here(train.main, *flags, *files)
+        check_refusal(outcome, 3, ("the text has changed", "corpus differs", "restore the text"))
+        assert contents(tmp_path / "run") == before
 
 
 def test_bad_flags_with_fresh_do_not_delete_the_run(copied, nano, run_here):

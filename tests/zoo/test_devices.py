@@ -58,3 +58,16 @@ def test_silent_where_there_is_nothing_to_mend(described, machine):
 
 def test_devices_are_described_by_number_and_kind():
     assert devices.describe_devices() == f"{jax.device_count()} x cpu (cpu)"
+
+
+def test_fake_devices_have_threads_to_wait_for_each_other(run_process, tmp_path):
+    """A device may wait in several collectives at once, and every wait takes a thread."""
+    program = (
+        "import os\n"
+        "from zoo.devices import configure, describe_devices\n"
+        f"configure(cache_dir={str(tmp_path)!r}, fake_devices=3)\n"
+        "import jax\n"
+        "print(describe_devices(), os.environ['NPROC'], jax.config.jax_compilation_cache_dir)"
+    )
+    process = run_process("-c", program)
+    assert process.stdout.strip() == f"3 x cpu (cpu) 24 {tmp_path}/xla", process.stderr

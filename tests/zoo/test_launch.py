@@ -45,6 +45,28 @@ def test_tunables_that_are_already_set_are_respected(environment):
     assert [line.split()[-1] for line in lines] == [tunables, "on"]
 
 
+@pytest.mark.parametrize(
+    ("start", "lines"),
+    [
+        ("runpy.run_module('zoo.train', run_name='__main__')", ["anew"]),
+        ("import zoo.train; zoo.train.main(['--help'])", []),
+    ],
+    ids=["program", "imported"],
+)
+def test_training_starts_anew_only_as_a_program(start, lines, run_process):
+    """Whoever imports zoo.train, as a notebook or a test does, must not be replaced."""
+    program = (
+        "import os, platform, runpy, sys\n"
+        "platform.libc_ver = lambda: ('glibc', '')\n"
+        "os.environ.pop('GLIBC_TUNABLES', None)\n"
+        "os.execv = lambda *_: sys.exit(print('anew'))\n"
+        f"{start}"
+    )
+    process = run_process("-c", program)
+    assert process.returncode == 0, process.stderr
+    assert [line for line in process.stdout.splitlines() if line == "anew"] == lines
+
+
 @pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 75)])
 def test_a_signal_is_noted_and_handlers_come_back(number, exit_code):
     before = signal.getsignal(number)

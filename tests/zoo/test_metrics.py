@@ -4,7 +4,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from zoo import metrics
-from zoo.metrics import MetricsWriter, Speedometer, read_metrics
+from zoo.metrics import MetricsWriter, read_metrics, smoothed
 
 
 def write(workdir, first_step: int, values: dict[int, float]) -> None:
@@ -43,25 +43,6 @@ def test_no_metrics_yet_are_no_rows(tmp_path):
     assert read_metrics(tmp_path) == []
 
 
-@pytest.fixture
-def clock(monkeypatch):
-    """A clock that a test sets: `clock[0]` is the time in seconds."""
-    now = [100.0]
-    monkeypatch.setattr(metrics.time, "perf_counter", lambda: now[0])
-    return now
-
-
-def test_speed_is_per_step_without_pauses(clock):
-    speed = Speedometer(first_step=4)
-    clock[0] += 6.0
-    speed.waited_for_input(1.0)
-    with speed.paused():
-        clock[0] += 50.0
-    assert speed.read(6) == (3.0, 0.5)
-    clock[0] += 2.0
-    assert speed.read(7) == (2.0, 0.0)
-
-
 def test_plot_is_a_png_with_and_without_evaluations(tmp_path):
     write(tmp_path, 0, {1: 2.0, 2: 1.0})
     metrics.plot_loss(tmp_path, "nano", {"xz -9": 1.5})
@@ -76,3 +57,19 @@ def test_plot_is_a_png_with_and_without_evaluations(tmp_path):
         "metrics.jsonl",
         "tensorboard",
     }
+
+
+@pytest.mark.parametrize("num_steps", [1, 9, 19])
+def test_a_short_curve_is_left_as_it_is(num_steps):
+    curve = [(float(step), float(step**2)) for step in range(num_steps)]
+    assert smoothed(curve) == curve
+
+
+def test_a_long_curve_is_averaged_over_the_tenth_that_ends_at_each_step():
+    curve = [(10.0 * i, float(i)) for i in range(30)]
+    means = [0.0, 0.5, *(i - 1.0 for i in range(2, 30))]
+    assert smoothed(curve) == [(10.0 * i, mean) for i, mean in enumerate(means)]
+
+
+def test_no_curve_is_no_curve():
+    assert smoothed([]) == []

@@ -1,23 +1,28 @@
+import dataclasses
 import io
+import shlex
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 import configs
+from data.config import Data
+from zoo import report
 from zoo.report import Report
 
 METRICS = {"train/loss": 3.14159, "train/lr": 0.01, "train/grad_norm": 0.5,
            "perf/tokens_per_s": 12345.6}  # fmt: skip
-SUMMARY = {"model": "palm_nano", "workdir": "runs/x", "num_steps": 20, "sample": "[bold]def[/]",
-           "eval/bits_per_byte": 2.0}  # fmt: skip
+FIRST_METRICS = {key: METRICS[key] for key in METRICS if not key.startswith("perf/")}
+EXPERIMENT = configs.get("palm_nano")
 
 
 class Screen:
     """A report and what it has printed."""
 
-    def __init__(self, *, terminal: bool):
+    def __init__(self, *, terminal: bool, again: tuple[str, ...] = ()):
         file = io.StringIO()
-        self.report = Report(Console(file=file, force_terminal=terminal, width=200))
+        self.report = Report(Console(file=file, force_terminal=terminal, width=200), again=again)
         self._file = file
 
     @property
@@ -31,7 +36,7 @@ def screen() -> Screen:
 
 
 def test_model_line_tells_size_choices_and_cost(screen):
-    screen.report.model("palm_nano", configs.get("palm_nano"), 46_176, 3.34e9)
+    screen.report.model("palm_nano", EXPERIMENT, 46_176, 3.34e9)
     for part in ("palm_nano: 46,176 parameters", "parallel layers", "no biases",
                  "20 steps of 8 x 64 tokens = 10,240 tokens", "3.34e+09 FLOPs"):  # fmt: skip
         assert part in screen.text
@@ -44,6 +49,30 @@ def test_step_line_has_every_number(extra, shown, screen):
     for part in ("step 1/10", "loss 3.142", "lr 1.00e-02", "grad 0.50", "12,346 tok/s", "ETA",
                  shown):  # fmt: skip
         assert part in screen.text
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_the_first_step_has_no_speed(terminal):
+    screen = Screen(terminal=terminal)
+    with screen.report.bar(0, 10):
+        screen.report.step(1, FIRST_METRICS)
+    assert "loss 3.142  lr 1.00e-02  grad 0.50" in screen.text
+    for part in ("tok/s", "MFU"):
+        assert part not in screen.text
+    assert terminal or "ETA" not in screen.text  # the bar's own starts with the bar
+
+
+def test_the_estimate_leaves_out_the_first_step(screen, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(report.time, "perf_counter", lambda: now[0])
+    with screen.report.bar(4, 50):
+        now[0] += 1000.0  # compilation
+        screen.report.step(5, FIRST_METRICS)
+        for step in range(6, 16):
+            now[0] += 2.0
+            screen.report.step(step, METRICS)
+    shown = [line for line in screen.text.splitlines() if "ETA" in line]
+    assert ["step 11/50" in line and line.endswith("ETA 1:18") for line in shown] == [True]
 
 
 def test_without_a_terminal_only_some_steps_are_printed(screen):
@@ -80,10 +109,34 @@ def test_evaluation_stands_beside_the_baselines(screen):
     ],
 )
 def test_end_tells_whether_the_baselines_were_beaten(baselines, verdict, screen):
-    screen.report.end(SUMMARY, baselines)
+    screen.report.end("palm_nano", Path("runs/x"), EXPERIMENT, 2.0, baselines, "[bold]def[/]")
     assert verdict in screen.text
     assert "[bold]def[/]" in screen.text  # the sample as it is, not as markup
-    assert "python -m zoo.sample --checkpoint=runs/x" in screen.text
+
+
+def next_commands(again: tuple[str, ...], folder: str, data: Data, sample: str) -> list[list[str]]:
+    """The commands that the end of a run names, as a shell reads them."""
+    screen = Screen(terminal=False, again=again)
+    experiment = dataclasses.replace(EXPERIMENT, data=data)
+    screen.report.end("palm_nano", Path(folder), experiment, 2.0, {"xz -9": 2.5}, sample)
+    lines = screen.text.split(" next ")[1].splitlines()[1:]
+    return [shlex.split(line, comments=True) for line in lines]
+
+
+@pytest.mark.parametrize("folder", ["runs/x", "my runs/x"])
+def test_next_commands_are_those_of_this_run_with_twice_the_steps(folder):
+    flags = ("--model=palm_nano", f"--workdir={folder}", "--data.files=my notes/**/*.txt")
+    sample, on_board, longer = next_commands(
+        (*flags, "--fresh"), folder, Data(files="my notes/**/*.txt"), "it's so\nmuch text"
+    )
+    assert sample == ["python", "-m", "zoo.sample", f"--checkpoint={folder}", "--prompt=it's so"]
+    assert on_board == ["tensorboard", f"--logdir={folder}"]
+    assert longer == ["python", "-m", "zoo.train", *flags, "--num-steps=40"]
+
+
+def test_next_prompt_for_the_standard_library_is_python():
+    sample, *_ = next_commands((), "runs/x", Data(), "import os\n")
+    assert sample[-1] == "--prompt=def "
 
 
 def test_warnings_and_lines_show_brackets_as_they_are(screen):

@@ -1,7 +1,10 @@
 """Whole runs of palm_nano: what they write, and that stopping and going on changes nothing."""
 
 import json
+import shlex
+import shutil
 import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,9 +20,11 @@ def test_run_ends_well_and_prints_one_json_object(trained):
     summary = json.loads(trained.process.stdout)
     last = trained.metrics()[-1]
     assert summary["model"] == "palm_nano"
-    assert summary["num_steps"] == last["step"] == 6
+    assert summary["step"] == last["step"] == 6
     assert summary["eval/bits_per_byte"] == last["eval/bits_per_byte"]
     assert set(summary["baselines"]) == {"xz -9", "byte 5-gram"}
+    assert summary["perf/tokens_per_s"] > 0
+    assert summary["sample"]
     assert "Traceback" not in trained.process.stderr
 
 
@@ -38,6 +43,7 @@ def test_run_says_what_it_trains_on_what_and_how_well(trained):
         "does not beat xz -9 and byte 5-gram",
         " a sample ",
         f"python -m zoo.sample --checkpoint={trained.workdir}",
+        shlex.join(["python", "-m", "zoo.train", *trained.flags, "--json", "--num-steps=12"]),
     ):
         assert part in said
 
@@ -45,11 +51,15 @@ def test_run_says_what_it_trains_on_what_and_how_well(trained):
 def test_metrics_have_one_line_a_step(trained):
     rows = trained.metrics()
     assert [row["step"] for row in rows] == [1, 2, 3, 4, 5, 6]
-    always = {"train/loss", "train/grad_norm", "train/lr", "perf/tokens_per_s"}
+    always = {"step", "train/loss", "train/z_loss", "train/grad_norm", "train/update_norm",
+              "train/lr"}  # fmt: skip
+    speed = {"perf/tokens_per_s", "perf/input_wait_s"}  # and no MFU on a CPU
     evaluated = {"eval/loss", "eval/bits_per_byte"}
     for row in rows:
-        assert always <= set(row)
-        assert (evaluated <= set(row)) == (row["step"] in (3, 6))
+        first, evaluates = row["step"] == 1, row["step"] in (3, 6)
+        assert set(row) == always | (set() if first else speed) | (
+            evaluated if evaluates else set()
+        )
     assert rows[-1]["train/loss"] < rows[0]["train/loss"]
 
 
@@ -63,14 +73,20 @@ def test_tensorboard_shows_the_same_values(trained):
         }
 
 
+def folder_of_samples(workdir: Path) -> list[Path]:
+    return list((workdir / "samples").iterdir())
+
+
 def test_workdir_holds_config_plot_samples_and_checkpoints(trained):
     config = json.loads((trained.workdir / "config.json").read_text())
     assert config["num_steps"] == 6
     assert config["model"]["vocab_size"] == 400
     assert config["execution"]["dtype"] == "float32"  # resolved, not "auto"
     assert (trained.workdir / "loss.png").read_bytes().startswith(PNG)
-    samples = (trained.workdir / "samples.txt").read_text()
-    assert [f" step {step} " in samples for step in (3, 4, 6)] == [True, False, True]
+    samples = {path.name: path.read_text("utf-8") for path in folder_of_samples(trained.workdir)}
+    assert set(samples) == {"000003.txt", "000006.txt"}
+    assert samples["000003.txt"] != samples["000006.txt"]
+    assert all(text.strip() for text in samples.values())
     assert checkpoint.saved_steps(trained.workdir) == [3, 6]
     assert checkpoint.read_run(checkpoint.find(trained.workdir)).experiment.num_steps == 6
 
@@ -80,13 +96,35 @@ def test_same_command_again_changes_nothing_and_more_steps_go_on(
 ):
     again = run_here(train.main, *nano, f"--workdir={copied}", "--json")
     assert again.code == 0, again.stderr
-    assert json.loads(again.stdout)["num_steps"] == 6
+    assert json.loads(again.stdout)["step"] == 6
     assert (copied / "metrics.jsonl").read_text() == (trained.workdir / "metrics.jsonl").read_text()
 
     more = run_here(train.main, *nano, f"--workdir={copied}", "--num-steps=8")
     assert more.code == 0, more.stderr
     assert "resuming from checkpoints/6" in more.stderr
     assert [row["step"] for row in losses(copied)] == [1, 2, 3, 4, 5, 6, 7, 8]
+
+
+def test_the_first_step_after_a_resume_is_evaluated_in_the_metrics_too(
+    copied, nano, run_here, losses
+):
+    outcome = run_here(train.main, *nano, f"--workdir={copied}", "--num-steps=7", "--json")
+    assert outcome.code == 0, outcome.stderr
+    last = losses(copied)[-1]
+    assert last["step"] == 7
+    assert last["eval/bits_per_byte"] == json.loads(outcome.stdout)["eval/bits_per_byte"]
+
+
+def test_a_run_goes_on_where_its_text_has_moved(
+    copied, nano, corpus_glob, tmp_path, run_here, losses
+):
+    moved = shutil.copytree(Path(corpus_glob).parent, tmp_path / "elsewhere" / "corpus")
+    outcome = run_here(
+        train.main, *nano, f"--data.files={moved}/*.txt", f"--workdir={copied}", "--num-steps=8"
+    )
+    assert outcome.code == 0, outcome.stderr
+    assert "resuming from checkpoints/6" in outcome.stderr
+    assert losses(copied)[-1]["step"] == 8
 
 
 def test_fresh_deletes_the_run_and_nothing_else(copied, nano, run_here, losses):
@@ -98,6 +136,7 @@ def test_fresh_deletes_the_run_and_nothing_else(copied, nano, run_here, losses):
     assert outcome.code == 0, outcome.stderr
     assert [row["step"] for row in losses(copied)] == [1, 2]
     assert checkpoint.saved_steps(copied) == [2]
+    assert [path.name for path in folder_of_samples(copied)] == ["000002.txt"]
     assert (copied / "notes.txt").read_text() == "mine"
 
 
@@ -151,7 +190,9 @@ def test_divergence_exits_4_and_says_what_to_try(nano, tmp_path, trained, run_he
         train.main, *nano, f"--workdir={tmp_path}", "--optimizer.schedule.peak-lr=1e30"
     )
     assert outcome.code == 4
-    assert "no longer finite at step 2" in outcome.stderr
-    assert "lower --optimizer.schedule.peak-lr than 1e+30" in outcome.stderr
+    assert "is not finite at step 1" in outcome.stderr
+    assert "--fresh and a --optimizer.schedule.peak-lr below 1e+30" in outcome.stderr
     assert "Traceback" not in outcome.stderr
     assert outcome.stdout == ""
+    assert (tmp_path / "metrics.jsonl").read_text() == ""
+    assert checkpoint.saved_steps(tmp_path) == []

@@ -4,8 +4,11 @@ import shutil
 import pytest
 
 import configs
+from data.config import Data
+from data.errors import DataError
 from models.config import ConfigError
 from zoo import workdir
+from zoo.checkpoint import Run
 from zoo.errors import WorkdirError
 
 EXPERIMENT = configs.get("palm_nano")
@@ -47,6 +50,19 @@ def test_a_run_may_go_on_over_another_mesh(tmp_path):
     mesh = dataclasses.replace(EXPERIMENT.mesh, fsdp=8)
     asked = dataclasses.replace(EXPERIMENT, mesh=mesh, micro_batches=2)
     workdir.check_same_experiment(EXPERIMENT, asked, tmp_path)
+
+
+@pytest.mark.parametrize("data", [Data(files="x/*.txt"), Data(task="x"), Data(cache_dir="x")])
+def test_a_run_may_go_on_where_the_text_lies_elsewhere(data, tmp_path):
+    asked = dataclasses.replace(EXPERIMENT, data=data)
+    workdir.check_same_experiment(EXPERIMENT, asked, tmp_path)
+
+
+def test_the_text_itself_may_not_change(tmp_path):
+    saved = Run(EXPERIMENT, {"corpus": "abc", "seq_len": 64})
+    workdir.check_same_data(saved, {"corpus": "abc", "seq_len": 64}, tmp_path)
+    with pytest.raises(DataError, match=r"text has changed .*\(corpus differs\)"):
+        workdir.check_same_data(saved, {"corpus": "abd", "seq_len": 64}, tmp_path)
 
 
 def test_every_other_difference_is_listed(tmp_path):
