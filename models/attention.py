@@ -160,9 +160,14 @@ class Attention(nnx.Module):
         """Scores and softmax in float32; masked scores take no part, and every query sees itself."""
         b, t, n, h = query.shape
         k = key.shape[2]
-        grouped = query.reshape(b, t, k, n // k, h)
-        scores = jnp.einsum("btkgh,bskh->bkgts", grouped, key, preferred_element_type=jnp.float32)
-        scores = jnp.where(mask[:, None, None], scores / math.sqrt(h), jnp.finfo(scores.dtype).min)
+        g = n // k
+        # The G query heads of a group and their T positions are the rows of one matrix product.
+        rows = query.reshape(b, t, k, g, h).transpose(0, 2, 3, 1, 4).reshape(b, k, g * t, h)
+        key, value = key.transpose(0, 2, 1, 3), value.transpose(0, 2, 1, 3)
+        scores = jnp.einsum("bkmh,bksh->bkms", rows, key, preferred_element_type=jnp.float32)
+        mask = jnp.tile(mask, (1, g, 1))[:, None]
+        scores = jnp.where(mask, scores / math.sqrt(h), jnp.finfo(scores.dtype).min)
         weights = jax.nn.softmax(scores, axis=-1).astype(value.dtype)
         weights = dropout(weights, self.dropout_rate, dropout_key)
-        return jnp.einsum("bkgts,bskh->btkgh", weights, value).reshape(b, t, n, h)
+        attended = jnp.einsum("bkms,bksh->bkmh", weights, value).reshape(b, k, g, t, h)
+        return attended.transpose(0, 3, 1, 2, 4).reshape(b, t, n, h)

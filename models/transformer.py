@@ -32,7 +32,7 @@ from models.axes import constrain
 from models.config import Execution, Layout, Learned, ModelConfig
 from models.dropout import dropout, split
 from models.feed_forward import FeedForward
-from models.linear import matmul, matrix, vector
+from models.linear import matmul_transposed, matrix, vector
 from models.norms import Norm
 
 
@@ -95,13 +95,13 @@ class Head:
     """Hidden states to logits, as a tree of its own arrays only, so that a loss can take its gradient
     without touching the other parameters."""
 
-    table: Float[Array, "D V"]
+    table: Float[Array, "V D"]
     bias: Float[Array, " V"] | None
     scale: float = dataclasses.field(metadata={"static": True})
 
     def __call__(self, hidden: Float[Array, "*batch D"]) -> Float[Array, "*batch V"]:
         """Scores of the next token, in float32."""
-        logits = matmul(hidden, self.table, jnp.float32) * self.scale
+        logits = matmul_transposed(hidden, self.table) * self.scale
         return logits if self.bias is None else logits + self.bias
 
 
@@ -137,7 +137,7 @@ class Transformer(nnx.Module):
         self.unembedding = (
             None
             if config.tie_embeddings
-            else matrix(config, (d, v), ("embed", "vocab"), role="kernel", fan_in=d, rngs=rngs)
+            else matrix(config, (v, d), ("vocab", "embed"), role="kernel", fan_in=d, rngs=rngs)
         )
         self.logit_bias = vector(0.0, (v,), ("vocab",)) if "logits" in config.biases else None
 
@@ -182,7 +182,7 @@ class Transformer(nnx.Module):
 
     def head(self) -> Head:
         """The output layer: the tied embedding or a matrix of its own, as the config says."""
-        table = self.embedding[...].T if self.unembedding is None else self.unembedding[...]
+        table = (self.embedding if self.unembedding is None else self.unembedding)[...]
         bias = None if self.logit_bias is None else self.logit_bias[...]
         match self.config.logit_scale:
             case "one":

@@ -67,21 +67,21 @@ def make_steps(experiment: Experiment, *, num_batch_shards: int = 1) -> Steps:
         )
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, jax.Array]]:
-        grads, sums = accumulate(
+        # Divided once by the tokens of the whole global batch, so that accumulation, packing and
+        # sharding change nothing; sums over tokens are then means.
+        weights = batch["weights"] / jnp.sum(batch["weights"])
+        grads, means = accumulate(
             jax.grad(loss_sums, has_aux=True),
             state.params,
-            batch,
+            batch | {"weights": weights},
             jax.random.fold_in(jax.random.key(experiment.seed), state.step),
             experiment.micro_batches,
         )
-        # One division by the tokens of the whole global batch: accumulation, packing and sharding
-        # change nothing.
-        grads = jax.tree.map(lambda g: g / sums.tokens, grads)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = cast(nnx.State, optax.apply_updates(state.params, updates))
         metrics = {
-            "train/loss": sums.nats / sums.tokens,
-            "train/z_loss": experiment.z_loss * sums.log_z_squared / sums.tokens,
+            "train/loss": means.nats,
+            "train/z_loss": experiment.z_loss * means.log_z_squared,
             "train/grad_norm": optax.tree.norm(grads),
             "train/update_norm": optax.tree.norm(updates),
             "train/lr": schedule(state.step),

@@ -9,7 +9,7 @@ import pytest
 from flax import nnx
 
 from models import config as c
-from models.linear import Linear, init_std, matmul
+from models.linear import Linear, init_std, matmul, matmul_transposed
 from tests.models import samples
 
 
@@ -31,11 +31,22 @@ def test_float32_product_and_gradients_equal_autodiff():
         np.testing.assert_allclose(gradient, plain, rtol=1e-5, atol=1e-5)
 
 
+def test_gradient_of_the_transposed_product_equals_autodiff():
+    x, kernel, d_out = operands(jnp.float32)
+    ours, pullback = jax.vjp(matmul_transposed, x, kernel.T)
+    plain, plain_pullback = jax.vjp(lambda x, w: jnp.einsum("bti,oi->bto", x, w), x, kernel.T)
+    np.testing.assert_allclose(ours, plain, rtol=1e-5, atol=1e-5)
+    for gradient, expected in zip(pullback(d_out), plain_pullback(d_out), strict=True):
+        np.testing.assert_allclose(gradient, expected, rtol=1e-5, atol=1e-5)
+
+
 def test_bfloat16_product_is_accumulated_in_float32():
     x, kernel, _ = operands(jnp.bfloat16)
     exact = np.asarray(x, np.float64) @ np.asarray(kernel.astype(jnp.bfloat16), np.float64)
     assert matmul(x, kernel).dtype == jnp.bfloat16
-    np.testing.assert_allclose(matmul(x, kernel, jnp.float32), exact, rtol=1e-5, atol=1e-5)
+    in_float32 = matmul_transposed(x, kernel.T)
+    assert in_float32.dtype == jnp.float32
+    np.testing.assert_allclose(in_float32, exact, rtol=1e-5, atol=1e-5)
 
 
 def test_bfloat16_weight_gradient_is_never_rounded_to_bfloat16():

@@ -17,4 +17,4 @@ def logits(params: dict[str, np.ndarray], tokens, *, eps: float, theta: float) -
         p = layer_of(params, index)
         x = x + attention(p, rms_norm(x, p["attention_norm.scale"], eps), theta)
         x = x + mlp(p, rms_norm(x, p["feed_forward_norm.scale"], eps))
-    return rms_norm(x, params["final_norm.scale"], eps) @ params["unembedding"]
+    return rms_norm(x, params["final_norm.scale"], eps) @ params["unembedding"].T
