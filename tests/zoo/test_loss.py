@@ -1,15 +1,12 @@
 """The chunked loss against autodiff through all logits at once."""
 
-from typing import Any, cast
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from models.transformer import Head
-from zoo import loss
-from zoo.loss import LossSums, num_chunks
+from zoo.loss import cross_entropy, num_chunks
 
 B, T, D, V = 3, 12, 5, 17
 
@@ -18,7 +15,7 @@ def inputs(*, bias: bool) -> tuple[Head, jax.Array, jax.Array, jax.Array]:
     """A head, hidden states, targets, and weights of which some are zero and some are not one."""
     rng = np.random.default_rng(0)
     head = Head(
-        table=jnp.asarray(rng.normal(size=(D, V)), jnp.float32),
+        table=jnp.asarray(rng.normal(size=(V, D)), jnp.float32),
         bias=jnp.asarray(rng.normal(size=V), jnp.float32) if bias else None,
         scale=0.7,
     )
@@ -28,12 +25,8 @@ def inputs(*, bias: bool) -> tuple[Head, jax.Array, jax.Array, jax.Array]:
     return head, hidden, targets, weights
 
 
-def cross_entropy(*arguments) -> tuple[jax.Array, LossSums]:
-    return cast(Any, loss.cross_entropy)(*arguments)  # custom_vjp hides its types
-
-
 def plain_loss(head: Head, hidden, targets, weights, z_loss: float):
-    logits = (hidden @ head.table) * head.scale + (0 if head.bias is None else head.bias)
+    logits = (hidden @ head.table.T) * head.scale + (0 if head.bias is None else head.bias)
     nats = -jnp.sum(jax.nn.log_softmax(logits) * jax.nn.one_hot(targets, V), axis=-1)
     log_z = jnp.log(jnp.sum(jnp.exp(logits), axis=-1))
     return jnp.sum(weights * (nats + z_loss * log_z**2))
