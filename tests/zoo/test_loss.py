@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from models.transformer import Head
+from zoo import loss
 from zoo.loss import cross_entropy, num_chunks
 
 B, T, D, V = 3, 12, 5, 17
