@@ -25,7 +25,7 @@ from data.vocabularies import Vocabulary
 from models.transformer import abstract_params
 from zoo import serialize
 from zoo.config import Experiment
-from zoo.errors import CheckpointError
+from zoo.errors import CheckpointError, is_out_of_memory
 from zoo.step import TrainState
 
 FOLDER = "checkpoints"
@@ -195,6 +195,8 @@ def _read(folder: Path, item: str, args: ocp.args.CheckpointArgs) -> Any:
         with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
             return checkpointer.restore(folder, ocp.args.Composite(**{item: args}))[item]
     except Exception as error:  # Orbax raises a bare Exception for an array that is cut short
+        if is_out_of_memory(error):
+            raise
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise CheckpointError(
             f"cannot read {item} of the checkpoint {folder}: it is damaged, cut short or of another "

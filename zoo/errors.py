@@ -43,14 +43,14 @@ def exit_code(error: Exception) -> int | None:
     """
     if isinstance(error, StoppedError):
         return error.exit_code
-    if _is_out_of_memory(error):
+    if is_out_of_memory(error):
         return 5
     return next((code for kind, code in _EXIT_CODES if isinstance(error, kind)), None)
 
 
 def message(error: Exception) -> str:
     """What to tell a person, who should never see XLA's own dump of its buffers."""
-    if not _is_out_of_memory(error):
+    if not is_out_of_memory(error):
         return str(error)
     # Python's own MemoryError says nothing.
     first_line = (str(error).splitlines() or ["of this computer, not of an accelerator"])[0]
@@ -61,7 +61,8 @@ def message(error: Exception) -> str:
     )
 
 
-def _is_out_of_memory(error: Exception) -> bool:
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether this computer or an accelerator had no memory left."""
     return isinstance(error, MemoryError) or (
         type(error).__name__ in ("JaxRuntimeError", "XlaRuntimeError")
         and "RESOURCE_EXHAUSTED" in str(error)

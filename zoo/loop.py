@@ -42,7 +42,13 @@ def train(
     experiment = dataclasses.replace(
         experiment, execution=experiment.execution.resolve(accelerated=accelerated)
     )
-    mesh = sharding.make_mesh(experiment.mesh, jax.device_count())
+    num_rows = experiment.batch_size // experiment.micro_batches
+    mesh = sharding.make_mesh(experiment.mesh, jax.device_count(), num_rows)
+    if mesh.size < jax.device_count():
+        report.warn(
+            f"{mesh.size} of {jax.device_count()} devices are used: a batch of {num_rows} sequences "
+            "divides no further; raise --batch-tokens, or split the model with --mesh.tensor"
+        )
     rules = sharding.rules_for(experiment, mesh)
     size = num_params(experiment.model)
     token_flops = train_flops_per_token(experiment.model, size, experiment.seq_len)

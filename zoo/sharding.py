@@ -12,10 +12,14 @@ Rules = tuple[tuple[str, str | tuple[str, ...] | None], ...]
 BATCH_AXES = ("data", "fsdp")
 
 
-def make_mesh(mesh: c.Mesh, num_devices: int) -> jax.sharding.Mesh:
-    """The device mesh, with `data` filled up to all devices where the config leaves it open."""
+def make_mesh(mesh: c.Mesh, num_devices: int, num_rows: int | None = None) -> jax.sharding.Mesh:
+    """The device mesh. Where the config leaves `data` open, it is filled up to all devices, or as far
+    as the `num_rows` of a batch divide; devices beyond that stay idle."""
     others = mesh.fsdp * mesh.tensor
     data = mesh.data if mesh.data is not None else max(1, num_devices // others)
+    if mesh.data is None and num_rows is not None and num_devices == data * others:
+        data = next((d for d in range(data, 1, -1) if num_rows % (d * mesh.fsdp) == 0), 1)
+        num_devices = data * others
     shape = {"data": data, "fsdp": mesh.fsdp, "tensor": mesh.tensor}
     written = " ".join(f"--mesh.{axis}={size}" for axis, size in shape.items())
     if data * others != num_devices:
@@ -24,7 +28,10 @@ def make_mesh(mesh: c.Mesh, num_devices: int) -> jax.sharding.Mesh:
             "must be the number of devices (on a CPU, --fake-devices=N makes N of one)"
         )
     return jax.make_mesh(
-        tuple(shape.values()), tuple(shape), axis_types=(AxisType.Auto,) * len(shape)
+        tuple(shape.values()),
+        tuple(shape),
+        axis_types=(AxisType.Auto,) * len(shape),
+        devices=jax.devices()[:num_devices],
     )
 
 

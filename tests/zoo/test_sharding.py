@@ -175,5 +175,11 @@ def test_data_is_filled_up_to_all_devices():
     }
 
 
-def mesh_shape(mesh: Mesh, num_devices: int) -> dict[str, int]:
-    return dict(sharding.make_mesh(mesh, num_devices).shape)
+def mesh_shape(mesh: Mesh, num_devices: int, num_rows: int | None = None) -> dict[str, int]:
+    return dict(sharding.make_mesh(mesh, num_devices, num_rows).shape)
+
+
+@pytest.mark.parametrize(("num_rows", "data"), [(8, 4), (6, 3), (5, 1), (4, 4)])
+def test_an_open_data_axis_is_as_large_as_the_batch_divides(num_rows: int, data: int):
+    shape = experiments.on_eight_devices(mesh_shape, Mesh(tensor=2), 8, num_rows)
+    assert shape["data"] == data
