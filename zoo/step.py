@@ -83,7 +83,6 @@ def make_steps(experiment: Experiment, *, num_batch_shards: int = 1) -> Steps:
             "train/loss": means.nats,
             "train/z_loss": experiment.z_loss * means.log_z_squared,
             "train/grad_norm": optax.tree.norm(grads),
-            "train/update_norm": optax.tree.norm(updates),
             "train/lr": schedule(state.step),
         }
         return TrainState(state.step + 1, params, opt_state), metrics
