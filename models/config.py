@@ -52,6 +52,12 @@ class Rotary:
     """Pair i of H/2 turns by theta^(-2i/H) radians per position."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Relative:
+    """Scores that know how far back a key lies (Transformer-XL, Dai et al. 2019): sinusoids of the
+    distance through a projection per layer, and two trained vectors u and v."""
+
+
 # --- initialisation --------------------------------------------------------------------------
 
 
@@ -79,7 +85,7 @@ class FanIn:
 
 @dataclass(frozen=True, kw_only=True)
 class Attention:
-    """How many heads look back, and how wide each is."""
+    """How many heads look back, how wide each is, and how far they look."""
 
     num_heads: int
     """Query heads, N."""
@@ -87,6 +93,9 @@ class Attention:
     """Key and value heads, K: num_heads is multi-head, 1 is multi-query, between is grouped-query."""
     head_dim: int
     """Width of one head, H."""
+    windows: tuple[int | None, ...] = (None,)
+    """Tokens that a layer's query sees, itself included; None: all before it. The tuple repeats over
+    the layers: (None, 256) alternates dense layers with layers that see a band of 256."""
 
     def __post_init__(self):
         check(self.num_heads > 0 and self.head_dim > 0,
@@ -96,9 +105,12 @@ class Attention:
               f"model.attention.num_kv_heads={self.num_kv_heads} must divide "
               f"num_heads={self.num_heads}; write 1 for multi-query or {self.num_heads} for "
               "multi-head attention")  # fmt: skip
+        check(len(self.windows) > 0 and all(w is None or w > 0 for w in self.windows),
+              f"model.attention.windows={self.windows} must hold at least one entry, each None or "
+              "above zero; (None,) is dense attention in every layer")  # fmt: skip
 
 
-FeedForwardKind = Literal["gelu", "swiglu"]
+FeedForwardKind = Literal["gelu", "gelu_erf", "swiglu"]
 Layout = Literal["post_norm", "pre_norm", "parallel"]
 
 
@@ -109,7 +121,8 @@ class FeedForward:
     d_ff: int
     """Inner width, F."""
     kind: FeedForwardKind
-    """`gelu`: GELU(xW1)W2 with the tanh form; `swiglu`: (Swish(xW) * xV)W2, three matrices."""
+    """`gelu`: GELU(xW1)W2 with the tanh form, `gelu_erf` with the exact one; `swiglu`:
+    (Swish(xW) * xV)W2, three matrices."""
 
     def __post_init__(self):
         check(self.d_ff > 0, f"model.feed_forward.d_ff={self.d_ff} must be above zero")
@@ -134,7 +147,7 @@ class ModelConfig:
     attention: Attention
     feed_forward: FeedForward
     norm: LayerNorm | RMSNorm
-    position: Learned | Rotary
+    position: Learned | Rotary | Relative
     layout: Layout
     """The order of norm, attention and feed-forward in a block; drawn in models/transformer.py."""
     biases: tuple[Bias, ...]
@@ -155,6 +168,9 @@ class ModelConfig:
         check(not isinstance(self.position, Rotary) or self.attention.head_dim % 2 == 0,
               f"model.attention.head_dim={self.attention.head_dim} must be even: rotary positions "
               "turn pairs of coordinates")  # fmt: skip
+        check(self.num_layers % len(self.attention.windows) == 0,
+              f"model.num_layers={self.num_layers} must be a multiple of the "
+              f"{len(self.attention.windows)} entries of model.attention.windows")  # fmt: skip
         check(0 <= self.dropout_rate < 1,
               f"model.dropout_rate={self.dropout_rate} must lie in [0, 1)")  # fmt: skip
 

@@ -32,6 +32,8 @@ class FeedForward(nnx.Module):
         match self.kind:
             case "gelu":
                 hidden = jax.nn.gelu(self.up(x), approximate=True)
+            case "gelu_erf":
+                hidden = jax.nn.gelu(self.up(x), approximate=False)
             case "swiglu":
                 assert self.gate is not None
                 hidden = jax.nn.silu(self.gate(x)) * self.up(x)
