@@ -8,7 +8,7 @@ import numpy as np
 from flax import nnx
 
 from models import config as c
-from models.attention import Places
+from models.cache import Places
 from models.transformer import Transformer
 
 PALM = c.ModelConfig(
