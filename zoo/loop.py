@@ -16,7 +16,7 @@ from zoo.checkpoint import CheckpointWriter, Run
 from zoo.config import Experiment
 from zoo.devices import describe_devices, unused_accelerator
 from zoo.errors import StoppedError
-from zoo.flops import train_flops_per_token
+from zoo.flops import train_flops_palm
 from zoo.generate import Sampling
 from zoo.language_model import LanguageModel
 from zoo.launch import StopRequest
@@ -51,7 +51,7 @@ def train(
         )
     rules = sharding.rules_for(experiment, mesh)
     size = num_params(experiment.model)
-    token_flops = train_flops_per_token(experiment.model, size, experiment.seq_len)
+    token_flops = train_flops_palm(experiment.model, size, experiment.seq_len)
     report.model(name, experiment, size, token_flops * experiment.num_tokens)
     report.line(f"workdir: {folder}")
 
