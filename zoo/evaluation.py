@@ -142,7 +142,7 @@ def evaluate_checkpoint(
         num_batches = math.ceil(len(text.windows) / experiment.batch_size)
         batches = (
             sharding.put_batch(batch, rows_on_devices)
-            for batch in report.track("evaluating batch", host_batches, num_batches)
+            for batch in report.track("evaluating", host_batches, num_batches)
         )
         evaluation = evaluate(jax.jit(steps.eval_step), params, batches, text.num_bytes)
     return Measured(folder, experiment, text, evaluation)
