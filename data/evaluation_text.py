@@ -43,11 +43,12 @@ class EvaluationText:
         tokens = self.windows.tokens[: max_tokens + 1]
         if len(tokens) == len(self.windows.tokens):
             return self
+        lengths = np.array([len(vocabulary.bytes_of(i)) for i in range(vocabulary.size)])
         return replace(
             self,
             source=f"the first {max_tokens:,} tokens of {self.source}",
             windows=replace(self.windows, tokens=tokens),
-            num_bytes=sum(len(vocabulary.bytes_of(int(token))) for token in tokens),
+            num_bytes=int(lengths[tokens].sum()),
         )
 
 
@@ -107,12 +108,13 @@ def load(
         vocabulary=vocabulary,
         report=report,
     )
+    expected = task is not None or data.fingerprint["corpus"] == trained_on.get("corpus")
     return EvaluationText(
         source=f"the held-out part of {_name(config)}",
         windows=data.validation,
         num_bytes=data.num_validation_bytes,
         baselines=data.baselines(),
-        warning=None if data.fingerprint["corpus"] == trained_on.get("corpus") else _OTHER_TEXT,
+        warning=None if expected else _OTHER_TEXT,
     )
 
 

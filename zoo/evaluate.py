@@ -16,7 +16,8 @@ class Text:
     task: str | None = None
     """A task, of which the validation split is evaluated. None: the run's own text."""
     files: str | None = None
-    """A glob such as 'notes/**/*.txt' (UTF-8, one document a file), all of which is evaluated."""
+    """A glob such as 'notes/**/*.txt' (UTF-8, one document a file), all of which is evaluated; its
+    5-gram is trained on what the model was trained on."""
     cache_dir: str | None = None
     """Where token caches are kept. None: where the run kept them."""
 
@@ -38,7 +39,7 @@ class EvaluateCommand:
     batch_tokens: int | None = None
     """Tokens evaluated at a time, over all devices; fewer need less memory. None: as the run."""
     max_tokens: int | None = None
-    """Stop after this many tokens of the text. None: all of it."""
+    """Stop after this many tokens of the text; the baselines stay those of all of it. None: all."""
     mesh: Mesh = Mesh()
     fake_devices: int = 0
     """Rehearse a mesh of this many devices on the CPU; 0 uses the real devices."""

@@ -142,9 +142,12 @@ def test_without_the_runs_text_there_is_no_ngram(copied, held_out_folder, traine
     assert "no byte 5-gram" in outcome.stderr
 
 
-def test_another_task_is_evaluated_on_its_held_out_part(evaluated):
-    found = evaluated("--data.task=stdlib", "--max-tokens=512")
-    assert found["text"] == "the first 512 tokens of the held-out part of data.task='stdlib'"
+def test_another_task_is_evaluated_on_its_held_out_part(trained, run_here):
+    flags = ["--data.task=stdlib", "--max-tokens=512", "--json"]
+    outcome = run_here(evaluate.main, f"--checkpoint={trained.workdir}", *flags)
+    text = result(outcome)["text"]
+    assert text == "the first 512 tokens of the held-out part of data.task='stdlib'"
+    assert "WARNING" not in outcome.stderr  # it was asked for
 
 
 def test_max_tokens_cuts_tokens_and_bytes(evaluated, held_out_folder):
