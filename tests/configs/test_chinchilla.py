@@ -4,6 +4,7 @@ import pytest
 
 from configs import chinchilla, gopher
 from models.transformer import num_params
+from zoo.config import AdamW
 
 TABLE_A9 = [
     ("44m", 43_720_448),
@@ -84,6 +85,8 @@ def test_table_4_beside_gophers():
     assert ours.batch_tokens == pytest.approx(3e6, rel=0.05)
     assert ours.num_tokens == pytest.approx(1.4e12, rel=1e-5)
     assert ours.optimizer.schedule.peak_lr == 1e-4
+    assert isinstance(ours.optimizer, AdamW)
+    assert isinstance(gophers.optimizer, AdamW)
     assert ours.optimizer.weight_decay > 0 == gophers.optimizer.weight_decay
     assert ours.model.d_model * 2 == gophers.model.d_model
     assert ours.model.num_layers == gophers.model.num_layers

@@ -2,6 +2,7 @@
 
 from configs import gpt1
 from models.transformer import num_params
+from zoo.config import AdamW
 
 
 def test_the_count_is_that_of_the_released_shapes():
@@ -13,5 +14,6 @@ def test_section_4_1():
     assert (experiment.model.attention.head_dim, experiment.model.feed_forward.d_ff) == (64, 3072)
     assert experiment.batch_size == 64
     assert experiment.optimizer.schedule.peak_lr == 2.5e-4
+    assert isinstance(experiment.optimizer, AdamW)
     assert experiment.optimizer.weight_decay == 0.01
     assert experiment.model.dropout_rate == 0.1

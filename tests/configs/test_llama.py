@@ -35,6 +35,6 @@ def test_table_2_truncates():
 
 
 def test_d_ff_is_two_thirds_of_four_d_model_rounded_up():
-    for d_model, multiple_of, d_ff in ((240, 64, 640), (241, 64, 704), (32, 8, 88)):
+    for d_model, multiple_of, d_ff in ((240, 64, 640), (242, 64, 704), (32, 8, 88)):
         model = llama.architecture(2, d_model, 1, multiple_of=multiple_of)
         assert model.feed_forward.d_ff == d_ff
