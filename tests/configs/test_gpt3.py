@@ -36,25 +36,25 @@ def test_tables_2_1_and_d_1(
     assert a.num_heads * a.head_dim == experiment.model.d_model
 
 
-def misprinted(model: ModelConfig, *, num_heads: int, d_model: int) -> int:
-    """The count in millions with Table 2.1's own numbers."""
+def millions(model: ModelConfig, *, num_heads: int, head_dim: int, d_model: int) -> str:
+    """The count with other widths, as Table D.1 prints it."""
     attention = dataclasses.replace(
-        model.attention, num_heads=num_heads, num_kv_heads=num_heads, head_dim=128
+        model.attention, num_heads=num_heads, num_kv_heads=num_heads, head_dim=head_dim
     )
     feed_forward = dataclasses.replace(model.feed_forward, d_ff=4 * d_model)
-    wrong = dataclasses.replace(
+    changed = dataclasses.replace(
         model, d_model=d_model, attention=attention, feed_forward=feed_forward
     )
-    return round(num_params(wrong) / 1e6)
+    return f"{num_params(changed) / 1e6:,.0f}M"
 
 
 def test_the_two_misprints_of_table_2_1_would_give_other_counts_than_table_d_1():
     xl, thirteen = (gpt3.FAMILY[name].model for name in ("gpt3_1.3b", "gpt3_13b"))
-    assert misprinted(xl, num_heads=24, d_model=2048) == 1_517
-    assert "1,517M" in gpt3.PAPER.mismatches["gpt3_1.3b"]
-    # The product of 40 heads of 128 stays 5120; the printed width alone is worth 100M parameters.
-    assert misprinted(thirteen, num_heads=40, d_model=5140) == pytest.approx(12_953, rel=0.005)
-    assert "5140" in gpt3.PAPER.mismatches["gpt3_13b"]
+    too_many_heads = millions(xl, num_heads=24, head_dim=128, d_model=2048)
+    assert too_many_heads == "1,517M" in gpt3.PAPER.mismatches["gpt3_1.3b"]
+    # 5140 is not 40 heads of any size; as 20 of 257 it has the same matrices.
+    too_wide = millions(thirteen, num_heads=20, head_dim=257, d_model=5140)
+    assert too_wide == "12,953M" in gpt3.PAPER.mismatches["gpt3_13b"]
 
 
 def test_dense_and_banded_layers_alternate_and_the_band_is_narrower_than_the_text():
