@@ -116,8 +116,24 @@ def _matmul_backward(in_axis, dtype, saved, d_out):
     x, kernel = saved
     d_out = d_out.astype(x.dtype)
     d_x = _dot(d_out, kernel.astype(x.dtype), 1, 1 - in_axis)
-    d_kernel = _dot(x, d_out, 0, 0) if in_axis == 0 else _dot(d_out, x, 0, 0)
+    d_kernel = _sum_over_tokens(x, d_out) if in_axis == 0 else _sum_over_tokens(d_out, x)
     return d_x.astype(x.dtype), d_kernel.astype(kernel.dtype)
+
+
+def _sum_over_tokens(a: jax.Array, b: jax.Array) -> jax.Array:
+    """a^T b of [tokens, I] and [tokens, O]."""
+    if a.dtype != jnp.bfloat16:
+        return _dot(a, b, 0, 0)
+
+    def transposed_first(a: jax.Array, b: jax.Array) -> jax.Array:
+        # XLA's CPU backend multiplies bfloat16 on the matrix units (AMX) only where the sum runs
+        # along the rows of `a`: 4 to 5 times faster. A vector in between keeps XLA from undoing it.
+        rows = jax.lax.optimization_barrier(a.T.reshape(-1)).reshape(a.shape[::-1])
+        return _dot(rows, b, 1, 0)
+
+    return jax.lax.platform_dependent(
+        a, b, cpu=transposed_first, default=lambda a, b: _dot(a, b, 0, 0)
+    )
 
 
 def _dot(a: jax.Array, b: jax.Array, a_axis: int, b_axis: int) -> jax.Array:

@@ -59,7 +59,7 @@ class RunLog:
         values |= evaluation or {}
         if not all(math.isfinite(value) for value in values.values()):
             raise DivergedError(
-                f"the loss, its gradient or the update is not finite at step {step}; start over with "
+                f"the loss or its gradient is not finite at step {step}; start over with "
                 "--fresh and a --optimizer.schedule.peak-lr below "
                 f"{self._experiment.optimizer.schedule.peak_lr}"
             )

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from zoo import checkpoint, train
+from zoo import checkpoint, metrics, train
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -190,9 +190,9 @@ def test_divergence_exits_4_and_says_what_to_try(nano, tmp_path, trained, run_he
         train.main, *nano, f"--workdir={tmp_path}", "--optimizer.schedule.peak-lr=1e30"
     )
     assert outcome.code == 4
-    assert "is not finite at step 1" in outcome.stderr
+    assert "is not finite at step 2" in outcome.stderr
     assert "--fresh and a --optimizer.schedule.peak-lr below 1e+30" in outcome.stderr
     assert "Traceback" not in outcome.stderr
     assert outcome.stdout == ""
-    assert (tmp_path / "metrics.jsonl").read_text() == ""
+    assert [row["step"] for row in metrics.read_metrics(tmp_path)] == [1]
     assert checkpoint.saved_steps(tmp_path) == []
