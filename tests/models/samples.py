@@ -1,5 +1,6 @@
 """Tiny models of prime sizes for the tests of `models` and `zoo`, with every parameter random."""
 
+import dataclasses
 import functools
 
 import jax
@@ -7,38 +8,51 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+import configs
 from models import config as c
 from models.attention import Places
 from models.transformer import Transformer
 
-PALM = c.ModelConfig(
-    vocab_size=53,
-    context_length=31,
-    num_layers=2,
-    d_model=17,
-    attention=c.Attention(num_heads=5, num_kv_heads=1, head_dim=14),
-    feed_forward=c.FeedForward(d_ff=29, kind="swiglu"),
-    norm=c.LayerNorm(eps=1e-6),
-    position=c.Rotary(theta=1_000.0),
-    layout="parallel",
-    biases=(),
-    tie_embeddings=True,
-    logit_scale="inverse_sqrt_d_model",
-    init=c.FanIn(),
+WINDOW = 5
+"""Tokens that a banded layer of a sample sees."""
+
+
+def shrunk(model: c.ModelConfig) -> c.ModelConfig:
+    """The same choices in prime sizes, no two alike where the family leaves them free."""
+    heads, windows = model.attention, model.attention.windows
+    assert heads.num_kv_heads in (1, heads.num_heads), "no published size groups its queries"
+    return dataclasses.replace(
+        model,
+        vocab_size=53,
+        context_length=31,
+        num_layers=3 * len(windows),
+        # Half of a sinusoid's D coordinates are sines.
+        d_model=22 if isinstance(model.position, c.Relative) else 17,
+        attention=dataclasses.replace(
+            heads,
+            num_heads=5,
+            num_kv_heads=min(5, heads.num_kv_heads),
+            head_dim=14 if isinstance(model.position, c.Rotary) else 7,
+            windows=tuple(None if window is None else WINDOW for window in windows),
+        ),
+        feed_forward=dataclasses.replace(model.feed_forward, d_ff=29),
+    )
+
+
+PALM = shrunk(configs.get("palm_540b").model)
+GPT2 = shrunk(configs.get("gpt2_1558m").model)
+GPT3 = shrunk(
+    dataclasses.replace(
+        GPT2, attention=dataclasses.replace(GPT2.attention, windows=(None, 256)), num_layers=6
+    )
 )
-GPT2 = c.ModelConfig(
-    vocab_size=53,
-    context_length=31,
-    num_layers=3,
-    d_model=17,
-    attention=c.Attention(num_heads=5, num_kv_heads=5, head_dim=7),
-    feed_forward=c.FeedForward(d_ff=29, kind="gelu"),
-    norm=c.LayerNorm(eps=1e-5),
-    position=c.Learned(),
-    layout="pre_norm",
-    biases=("qkv", "attention_output", "feed_forward", "norm"),
-    tie_embeddings=True,
-    init=c.Normal(std=0.02),
+CHINCHILLA = GOPHER = shrunk(
+    dataclasses.replace(
+        GPT2,
+        norm=c.RMSNorm(),
+        position=c.Relative(),
+        biases=("attention_output", "feed_forward", "logits"),
+    )
 )
 GPT1 = c.ModelConfig(
     vocab_size=53,
@@ -59,16 +73,33 @@ LLAMA = c.ModelConfig(
     context_length=31,
     num_layers=2,
     d_model=17,
-    attention=c.Attention(num_heads=6, num_kv_heads=3, head_dim=14),
+    attention=c.Attention(num_heads=5, num_kv_heads=5, head_dim=14),
     feed_forward=c.FeedForward(d_ff=29, kind="swiglu"),
     norm=c.RMSNorm(eps=1e-5),
-    position=c.Rotary(theta=500.0),
+    position=c.Rotary(theta=10_000.0),
     layout="pre_norm",
     biases=(),
     tie_embeddings=False,
     init=c.Normal(std=0.02),
 )
-MODELS = {"gpt1": GPT1, "gpt2": GPT2, "llama": LLAMA, "palm": PALM}
+LLAMA_GQA = dataclasses.replace(
+    LLAMA, attention=dataclasses.replace(LLAMA.attention, num_heads=6, num_kv_heads=3)
+)
+MODELS = {
+    "gpt1": GPT1,
+    "gpt2": GPT2,
+    "gpt3": GPT3,
+    "jurassic1": GPT2,
+    "mt_nlg": GPT2,
+    "gopher": GOPHER,
+    "chinchilla": CHINCHILLA,
+    "palm": PALM,
+    "llama": LLAMA,
+    "llama_gqa": LLAMA_GQA,
+    "llama_tied": dataclasses.replace(LLAMA, tie_embeddings=True),
+    "llama_theta": dataclasses.replace(LLAMA_GQA, position=c.Rotary(theta=500_000.0)),
+}
+"""Each family, and the LLaMA-shaped models that people have."""
 
 
 def random_model(

@@ -1,6 +1,7 @@
 """The shared transformer against NumPy models written from the papers' equations."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -10,39 +11,67 @@ from flax import nnx
 
 from models import config as c
 from models.attention import Places
-from models.transformer import abstract_params, num_params
+from models.transformer import Transformer, abstract_params, num_params
 from tests.models import samples
-from tests.reference import gpt1, gpt2, llama, palm
+from tests.reference import gopher, gpt1, gpt2, gpt3, llama, palm
 
 TOLERANCE = 1e-4
 
 
-def reference_logits(config: c.ModelConfig, params: dict[str, np.ndarray], tokens) -> np.ndarray:
-    match config.layout, config.position:
-        case "parallel", c.Rotary(theta=theta):
-            return palm.logits(params, tokens, eps=config.norm.eps, theta=theta)
-        case "pre_norm", c.Rotary(theta=theta):
-            return llama.logits(params, tokens, eps=config.norm.eps, theta=theta)
-        case "pre_norm", c.Learned():
-            return gpt2.logits(params, tokens)
-        case "post_norm", c.Learned():
-            return gpt1.logits(params, tokens)
-    raise AssertionError(f"no reference for {config}")
+REFERENCES = {
+    "gpt1": gpt1.logits,
+    "gpt2": gpt2.logits,
+    "gpt3": functools.partial(gpt3.logits, windows=samples.MODELS["gpt3"].attention.windows),
+    "jurassic1": gpt2.logits,
+    "mt_nlg": gpt2.logits,
+    "gopher": functools.partial(gopher.logits, eps=samples.MODELS["gopher"].norm.eps),
+    "chinchilla": functools.partial(gopher.logits, eps=samples.MODELS["chinchilla"].norm.eps),
+    "palm": functools.partial(palm.logits, eps=samples.MODELS["palm"].norm.eps, theta=10_000),
+    "llama": functools.partial(llama.logits, eps=1e-5, theta=10_000),
+    "llama_gqa": functools.partial(llama.logits, eps=1e-5, theta=10_000),
+    "llama_tied": functools.partial(llama.logits, eps=1e-5, theta=10_000),
+    "llama_theta": functools.partial(llama.logits, eps=1e-5, theta=500_000),
+}
+"""With every number that a paper publishes; what it does not is the config's own choice."""
+
+
+def assert_reference_agrees(name: str, model: Transformer, tokens, ours) -> None:
+    """The logits [T, V] of the T tokens of one document are those of the paper's equations."""
+    theirs = REFERENCES[name](samples.to_numpy(nnx.state(model, nnx.Param)), tokens)
+    assert theirs.std() > 0.1
+    np.testing.assert_allclose(ours, theirs, rtol=TOLERANCE, atol=TOLERANCE)
 
 
 @pytest.mark.parametrize("name", samples.MODELS)
 def test_logits_equal_the_papers_equations(name: str):
     config = samples.MODELS[name]
     model = samples.random_model(config)
-    params = samples.to_numpy(nnx.state(model, nnx.Param))
-    tokens = samples.random_tokens(config, batch_size=3, seq_len=11)
-    ours = samples.logits(model, tokens)
-    assert ours.dtype == jnp.float32
-    assert ours.shape == (3, 11, config.vocab_size)
-    for row, row_tokens in zip(ours, tokens, strict=True):
-        theirs = reference_logits(config, params, row_tokens)
-        assert theirs.std() > 0.1
-        np.testing.assert_allclose(row, theirs, rtol=TOLERANCE, atol=TOLERANCE)
+    tokens = samples.random_tokens(config, batch_size=3, seq_len=config.context_length)
+    logits = samples.logits(model, tokens)
+    assert logits.dtype == jnp.float32
+    assert logits.shape == (3, config.context_length, config.vocab_size)
+    for row_tokens, row in zip(tokens, logits, strict=True):
+        assert_reference_agrees(name, model, row_tokens, row)
+
+
+@pytest.mark.parametrize("name", ["gopher", "palm", "llama"])
+def test_positions_without_a_table_go_on_beyond_the_context_length(name: str):
+    config = samples.MODELS[name]
+    model = samples.random_model(config)
+    tokens = samples.random_tokens(config, batch_size=1, seq_len=2 * config.context_length + 1)
+    assert_reference_agrees(name, model, tokens[0], samples.logits(model, tokens)[0])
+
+
+@pytest.mark.parametrize("name", ["gopher", "palm", "llama"])
+def test_only_the_distance_between_tokens_counts(name: str):
+    config = samples.MODELS[name]
+    model = samples.random_model(config)
+    tokens = samples.random_tokens(config, batch_size=3, seq_len=config.context_length)
+    places = Places.whole_rows(*tokens.shape)
+    later = dataclasses.replace(places, positions=places.positions + 97)
+    np.testing.assert_allclose(
+        samples.logits(model, tokens, later), samples.logits(model, tokens), rtol=1e-4, atol=1e-4
+    )
 
 
 def test_output_bias_is_added_to_the_logits():
@@ -57,38 +86,79 @@ def test_output_bias_is_added_to_the_logits():
 
 # --- packed documents --------------------------------------------------------------------------
 
-DOCUMENT_LENGTHS = (5, 2, 11)
-PACKED = Places(
-    positions=jnp.concatenate([jnp.arange(n) for n in DOCUMENT_LENGTHS])[None],
-    segment_ids=jnp.repeat(jnp.arange(1, 4), jnp.array(DOCUMENT_LENGTHS))[None],
-)
+DOCUMENT_LENGTHS = [(31,), (5, 7, 19), (23, 2, 1, 5)]  # of each row
+PADDING = [0, 7, 29]  # tokens of it in front of each row's document
+
+
+def packed(rows: list[tuple[int, ...]]) -> Places:
+    """Documents of these lengths side by side in each row."""
+    positions = [np.concatenate([np.arange(n) for n in lengths]) for lengths in rows]
+    segments = [np.repeat(np.arange(1, len(lengths) + 1), lengths) for lengths in rows]
+    return Places(jnp.asarray(np.stack(positions)), jnp.asarray(np.stack(segments)))
 
 
 @pytest.mark.parametrize("name", samples.MODELS)
 def test_a_packed_document_has_the_logits_of_the_document_alone(name: str):
     config = samples.MODELS[name]
     model = samples.random_model(config)
-    tokens = samples.random_tokens(config, batch_size=1, seq_len=sum(DOCUMENT_LENGTHS))
-    packed = samples.logits(model, tokens, PACKED)
-    start = 0
-    for length in DOCUMENT_LENGTHS:
-        end = start + length
-        alone = samples.logits(model, tokens[:, start:end])
-        np.testing.assert_allclose(packed[:, start:end], alone, rtol=1e-5, atol=1e-5)
-        start = end
+    tokens = samples.random_tokens(config, batch_size=3, seq_len=31)
+    logits = samples.logits(model, tokens, packed(DOCUMENT_LENGTHS))
+    for row, lengths in enumerate(DOCUMENT_LENGTHS):
+        ends = np.cumsum(lengths)
+        for start, end in zip(ends - lengths, ends, strict=True):
+            assert_reference_agrees(name, model, tokens[row, start:end], logits[row, start:end])
+
+
+@pytest.mark.parametrize("name", samples.MODELS)
+def test_padding_in_front_of_a_document_changes_nothing(name: str):
+    config = samples.MODELS[name]
+    model = samples.random_model(config)
+    tokens = samples.random_tokens(config, batch_size=3, seq_len=31)
+    places = packed([(padding, 31 - padding) for padding in PADDING])
+    segment_ids = places.segment_ids - 1  # 0 is padding
+    logits = samples.logits(model, tokens, dataclasses.replace(places, segment_ids=segment_ids))
+    for row, padding in enumerate(PADDING):
+        assert_reference_agrees(name, model, tokens[row, padding:], logits[row, padding:])
 
 
 @pytest.mark.parametrize("name", samples.MODELS)
 def test_editing_one_packed_document_leaves_the_logits_of_the_others(name: str):
     config = samples.MODELS[name]
     model = samples.random_model(config)
-    tokens = samples.random_tokens(config, batch_size=1, seq_len=sum(DOCUMENT_LENGTHS))
+    tokens = samples.random_tokens(config, batch_size=3, seq_len=31)
     edited = tokens.copy()
-    edited[:, 5:7] = (edited[:, 5:7] + 1) % config.vocab_size
-    before, after = (samples.logits(model, t, PACKED) for t in (tokens, edited))
-    np.testing.assert_array_equal(before[:, :5], after[:, :5])
-    np.testing.assert_array_equal(before[:, 7:], after[:, 7:])
-    assert jnp.abs(before[:, 5:7] - after[:, 5:7]).min(axis=-1).max() > 1e-4
+    edited[1, 5:12] = (edited[1, 5:12] + 1) % config.vocab_size
+    places = packed(DOCUMENT_LENGTHS)
+    before, after = (samples.logits(model, t, places)[1] for t in (tokens, edited))
+    np.testing.assert_array_equal(before[:5], after[:5])
+    np.testing.assert_array_equal(before[12:], after[12:])
+    assert jnp.abs(before[5:12] - after[5:12]).max(axis=-1).min() > 1e-4
+
+
+@pytest.mark.parametrize("name", ["gpt2", "gopher", "llama_gqa"])
+def test_a_banded_layer_hands_a_token_on_by_its_window_and_no_further(name: str):
+    config = samples.MODELS[name]
+    heads = dataclasses.replace(config.attention, windows=(samples.WINDOW,))
+    model = samples.random_model(dataclasses.replace(config, attention=heads))
+    tokens = samples.random_tokens(config, batch_size=1, seq_len=31)
+    edited = tokens.copy()
+    edited[:, 7] = (edited[:, 7] + 1) % config.vocab_size
+    before, after = samples.logits(model, tokens)[0], samples.logits(model, edited)[0]
+    changed = np.flatnonzero((before != after).any(axis=-1))
+    last = 7 + config.num_layers * (samples.WINDOW - 1)
+    np.testing.assert_array_equal(changed, np.arange(7, last + 1))
+
+
+@pytest.mark.parametrize("window", [1, 2, 29, 31, 97])
+@pytest.mark.parametrize("seq_len", [1, 31])
+def test_a_band_of_any_width_equals_the_papers_equations(window: int, seq_len: int):
+    heads = dataclasses.replace(samples.GPT2.attention, windows=(window,))
+    model = samples.random_model(dataclasses.replace(samples.GPT2, attention=heads))
+    tokens = samples.random_tokens(model.config, batch_size=1, seq_len=seq_len)
+    params = samples.to_numpy(nnx.state(model, nnx.Param))
+    theirs = gpt3.logits(params, tokens[0], windows=(window,))
+    ours = samples.logits(model, tokens)[0]
+    np.testing.assert_allclose(ours, theirs, rtol=TOLERANCE, atol=TOLERANCE)
 
 
 def test_a_later_token_does_not_change_an_earlier_one():
