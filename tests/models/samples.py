@@ -12,6 +12,7 @@ import configs
 from models import config as c
 from models.attention import Places
 from models.transformer import Transformer
+from tests.reference import gopher, gpt1, gpt2, gpt3, llama, palm
 
 WINDOW = 5
 """Tokens that a banded layer of a sample sees."""
@@ -100,6 +101,21 @@ MODELS = {
     "llama_theta": dataclasses.replace(LLAMA_GQA, position=c.Rotary(theta=500_000.0)),
 }
 """Each family, and the LLaMA-shaped models that people have."""
+REFERENCES = {
+    "gpt1": gpt1.logits,
+    "gpt2": gpt2.logits,
+    "gpt3": functools.partial(gpt3.logits, windows=MODELS["gpt3"].attention.windows),
+    "jurassic1": gpt2.logits,
+    "mt_nlg": gpt2.logits,
+    "gopher": functools.partial(gopher.logits, eps=MODELS["gopher"].norm.eps),
+    "chinchilla": functools.partial(gopher.logits, eps=MODELS["chinchilla"].norm.eps),
+    "palm": functools.partial(palm.logits, eps=MODELS["palm"].norm.eps, theta=10_000),
+    "llama": functools.partial(llama.logits, eps=1e-5, theta=10_000),
+    "llama_gqa": functools.partial(llama.logits, eps=1e-5, theta=10_000),
+    "llama_tied": functools.partial(llama.logits, eps=1e-5, theta=10_000),
+    "llama_theta": functools.partial(llama.logits, eps=1e-5, theta=500_000),
+}
+"""With every number that a paper publishes; what it does not is the config's own choice."""
 
 
 def random_model(
@@ -149,6 +165,11 @@ def logits(model: Transformer, tokens, places: Places | None = None) -> jax.Arra
     """[B, T, V], each row one document unless `places` says otherwise."""
     places = places or Places.whole_rows(*tokens.shape)
     return _hidden_and_logits(model, tokens, places, None)[1]
+
+
+def reference_logits(name: str, model: Transformer, tokens) -> np.ndarray:
+    """[T, V] float64, by the equations of `name`'s paper, of one document with this model's values."""
+    return REFERENCES[name](to_numpy(nnx.state(model, nnx.Param)), tokens)
 
 
 def _hidden_and_logits(model: Transformer, tokens, places: Places, dropout_key):

@@ -1,7 +1,6 @@
 """The shared transformer against NumPy models written from the papers' equations."""
 
 import dataclasses
-import functools
 
 import jax
 import jax.numpy as jnp
@@ -13,31 +12,14 @@ from models import config as c
 from models.attention import Places
 from models.transformer import Transformer, abstract_params, num_params
 from tests.models import samples
-from tests.reference import gopher, gpt1, gpt2, gpt3, llama, palm
+from tests.reference import gpt3
 
 TOLERANCE = 1e-4
 
 
-REFERENCES = {
-    "gpt1": gpt1.logits,
-    "gpt2": gpt2.logits,
-    "gpt3": functools.partial(gpt3.logits, windows=samples.MODELS["gpt3"].attention.windows),
-    "jurassic1": gpt2.logits,
-    "mt_nlg": gpt2.logits,
-    "gopher": functools.partial(gopher.logits, eps=samples.MODELS["gopher"].norm.eps),
-    "chinchilla": functools.partial(gopher.logits, eps=samples.MODELS["chinchilla"].norm.eps),
-    "palm": functools.partial(palm.logits, eps=samples.MODELS["palm"].norm.eps, theta=10_000),
-    "llama": functools.partial(llama.logits, eps=1e-5, theta=10_000),
-    "llama_gqa": functools.partial(llama.logits, eps=1e-5, theta=10_000),
-    "llama_tied": functools.partial(llama.logits, eps=1e-5, theta=10_000),
-    "llama_theta": functools.partial(llama.logits, eps=1e-5, theta=500_000),
-}
-"""With every number that a paper publishes; what it does not is the config's own choice."""
-
-
 def assert_reference_agrees(name: str, model: Transformer, tokens, ours) -> None:
     """The logits [T, V] of the T tokens of one document are those of the paper's equations."""
-    theirs = REFERENCES[name](samples.to_numpy(nnx.state(model, nnx.Param)), tokens)
+    theirs = samples.reference_logits(name, model, tokens)
     assert theirs.std() > 0.1
     np.testing.assert_allclose(ours, theirs, rtol=TOLERANCE, atol=TOLERANCE)
 
