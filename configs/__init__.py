@@ -2,11 +2,32 @@
 
 import difflib
 
-from configs import gpt2, palm
+from configs import (
+    chinchilla,
+    gopher,
+    gpt1,
+    gpt2,
+    gpt3,
+    jurassic1,
+    llama,
+    mt_nlg,
+    palm,
+)
 from models.config import ConfigError
 from zoo.config import Experiment
 
-FAMILIES = {"gpt2": gpt2, "palm": palm}
+FAMILIES = {
+    "gpt1": gpt1,
+    "gpt2": gpt2,
+    "gpt3": gpt3,
+    "jurassic1": jurassic1,
+    "mt_nlg": mt_nlg,
+    "gopher": gopher,
+    "chinchilla": chinchilla,
+    "palm": palm,
+    "llama": llama,
+}
+"""In the order in which they appeared."""
 
 MODELS: dict[str, Experiment] = {
     name: experiment for family in FAMILIES.values() for name, experiment in family.FAMILY.items()
@@ -17,6 +38,8 @@ def get(name: str) -> Experiment:
     """The experiment called `name`; an unknown name is a ConfigError that offers the nearest."""
     if name in MODELS:
         return MODELS[name]
-    near = difflib.get_close_matches(name, MODELS, n=3, cutoff=0.4) or list(MODELS)
-    raise ConfigError(f"--model={name!r} is not in the zoo; did you mean {' or '.join(near)}? "
-                      f"All of them: {', '.join(MODELS)}")  # fmt: skip
+    near = difflib.get_close_matches(name, MODELS, n=3, cutoff=0.0)
+    raise ConfigError(
+        f"--model={name!r} is not in the zoo; did you mean {' or '.join(near)}? "
+        "`python -m zoo.describe` lists all of them"
+    )

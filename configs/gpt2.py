@@ -1,58 +1,132 @@
 """GPT-2: Language Models are Unsupervised Multitask Learners (Radford et al. 2019).
 
-Sizes from Table 2, choices from section 2.3 and the released code (openai/gpt-2, src/model.py).
-The names are the released counts: the paper's 117M, 345M, 762M and 1542M were, in OpenAI's words,
-wrong due to an error. The paper publishes no recipe beyond batch 512 x 1024; the one here is GPT-3's.
+Sizes from Table 2, choices from section 2.3 and the released code (openai/gpt-2, src/model.py). The
+names are the released counts. The paper gives no recipe beyond 512 x 1024 tokens a step; the one here
+is GPT-3's (Brown et al. 2020, appendix B). `gpt2_small` takes minutes on a laptop:
 
-    python -m zoo.train --model=gpt2_124m
+    python -m zoo.train --model=gpt2_small
 """
 
-import math
-
+from configs.scaled import NANO, SMALL, scaled_down
 from models.config import Attention, FeedForward, LayerNorm, Learned, ModelConfig, Normal
 from zoo.config import AdamW, Experiment, WarmupCosine
+from zoo.paper import Paper
 
 
-def _gpt2(*, num_layers: int, d_model: int, num_heads: int) -> ModelConfig:
+def architecture(num_layers: int, d_model: int, num_heads: int) -> ModelConfig:
+    """Section 2.3: GPT-1 with the norms moved to the inputs of the sub-blocks, and one at the end.
+
+    GPT-3, Jurassic-1 and Megatron-Turing NLG start from it.
+    """
     return ModelConfig(
         vocab_size=50_257,
         context_length=1024,
         num_layers=num_layers,
         d_model=d_model,
-        attention=Attention(num_heads=num_heads, num_kv_heads=num_heads, head_dim=64),
+        attention=Attention(
+            num_heads=num_heads, num_kv_heads=num_heads, head_dim=d_model // num_heads
+        ),
         feed_forward=FeedForward(d_ff=4 * d_model, kind="gelu"),
         norm=LayerNorm(eps=1e-5),
         position=Learned(),
         layout="pre_norm",
         biases=("qkv", "attention_output", "feed_forward", "norm"),
         tie_embeddings=True,
-        # 1/sqrt(N) with N = 2 num_layers is the usual reading of section 2.3; the released code has
-        # no such scaling, and draws positions with 0.01.
         init=Normal(std=0.02, position_std=0.01, residual="scaled_by_depth"),
-        dropout_rate=0.0,  # not published for GPT-2
+        dropout_rate=0.0,
     )
 
 
-def _train(model: ModelConfig, *, peak_lr: float) -> Experiment:
+def recipe(model: ModelConfig, *, peak_lr: float) -> Experiment:
+    """Section 2.3 gives the batch; everything else is GPT-3's."""
     batch_tokens = 512 * 1024
     return Experiment(
         model=model,
-        # not published: optimizer, schedule, decay and clipping; GPT-3's values
-        optimizer=AdamW(schedule=WarmupCosine(peak_lr=peak_lr, warmup_steps=700)),
-        num_steps=math.ceil(300e9 / batch_tokens),  # not published: GPT-3's 300B tokens
+        optimizer=AdamW(
+            schedule=WarmupCosine(peak_lr=peak_lr, warmup_steps=round(375e6 / batch_tokens)),
+            beta1=0.9,
+            beta2=0.95,
+            eps=1e-8,
+            weight_decay=0.1,
+            clip_norm=1.0,
+        ),
+        num_steps=round(300e9 / batch_tokens),
         batch_tokens=batch_tokens,
         seq_len=1024,
     )
 
 
 # fmt: off
+PUBLISHED = {
+    #                          layers d_model heads
+    "gpt2_124m":  recipe(architecture(12,  768, 12), peak_lr=6.0e-4),
+    "gpt2_355m":  recipe(architecture(24, 1024, 16), peak_lr=3.0e-4),
+    "gpt2_774m":  recipe(architecture(36, 1280, 20), peak_lr=2.5e-4),
+    "gpt2_1558m": recipe(architecture(48, 1600, 25), peak_lr=2.0e-4),
+}
+_LIKE = PUBLISHED["gpt2_124m"]
 FAMILY = {
-    "gpt2_124m":  _train(_gpt2(num_layers=12, d_model=768,  num_heads=12), peak_lr=6.0e-4),
-    "gpt2_355m":  _train(_gpt2(num_layers=24, d_model=1024, num_heads=16), peak_lr=3.0e-4),
-    "gpt2_774m":  _train(_gpt2(num_layers=36, d_model=1280, num_heads=20), peak_lr=2.5e-4),
-    "gpt2_1558m": _train(_gpt2(num_layers=48, d_model=1600, num_heads=25), peak_lr=2.0e-4),
+    "gpt2_nano":  scaled_down(_LIKE, architecture(2, 32, 4), NANO, peak_lr=3e-3),
+    "gpt2_small": scaled_down(_LIKE, architecture(4, 272, 4), SMALL, peak_lr=3e-3),
+    **PUBLISHED,
 }
 # fmt: on
 
-REPORTED_PARAMS = {"gpt2_124m": 124e6, "gpt2_355m": 355e6, "gpt2_774m": 774e6, "gpt2_1558m": 1558e6}
-"""README of openai/gpt-2."""
+REPORTED_PARAMS = {
+    "gpt2_124m": "124M",
+    "gpt2_355m": "355M",
+    "gpt2_774m": "774M",
+    "gpt2_1558m": "1558M",
+}
+"""README and model card of openai/gpt-2."""
+
+_MISPRINT = (
+    "the paper's Table 2 prints {}: counts that were, says OpenAI's README, wrong due to an error. All "
+    "four come out when the vocabulary is taken to be GPT-1's 40,478 entries"
+)
+PAPER = Paper(
+    title="Language Models are Unsupervised Multitask Learners",
+    authors="Radford et al. 2019",
+    reference="https://openai.com/research/better-language-models",
+    sources={
+        "model.vocab_size": "section 2.3: 256 bytes, 50,000 merges and the end of text",
+        "model.context_length": "section 2.3",
+        "model.num_layers": "Table 2",
+        "model.d_model": "Table 2",
+        "model.attention": "src/model.py and the released checkpoints: heads of 64, scores / "
+        "sqrt(64)",
+        "model.feed_forward": "src/model.py: 4 d_model, GELU in its tanh form",
+        "model.norm": "src/model.py: LayerNorm with gain and bias, eps 1e-5",
+        "model.position": "src/model.py: learned",
+        "model.layout": "section 2.3: pre-norm, and a norm after the last layer",
+        "model.biases": "src/model.py: every dense layer and norm; no bias on the logits",
+        "model.tie_embeddings": "src/model.py",
+        "model.logit_scale": "src/model.py: none",
+        "model.init": "src/model.py: N(0, 0.02), positions N(0, 0.01)",
+        "model.init.residual": "section 2.3: residual layers scaled by 1/sqrt(N), N their number; "
+        "read as 2 num_layers, two additions a layer. src/model.py has no such scaling",
+        "seq_len": "section 2.3",
+        "batch_tokens": "section 2.3: 512 sequences of 1024 tokens",
+    },
+    not_published={
+        "model.dropout_rate": "0: neither paper nor code has dropout (section 3: the models "
+        "underfit)",
+        "optimizer": "GPT-3's Adam with decoupled decay (Brown et al. 2020, appendix B)",
+        "optimizer.schedule": "GPT-3's warm-up over 375M tokens and cosine to 10 %",
+        "optimizer.schedule.peak_lr": "tuned by hand for each size on a held-out 5 % (section 3), "
+        "values not given; GPT-3's for the nearest size",
+        "num_steps": "GPT-3's 300B tokens",
+        "z_loss": "none: the paper mentions no such term",
+        "execution.dtype": "what the device does best: bfloat16 on accelerators, float32 on CPUs",
+    },
+    reasons={
+        "model.init.residual": "accounts for what accumulates on the residual path with depth",
+        "model.vocab_size": "bytes as the base vocabulary let the model score any Unicode string",
+    },
+    mismatches={
+        "gpt2_124m": _MISPRINT.format("117M"),
+        "gpt2_355m": _MISPRINT.format("345M"),
+        "gpt2_774m": _MISPRINT.format("762M"),
+        "gpt2_1558m": _MISPRINT.format("1542M"),
+    },
+)

@@ -6,33 +6,35 @@ section 5. Two TPU v4 pods of 3072 chips trained the 540B; `palm_small` takes a 
     python -m zoo.train --model=palm_small
 """
 
-from dataclasses import replace
-
+from configs.scaled import NANO, SMALL, scaled_down
 from models.config import Attention, Execution, FanIn, FeedForward, LayerNorm, ModelConfig, Rotary
 from zoo.config import Adafactor, Experiment, InverseSquareRoot
+from zoo.paper import Paper
 
 
-def _palm(*, num_layers: int, d_model: int, num_heads: int) -> ModelConfig:
+def architecture(
+    num_layers: int, d_model: int, num_heads: int, *, head_dim: int = 256
+) -> ModelConfig:
+    """Section 2: parallel layers, SwiGLU, multi-query attention, rotary positions, no biases."""
     return ModelConfig(
         vocab_size=256_000,
         context_length=2048,
         num_layers=num_layers,
         d_model=d_model,
-        attention=Attention(num_heads=num_heads, num_kv_heads=1, head_dim=256),
+        attention=Attention(num_heads=num_heads, num_kv_heads=1, head_dim=head_dim),
         feed_forward=FeedForward(d_ff=4 * d_model, kind="swiglu"),
-        norm=LayerNorm(eps=1e-6),  # eps not published: T5X's value
-        position=Rotary(
-            theta=10_000.0
-        ),  # base and rotated share not published: RoPE's, all dimensions
+        norm=LayerNorm(eps=1e-6),
+        position=Rotary(theta=10_000.0),
         layout="parallel",
         biases=(),
         tie_embeddings=True,
         logit_scale="inverse_sqrt_d_model",
         init=FanIn(embedding_std=1.0),
+        dropout_rate=0.0,
     )
 
 
-def _train(model: ModelConfig, *, batch_size: int, num_tokens: float) -> Experiment:
+def recipe(model: ModelConfig, *, batch_size: int, num_tokens: float) -> Experiment:
     """Section 5. The batch grew during the paper's runs; this is its final value, from the start."""
     batch_tokens = batch_size * 2048
     return Experiment(
@@ -48,64 +50,88 @@ def _train(model: ModelConfig, *, batch_size: int, num_tokens: float) -> Experim
         batch_tokens=batch_tokens,
         seq_len=2048,
         z_loss=1e-4,
-        # precision not published: T5X's default, with float32 parameters; rematerialisation: section 4
         execution=Execution(dtype="bfloat16", remat="full"),
     )
 
 
-def _scaled_down(
-    *,
-    num_layers: int,
-    d_model: int,
-    num_heads: int,
-    head_dim: int,
-    vocab_size: int,
-    seq_len: int,
-    batch_size: int,
-    num_steps: int,
-    peak_lr: float,
-    constant_steps: int,
-    eval_every: int,
-) -> Experiment:
-    """A size that no paper has, with PaLM's choices and recipe in a laptop's budget.
-
-    palm_small's peak and batch are the best of a sweep at 300 steps: 1e-2, 2e-2, 3e-2 and 4e-2 reach
-    1.916, 1.850, 1.834 and 1.832 bits per byte at 1,024 tokens a step; so short a run wants a shorter
-    peak and a smaller batch than the paper's.
-    """
-    model = replace(
-        _palm(num_layers=num_layers, d_model=d_model, num_heads=num_heads),
-        vocab_size=vocab_size,
-        context_length=seq_len,
-        attention=Attention(num_heads=num_heads, num_kv_heads=1, head_dim=head_dim),
-    )
-    experiment = _train(model, batch_size=1, num_tokens=1e12)
-    return replace(
-        experiment,
-        optimizer=replace(
-            experiment.optimizer,
-            schedule=InverseSquareRoot(peak_lr=peak_lr, constant_steps=constant_steps),
-        ),
-        seq_len=seq_len,
-        batch_tokens=batch_size * seq_len,
-        num_steps=num_steps,
-        execution=Execution(),
-        eval_every=eval_every,
-        save_every=eval_every,
-    )
-
-
 # fmt: off
+PUBLISHED = {
+    #                        layers d_model heads
+    "palm_8b":   recipe(architecture(32,  4096, 16), batch_size=512,  num_tokens=780e9),
+    "palm_62b":  recipe(architecture(64,  8192, 32), batch_size=1024, num_tokens=795e9),
+    "palm_540b": recipe(architecture(118, 18432, 48), batch_size=2048, num_tokens=780e9),
+}
+_LIKE = PUBLISHED["palm_8b"]
 FAMILY = {
-    "palm_nano":  _scaled_down(num_layers=2, d_model=32, num_heads=4, head_dim=8, vocab_size=512, seq_len=64,
-                               batch_size=8, num_steps=20, peak_lr=1e-2, constant_steps=10, eval_every=10),
-    "palm_small": _scaled_down(num_layers=4, d_model=256, num_heads=4, head_dim=64, vocab_size=4096, seq_len=256,
-                               batch_size=4, num_steps=600, peak_lr=4e-2, constant_steps=30, eval_every=150),
-    "palm_8b":    _train(_palm(num_layers=32,  d_model=4096,  num_heads=16), batch_size=512,  num_tokens=780e9),
-    "palm_62b":   _train(_palm(num_layers=64,  d_model=8192,  num_heads=32), batch_size=1024, num_tokens=795e9),
-    "palm_540b":  _train(_palm(num_layers=118, d_model=18432, num_heads=48), batch_size=2048, num_tokens=780e9),
+    "palm_nano":  scaled_down(_LIKE, architecture(2, 32, 4, head_dim=8), NANO, peak_lr=1e-2),
+    # The best of a sweep at 300 steps: 1e-2, 2e-2, 3e-2 and 4e-2 reach 1.916, 1.850, 1.834 and 1.832
+    # bits per byte; so short a run wants a shorter and higher peak than the paper's.
+    "palm_small": scaled_down(_LIKE, architecture(4, 256, 4, head_dim=64), SMALL, peak_lr=4e-2),
+    **PUBLISHED,
 }
 # fmt: on
 
-REPORTED_PARAMS = {"palm_8b": 8.63e9, "palm_62b": 62.50e9, "palm_540b": 540.35e9}
-"""Table 1. The printed digits leave out the norm scales: 135,168, 532,480 and 2,193,408 of them."""
+REPORTED_PARAMS = {"palm_8b": "8.63B", "palm_62b": "62.50B", "palm_540b": "540.35B"}
+"""Table 1, which leaves out the norm scales."""
+
+_NORM_SCALES = (
+    "Table 1 leaves out the norm scales, {} of them; with them the model has {} parameters"
+)
+PAPER = Paper(
+    title="PaLM: Scaling Language Modeling with Pathways",
+    authors="Chowdhery et al. 2022",
+    reference="arXiv 2204.02311",
+    sources={
+        "model.vocab_size": "section 2: SentencePiece, 256k pieces; Table 1's counts need 256,000",
+        "model.context_length": "section 5",
+        "model.num_layers": "Table 1",
+        "model.d_model": "Table 1",
+        "model.attention": "Table 1 and section 2: query heads of 256, one key and value head",
+        "model.feed_forward": "section 2: SwiGLU; Table 1: d_ff = 4 d_model",
+        "model.norm": "section 2: LayerNorm without bias. T5X's class of that name does not "
+        "subtract the mean; the paper does not say that PaLM's did not",
+        "model.position": "section 2: rotary",
+        "model.layout": "section 2: y = x + F(N(x)) + A(N(x))",
+        "model.biases": "section 2: none, in dense layers and norms alike",
+        "model.tie_embeddings": "section 2",
+        "model.logit_scale": "section 5: logits / sqrt(d_model)",
+        "model.init": "section 5: kernels N(0, 1/sqrt(n_in)), read as the standard deviation; "
+        "embeddings N(0, 1)",
+        "model.dropout_rate": "section 5: none in pre-training",
+        "optimizer": "section 5: Adafactor without factoring, beta1 0.9, beta2 = 1 - k^-0.8, "
+        "decay lr^2, clipping at 1",
+        "optimizer.schedule": "section 5: 1e-2 for 10,000 steps, then 1/sqrt(k)",
+        "num_steps": "section 3 and appendix F: 780B tokens, the 62B 795B",
+        "batch_tokens": "Table 1 and section 5. The paper's batch grew to it (the 540B's: 512, "
+        "1024, 2048 sequences); here it is the final one from the start",
+        "seq_len": "section 5",
+        "z_loss": "section 5: 1e-4 log^2 Z",
+    },
+    not_published={
+        "model.norm.eps": "1e-6, T5X's",
+        "model.position.theta": "10,000, and all dimensions turn: the values of Su et al. 2021",
+        "execution.dtype": "bfloat16 products and activations, float32 parameters: T5X's default",
+    },
+    reasons={
+        "model.vocab_size": "to cover the many languages of the corpus without splitting their "
+        "words too far",
+        "model.attention": "no loss of quality, and much cheaper decoding, where keys and values "
+        "are most of the traffic",
+        "model.feed_forward": "SwiGLU gives better quality than ReLU, GELU or Swish at the same "
+        "compute",
+        "model.position": "better on long sequences than absolute or relative embeddings",
+        "model.layout": "about 15 % faster at large scale; a small loss of quality at 8B, none at "
+        "62B",
+        "model.biases": "large models train more stably without",
+        "model.init": "embeddings of variance 1, as no norm follows them",
+        "optimizer": "steps scaled by the size of each matrix, as its initialisation is",
+        "batch_tokens": "small batches use samples better early in training, large ones late, and "
+        "run faster",
+        "z_loss": "keeps log Z near 0, for stability",
+    },
+    mismatches={
+        "palm_8b": _NORM_SCALES.format("135,168", "8,632,012,800"),
+        "palm_62b": _NORM_SCALES.format("532,480", "62,495,662,080"),
+        "palm_540b": _NORM_SCALES.format("2,193,408", "540,356,474,880"),
+    },
+)

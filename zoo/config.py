@@ -29,16 +29,26 @@ class InverseSquareRoot:
 
 @dataclass(frozen=True, kw_only=True)
 class WarmupCosine:
-    """Linear warm-up from zero to the peak, then a half cosine down to `final_fraction` of it."""
+    """Linear warm-up to the peak, half a cosine down to `final_fraction` of it, then constant."""
 
     peak_lr: float
     warmup_steps: int
+    initial_lr: float = 0.0
+    """Where the warm-up starts."""
+    decay_steps: int | None = None
+    """Step at which the cosine ends, warm-up included; None: the run's last step."""
     final_fraction: float = 0.1
 
     def __post_init__(self):
         _check_lr(self.peak_lr)
         check(self.warmup_steps >= 0,
               f"optimizer.schedule.warmup-steps={self.warmup_steps} must not be negative")  # fmt: skip
+        check(0 <= self.initial_lr <= self.peak_lr,
+              f"optimizer.schedule.initial-lr={self.initial_lr} must lie between zero and "
+              f"peak-lr={self.peak_lr}")  # fmt: skip
+        check(self.decay_steps is None or self.decay_steps > self.warmup_steps,
+              f"optimizer.schedule.decay-steps={self.decay_steps} must exceed "
+              f"warmup-steps={self.warmup_steps}: the cosine ends there")  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,9 +22,13 @@ def make_schedule(schedule: c.InverseSquareRoot | c.WarmupCosine, num_steps: int
                 return peak_lr * jnp.sqrt(constant_steps / jnp.maximum(count + 1, constant_steps))
 
             return inverse_square_root
-        case c.WarmupCosine(peak_lr=peak, warmup_steps=warmup, final_fraction=fraction):
+        case c.WarmupCosine(peak_lr=peak, warmup_steps=warmup):
             warmup_cosine = optax.warmup_cosine_decay_schedule(
-                0.0, peak, warmup, max(num_steps, warmup + 1), end_value=fraction * peak
+                schedule.initial_lr,
+                peak,
+                warmup,
+                max(schedule.decay_steps or num_steps, warmup + 1),
+                end_value=schedule.final_fraction * peak,
             )
             return lambda count: jnp.asarray(warmup_cosine(count + 1))
         case _:

@@ -77,6 +77,10 @@ def test_rates_warm_up_and_mesh_are_checked():
         InverseSquareRoot(peak_lr=1.0, constant_steps=0)
     with pytest.raises(ConfigError, match="warmup-steps=-1"):
         WarmupCosine(peak_lr=1.0, warmup_steps=-1)
+    with pytest.raises(ConfigError, match=r"initial-lr=2\.0 .* peak-lr=1\.0"):
+        WarmupCosine(peak_lr=1.0, warmup_steps=1, initial_lr=2.0)
+    with pytest.raises(ConfigError, match="decay-steps=5 must exceed warmup-steps=5"):
+        WarmupCosine(peak_lr=1.0, warmup_steps=5, decay_steps=5)
     with pytest.raises(ConfigError, match=r"mesh\.tensor=0 .* --mesh\.tensor=1"):
         Mesh(tensor=0)
 

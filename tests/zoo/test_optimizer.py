@@ -145,6 +145,26 @@ def test_warmup_cosine_passes_through_its_corners():
     assert float(schedule(99)) == pytest.approx(0.2)
 
 
+def test_a_cosine_may_end_before_the_run_or_after_it():
+    """GPT-3 stays at the floor from 260B of its 300B tokens; MT-NLG stops at 270B of 340B."""
+    for num_steps in (8, 30):
+        cosine = WarmupCosine(peak_lr=0.8, warmup_steps=4, decay_steps=12, final_fraction=0.25)
+        schedule = make_schedule(cosine, num_steps)
+        rates = [float(schedule(step - 1)) for step in (4, 8, 12, 13, 30)]
+        assert rates == pytest.approx([0.8, 0.5, 0.2, 0.2, 0.2])
+
+
+def test_a_warm_up_may_start_above_zero():
+    """Gopher's starts at 1e-7; a larger one shows."""
+    schedule = make_schedule(WarmupCosine(peak_lr=0.8, warmup_steps=4, initial_lr=0.4), 12)
+    assert [float(schedule(step - 1)) for step in (1, 2, 4)] == pytest.approx([0.5, 0.6, 0.8])
+
+
+def test_a_cosine_to_zero_ends_at_zero():
+    schedule = make_schedule(WarmupCosine(peak_lr=0.8, warmup_steps=4, final_fraction=0.0), 12)
+    assert float(schedule(11)) == pytest.approx(0.0, abs=1e-7)
+
+
 def test_warmup_cosine_without_warm_up_or_longer_than_the_run():
     at_once = make_schedule(WarmupCosine(peak_lr=0.8, warmup_steps=0), 10)
     assert 0.7 < float(at_once(0)) <= 0.8

@@ -1,0 +1,184 @@
+"""Chinchilla: Training Compute-Optimal Large Language Models (Hoffmann et al. 2022, arXiv 2203.15556).
+
+The 70B from Table 4 and section 4.1; the 50 models of the scaling study from Table A9 and appendix D.
+The architecture is Gopher's; what section 4.1 changes is AdamW and the data. `chinchilla_small` takes
+minutes on a laptop:
+
+    python -m zoo.train --model=chinchilla_small
+"""
+
+import math
+from dataclasses import replace
+
+from configs import gopher
+from configs.scaled import NANO, SMALL, scaled_down
+from models.config import ModelConfig
+from zoo.config import Experiment
+from zoo.paper import Paper
+
+architecture = gopher.architecture
+
+
+def recipe(
+    model: ModelConfig,
+    *,
+    batch_size: int,
+    peak_lr: float,
+    num_tokens: float,
+    clip_norm: float = 1.0,
+) -> Experiment:
+    """Section 4.1: Gopher's with AdamW, over as many tokens as the model's size asks for."""
+    like = gopher.recipe(model, batch_size=batch_size, peak_lr=peak_lr, clip_norm=clip_norm)
+    return replace(
+        like,
+        optimizer=replace(like.optimizer, weight_decay=0.1),
+        num_steps=round(num_tokens / like.batch_tokens),
+    )
+
+
+def _scaling_run(
+    num_params: float, d_model: int, head_dim: int, num_heads: int, num_layers: int
+) -> Experiment:
+    """A model of Table A9 at the paper's 20 tokens a parameter, with the batch of section D.4.
+
+    Section D.1 gives 2e-4 for the smallest model and 1.25e-4 for the largest; between them the peak
+    falls evenly along log(num_params).
+    """
+    how_large = math.log(num_params / 44e6) / math.log(16_183e6 / 44e6)
+    return recipe(
+        architecture(num_layers, d_model, num_heads, head_dim),
+        batch_size=256,
+        peak_lr=2e-4 * (1.25e-4 / 2e-4) ** how_large,
+        num_tokens=20 * num_params,
+        clip_norm=1.0 if num_params < 7e9 else 0.25,
+    )
+
+
+# fmt: off
+_TABLE_A9 = [  # d_ff is 4 d_model in every row
+    # params/1e6, d_model, kv size, heads, layers
+    (    44,   512,   64,   8,   8),
+    (    57,   576,   64,   9,   9),
+    (    74,   640,   64,  10,  10),
+    (    90,   640,   64,  10,  13),
+    (   106,   640,   64,  10,  16),
+    (   117,   768,   64,  12,  12),
+    (   140,   768,   64,  12,  15),
+    (   163,   768,   64,  12,  18),
+    (   175,   896,   64,  14,  14),
+    (   196,   896,   64,  14,  16),
+    (   217,   896,   64,  14,  18),
+    (   251,  1024,   64,  16,  16),
+    (   278,  1024,   64,  16,  18),
+    (   306,  1024,   64,  16,  20),
+    (   425,  1280,  128,  10,  18),
+    (   489,  1280,  128,  10,  21),
+    (   509,  1408,  128,  11,  18),
+    (   552,  1280,  128,  10,  24),
+    (   587,  1408,  128,  11,  21),
+    (   632,  1536,  128,  12,  19),
+    (   664,  1408,  128,  11,  24),
+    (   724,  1536,  128,  12,  22),
+    (   816,  1536,  128,  12,  25),
+    (   893,  1792,  128,  14,  20),
+    ( 1_018,  1792,  128,  14,  23),
+    ( 1_143,  1792,  128,  14,  26),
+    ( 1_266,  2048,  128,  16,  22),
+    ( 1_424,  2176,  128,  17,  22),
+    ( 1_429,  2048,  128,  16,  25),
+    ( 1_593,  2048,  128,  16,  28),
+    ( 1_609,  2176,  128,  17,  25),
+    ( 1_731,  2304,  128,  18,  24),
+    ( 1_794,  2176,  128,  17,  28),
+    ( 2_007,  2304,  128,  18,  28),
+    ( 2_283,  2304,  128,  18,  32),
+    ( 2_298,  2560,  128,  20,  26),
+    ( 2_639,  2560,  128,  20,  30),
+    ( 2_980,  2560,  128,  20,  34),
+    ( 3_530,  2688,  128,  22,  36),
+    ( 3_802,  2816,  128,  22,  36),
+    ( 4_084,  2944,  128,  22,  36),
+    ( 4_516,  3072,  128,  24,  36),
+    ( 6_796,  3584,  128,  28,  40),
+    ( 9_293,  4096,  128,  32,  42),
+    (11_452,  4352,  128,  32,  47),
+    (12_295,  4608,  128,  36,  44),
+    (12_569,  4608,  128,  32,  47),
+    (13_735,  4864,  128,  32,  47),
+    (14_940,  4992,  128,  32,  49),
+    (16_183,  5120,  128,  40,  47),
+]
+PUBLISHED = {
+    **{f"chinchilla_{millions}m": _scaling_run(millions * 1e6, *shape) for millions, *shape in _TABLE_A9},
+    #                        layers d_model heads key size
+    "chinchilla_70b": recipe(architecture(80, 8192, 64, 128), batch_size=1536, peak_lr=1.0e-4,
+                             num_tokens=1.4e12, clip_norm=0.25),
+}
+_LIKE = PUBLISHED["chinchilla_44m"]
+FAMILY = {
+    "chinchilla_nano":  scaled_down(_LIKE, architecture(2, 32, 4, 8), NANO, peak_lr=3e-3),
+    "chinchilla_small": scaled_down(_LIKE, architecture(4, 264, 4, 66), SMALL, peak_lr=3e-3),
+    **PUBLISHED,
+}
+# fmt: on
+
+REPORTED_PARAMS = {
+    **{f"chinchilla_{millions}m": f"{millions}M" for millions, *_ in _TABLE_A9},
+    "chinchilla_70b": "70B",
+}
+"""Table A9 (in millions) and Table 4."""
+
+PAPER = Paper(
+    title="Training Compute-Optimal Large Language Models",
+    authors="Hoffmann et al. 2022",
+    reference="arXiv 2203.15556",
+    sources={
+        "model.vocab_size": "section 4.1: SentencePiece, 32,000 pieces, without NFKC normalisation",
+        "model.context_length": "section 4.1: as Gopher",
+        "model.num_layers": "Table 4 and Table A9",
+        "model.d_model": "Table 4 and Table A9",
+        "model.attention": "Table 4 and Table A9: heads and key size; in six rows their product "
+        "is not d_model",
+        "model.feed_forward": "Table 4 and Table A9: 4 d_model; GELU as Gopher",
+        "model.norm": "section 4.1: as Gopher, RMSNorm",
+        "model.position": "section 4.1: as Gopher, Transformer-XL's; Table A9's counts need its "
+        "parameters",
+        "model.layout": "section 4.1: as Gopher, pre-norm",
+        "model.tie_embeddings": "section 4.1: as Gopher; Table A9's counts need one table",
+        "model.logit_scale": "section 4.1: as Gopher, none",
+        "optimizer": "section 4.1: AdamW for Gopher's Adam",
+        "optimizer.schedule": "section 4.1: Gopher's warm-up, and a cosine to a tenth that is as "
+        "long as the run",
+        "optimizer.schedule.peak_lr": "Table 4: 1e-4 for the 70B; section D.1: 2e-4 for the "
+        "smallest to 1.25e-4 for the largest of Table A9, read as even steps of log(parameters)",
+        "num_steps": "Table 4: 1.4T tokens for the 70B. Each model of Table A9 had several runs; "
+        "here it has 20 tokens a parameter, the ratio of the 70B",
+        "batch_tokens": "Table 4: 3M for the 70B, read as 1536 sequences; the paper's was 1.5M in "
+        "the first half, here it is 3M from the start. Section D.4: 0.5M, read as 256, for the "
+        "models of Table A9",
+        "seq_len": "section 4.1: as Gopher",
+        "execution.dtype": "section 4.1: bfloat16 forward and backward, with a float32 copy of "
+        "the weights",
+    },
+    not_published={
+        "model.norm.eps": "1e-6, that of T5's RMSNorm",
+        "model.biases": "the layout that gives all 50 sizes of Table A9 (and 43 finer ones that "
+        "Besiroglu et al. 2024 read off the paper's figure): feed-forward, attention output and "
+        "logits, none on queries, keys and values",
+        "model.init": "GPT-2's rule",
+        "model.dropout_rate": "0: less than one epoch",
+        "optimizer.beta1": "0.9, GPT-3's",
+        "optimizer.beta2": "0.95, GPT-3's",
+        "optimizer.eps": "1e-8, GPT-3's",
+        "optimizer.weight_decay": "0.1, GPT-3's",
+        "optimizer.clip_norm": "Gopher's rule: 1, and 0.25 from 7B parameters on",
+        "z_loss": "none: the paper mentions no such term",
+    },
+    reasons={
+        "num_steps": "model size and training tokens should grow in equal proportion",
+        "optimizer.weight_decay": "AdamW improves the loss and the results after finetuning",
+        "optimizer.schedule": "a cosine longer than the run leaves the loss higher than it need be",
+        "execution.dtype": "the float32 copy of the weights, kept in the optimizer state, makes "
+        "training better",
+    },
+)

@@ -1,0 +1,146 @@
+"""Gopher: Scaling Language Models: Methods, Analysis & Insights from Training Gopher (Rae et al. 2021,
+arXiv 2112.11446).
+
+Sizes, batches and learning rates from Table 1, choices and training from sections 3.1 to 3.3 and
+appendix C. 4096 TPU v3 chips trained the 280B; `gopher_small` takes minutes on a laptop:
+
+    python -m zoo.train --model=gopher_small
+"""
+
+from configs.scaled import NANO, SMALL, scaled_down
+from models.config import (
+    Attention,
+    Execution,
+    FeedForward,
+    ModelConfig,
+    Normal,
+    Relative,
+    RMSNorm,
+)
+from zoo.config import AdamW, Experiment, WarmupCosine
+from zoo.paper import Paper
+
+
+def architecture(num_layers: int, d_model: int, num_heads: int, head_dim: int) -> ModelConfig:
+    """Section 3.1: GPT-2's decoder with RMSNorm and Transformer-XL's relative positions.
+
+    Chinchilla is the same.
+    """
+    return ModelConfig(
+        vocab_size=32_000,
+        context_length=2048,
+        num_layers=num_layers,
+        d_model=d_model,
+        attention=Attention(num_heads=num_heads, num_kv_heads=num_heads, head_dim=head_dim),
+        feed_forward=FeedForward(d_ff=4 * d_model, kind="gelu"),
+        norm=RMSNorm(eps=1e-6),
+        position=Relative(),
+        layout="pre_norm",
+        biases=("attention_output", "feed_forward", "logits"),
+        tie_embeddings=True,
+        init=Normal(std=0.02, residual="scaled_by_depth"),
+        dropout_rate=0.0,
+    )
+
+
+def recipe(
+    model: ModelConfig, *, batch_size: int, peak_lr: float, clip_norm: float = 1.0
+) -> Experiment:
+    """Section 3.2. The batch is Table 1's last from the start. Adam is AdamW without decay."""
+    batch_tokens = batch_size * 2048
+    return Experiment(
+        model=model,
+        optimizer=AdamW(
+            schedule=WarmupCosine(
+                initial_lr=1e-7, peak_lr=peak_lr, warmup_steps=1500, final_fraction=0.1
+            ),
+            beta1=0.9,
+            beta2=0.95,
+            eps=1e-8,
+            weight_decay=0.0,
+            clip_norm=clip_norm,
+        ),
+        num_steps=round(300e9 / batch_tokens),
+        batch_tokens=batch_tokens,
+        seq_len=2048,
+        execution=Execution(dtype="bfloat16", remat="full"),
+    )
+
+
+# fmt: off
+PUBLISHED = {
+    #                     layers d_model heads key size
+    "gopher_44m":  recipe(architecture( 8,   512,  16,  32), batch_size=128,  peak_lr=6.0e-4),
+    "gopher_117m": recipe(architecture(12,   768,  12,  64), batch_size=128,  peak_lr=6.0e-4),
+    "gopher_417m": recipe(architecture(12,  1536,  12, 128), batch_size=128,  peak_lr=2.0e-4),
+    "gopher_1.4b": recipe(architecture(24,  2048,  16, 128), batch_size=128,  peak_lr=2.0e-4),
+    "gopher_7.1b": recipe(architecture(32,  4096,  32, 128), batch_size=1024, peak_lr=1.2e-4, clip_norm=0.25),
+    "gopher_280b": recipe(architecture(80, 16384, 128, 128), batch_size=3072, peak_lr=0.4e-4, clip_norm=0.25),
+}
+_LIKE = PUBLISHED["gopher_44m"]
+FAMILY = {
+    "gopher_nano":  scaled_down(_LIKE, architecture(2, 32, 4, 8), NANO, peak_lr=3e-3),
+    "gopher_small": scaled_down(_LIKE, architecture(4, 264, 4, 66), SMALL, peak_lr=3e-3),
+    **PUBLISHED,
+}
+# fmt: on
+
+REPORTED_PARAMS = {
+    "gopher_44m": "44M",
+    "gopher_117m": "117M",
+    "gopher_417m": "417M",
+    "gopher_1.4b": "1.4B",
+    "gopher_7.1b": "7.1B",
+    "gopher_280b": "280B",
+}
+"""Table 1. All six need the relative positions' matrix of every layer: without it they are 42M to 258B."""
+
+PAPER = Paper(
+    title="Scaling Language Models: Methods, Analysis & Insights from Training Gopher",
+    authors="Rae et al. 2021",
+    reference="arXiv 2112.11446",
+    sources={
+        "model.vocab_size": "section 3.1: SentencePiece, 32,000 pieces",
+        "model.context_length": "section 3.2",
+        "model.num_layers": "Table 1",
+        "model.d_model": "Table 1",
+        "model.attention": "Table 1: heads and key size; dense in every layer",
+        "model.feed_forward": "Table 1: 4 d_model; GELU as in GPT-2 (section 3.1)",
+        "model.norm": "section 3.1: RMSNorm for LayerNorm",
+        "model.position": "section 3.1: Transformer-XL's (Dai et al. 2019); one projection and "
+        "the vectors u and v in every layer, which Table 1's counts need",
+        "model.layout": "section 3.1: as in GPT-2, pre-norm",
+        "model.tie_embeddings": "section 3.1: as in GPT-2; Table 1's counts need one table",
+        "model.logit_scale": "section 3.1: as in GPT-2, none",
+        "optimizer": "section 3.2: Adam, without decay",
+        "optimizer.schedule": "section 3.2: from 1e-7 to the peak over 1500 steps, then cosine to "
+        "a tenth",
+        "optimizer.schedule.peak_lr": "Table 1",
+        "optimizer.clip_norm": "section 3.2: 1, and 0.25 for the 7.1B and 280B",
+        "num_steps": "section 3.2: 300B tokens",
+        "batch_tokens": "Table 1, read as whole sequences: 0.25M, 2M and 6M as 128, 1024 and 3072 "
+        "of 2048 tokens. The 280B's grew from 3M to 6M; here it is 6M from the start",
+        "seq_len": "section 3.2",
+        "execution.dtype": "section 3.2 and appendix C: bfloat16 activations, and float32 "
+        "parameters below 7.1B. The 7.1B and 280B had bfloat16 parameters with stochastic "
+        "rounding, which appendix C finds worse than a float32 copy; here all have float32 "
+        "parameters",
+    },
+    not_published={
+        "model.norm.eps": "1e-6, that of T5's RMSNorm",
+        "model.biases": "the layout that gives all 50 sizes of Chinchilla's Table A9, which "
+        "shares the architecture: feed-forward, attention output and logits, none on queries, "
+        "keys and values. Gopher's printed digits cannot tell",
+        "model.init": "GPT-2's rule",
+        "model.dropout_rate": "0: less than one epoch",
+        "optimizer.beta1": "0.9, GPT-3's",
+        "optimizer.beta2": "0.95, GPT-3's",
+        "optimizer.eps": "1e-8, GPT-3's",
+        "z_loss": "none: the paper mentions no such term",
+    },
+    reasons={
+        "model.position": "allows evaluation on sequences longer than those of the training",
+        "model.vocab_size": "byte-level backoff makes any text encodable",
+        "optimizer": "Adafactor saved memory but was less stable, and worse at scale",
+    },
+)

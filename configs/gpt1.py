@@ -1,0 +1,116 @@
+"""GPT-1: Improving Language Understanding by Generative Pre-Training (Radford et al. 2018).
+
+Section 4.1 gives the model and its pre-training; openai/finetune-transformer-lm gives the code of the
+model (train.py) and the shapes of its parameters (model/params_shapes.json). Eight P600 GPUs took a
+month; `gpt1_small` takes minutes on a laptop:
+
+    python -m zoo.train --model=gpt1_small
+"""
+
+from configs.scaled import NANO, SMALL, scaled_down
+from models.config import Attention, FeedForward, LayerNorm, Learned, ModelConfig, Normal
+from zoo.config import AdamW, Experiment, WarmupCosine
+from zoo.paper import Paper
+
+
+def architecture(num_layers: int, d_model: int, num_heads: int) -> ModelConfig:
+    """Section 4.1: Vaswani et al.'s decoder, post-norm, with learned positions and GELU."""
+    return ModelConfig(
+        vocab_size=40_478,
+        context_length=512,
+        num_layers=num_layers,
+        d_model=d_model,
+        attention=Attention(
+            num_heads=num_heads, num_kv_heads=num_heads, head_dim=d_model // num_heads
+        ),
+        feed_forward=FeedForward(d_ff=4 * d_model, kind="gelu"),
+        norm=LayerNorm(eps=1e-5),
+        position=Learned(),
+        layout="post_norm",
+        biases=("qkv", "attention_output", "feed_forward", "norm"),
+        tie_embeddings=True,
+        init=Normal(std=0.02),
+        dropout_rate=0.1,
+    )
+
+
+def recipe(model: ModelConfig, *, batch_size: int, peak_lr: float) -> Experiment:
+    """Section 4.1."""
+    batch_tokens = batch_size * 512
+    return Experiment(
+        model=model,
+        optimizer=AdamW(
+            schedule=WarmupCosine(peak_lr=peak_lr, warmup_steps=2000, final_fraction=0.0),
+            beta1=0.9,
+            beta2=0.999,
+            eps=1e-8,
+            weight_decay=0.01,
+            clip_norm=1.0,
+        ),
+        num_steps=round(100 * 1e9 / batch_tokens),
+        batch_tokens=batch_tokens,
+        seq_len=512,
+    )
+
+
+# fmt: off
+PUBLISHED = {
+    #                         layers d_model heads
+    "gpt1_117m": recipe(architecture(12, 768, 12), batch_size=64, peak_lr=2.5e-4),
+}
+_LIKE = PUBLISHED["gpt1_117m"]
+FAMILY = {
+    "gpt1_nano":  scaled_down(_LIKE, architecture(2, 32, 4), NANO, peak_lr=3e-3),
+    "gpt1_small": scaled_down(_LIKE, architecture(4, 272, 4), SMALL, peak_lr=3e-3),
+    **PUBLISHED,
+}
+# fmt: on
+
+REPORTED_PARAMS = {"gpt1_117m": "117M"}
+"""The paper prints no count; the name is the usual one, and the released shapes sum to 116,534,784."""
+
+PAPER = Paper(
+    title="Improving Language Understanding by Generative Pre-Training",
+    authors="Radford et al. 2018",
+    reference="https://openai.com/research/language-unsupervised",
+    sources={
+        "model.vocab_size": "model/encoder_bpe_40000.json: 40,000 merges (section 4.1), 40,478 "
+        "entries",
+        "model.context_length": "section 4.1: contiguous sequences of 512 tokens",
+        "model.num_layers": "section 4.1",
+        "model.d_model": "section 4.1",
+        "model.attention": "section 4.1 and train.py: causal, 12 heads, scores / sqrt(64)",
+        "model.feed_forward": "section 4.1: 3072 inner dimensions, GELU; its tanh form is "
+        "train.py's",
+        "model.norm": "train.py: LayerNorm with gain and bias, eps 1e-5",
+        "model.position": "section 4.1: learned, not sinusoidal",
+        "model.layout": "train.py: n = N(x + A(x)), y = N(n + F(n)), and no norm after the last "
+        "layer",
+        "model.biases": "model/params_shapes.json: every dense layer and norm; no bias on the "
+        "logits",
+        "model.tie_embeddings": "train.py",
+        "model.logit_scale": "train.py: none",
+        "model.init": "section 4.1: N(0, 0.02)",
+        "model.dropout_rate": "section 4.1: 0.1 on embeddings, attention weights and residuals",
+        "optimizer": "section 4.1: Adam, with decay 0.01 on all but biases and gains",
+        "seq_len": "section 4.1",
+        "batch_tokens": "section 4.1: 64 sequences of 512 tokens",
+    },
+    not_published={
+        "optimizer.beta1": "0.9, the default of the released fine-tuning code (opt.py)",
+        "optimizer.beta2": "0.999, the default of the released fine-tuning code (opt.py)",
+        "optimizer.eps": "1e-8, the default of the released fine-tuning code (opt.py)",
+        "optimizer.clip_norm": "1, as in the released fine-tuning code (train.py)",
+        "num_steps": "100 epochs of BooksCorpus, whose size in tokens the paper does not give; "
+        "1e9 a epoch, from the 800M words that Devlin et al. 2018 count",
+        "z_loss": "none: the paper mentions no such term",
+        "execution.dtype": "what the device does best: bfloat16 on accelerators, float32 on CPUs",
+    },
+    reasons={
+        "model.init": "LayerNorm is used throughout the model, so that a plain N(0, 0.02) suffices",
+        "model.dropout_rate": "for regularisation, over 100 epochs of the same books",
+    },
+    mismatches={
+        "gpt1_117m": "the name rounds up: 116,534,784 parameters, as in the released files",
+    },
+)

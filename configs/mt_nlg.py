@@ -1,0 +1,110 @@
+"""Megatron-Turing NLG 530B (Smith et al. 2022, arXiv 2201.11990).
+
+Shape and recipe from section 3.2: Megatron-LM's GPT-2 block, 105 layers deep. Up to 420 DGX A100 nodes
+trained it, 8-way tensor x 35-way pipeline parallel; `mt_nlg_small` takes minutes on a laptop:
+
+    python -m zoo.train --model=mt_nlg_small
+"""
+
+import math
+from dataclasses import replace
+
+from configs import gpt2
+from configs.scaled import NANO, SMALL, scaled_down
+from models.config import Execution, ModelConfig, Normal
+from zoo.config import AdamW, Experiment, WarmupCosine
+from zoo.paper import Paper
+
+
+def architecture(num_layers: int, d_model: int, num_heads: int) -> ModelConfig:
+    """Section 3.2: GPT-2's block, drawn with a standard deviation that falls with the width."""
+    return replace(
+        gpt2.architecture(num_layers, d_model, num_heads),
+        vocab_size=51_200,
+        context_length=2048,
+        init=Normal(std=math.sqrt(1 / (3 * d_model)), residual="scaled_by_depth"),
+    )
+
+
+def recipe(model: ModelConfig, *, batch_size: int, peak_lr: float) -> Experiment:
+    """Section 3.2. The cosine is made for 340B tokens and the run stops at 270B."""
+    batch_tokens = batch_size * 2048
+    return Experiment(
+        model=model,
+        optimizer=AdamW(
+            schedule=WarmupCosine(
+                peak_lr=peak_lr,
+                warmup_steps=round(1e9 / batch_tokens),
+                decay_steps=round(340e9 / batch_tokens),
+                final_fraction=0.1,
+            ),
+            beta1=0.9,
+            beta2=0.95,
+            eps=1e-8,
+            weight_decay=0.1,
+            clip_norm=1.0,
+        ),
+        num_steps=round(270e9 / batch_tokens),
+        batch_tokens=batch_tokens,
+        seq_len=2048,
+        execution=Execution(dtype="bfloat16", remat="full"),
+    )
+
+
+# fmt: off
+PUBLISHED = {
+    #                           layers d_model heads
+    "mt_nlg_530b": recipe(architecture(105, 20480, 128), batch_size=1920, peak_lr=5.0e-5),
+}
+_LIKE = PUBLISHED["mt_nlg_530b"]
+FAMILY = {
+    "mt_nlg_nano":  scaled_down(_LIKE, architecture(2, 32, 4), NANO, peak_lr=3e-3),
+    "mt_nlg_small": scaled_down(_LIKE, architecture(4, 272, 4), SMALL, peak_lr=3e-3),
+    **PUBLISHED,
+}
+# fmt: on
+
+REPORTED_PARAMS = {"mt_nlg_530b": "530B"}
+"""Section 3.2."""
+
+PAPER = Paper(
+    title="Using DeepSpeed and Megatron to Train Megatron-Turing NLG 530B",
+    authors="Smith et al. 2022",
+    reference="arXiv 2201.11990",
+    sources={
+        "model.context_length": "section 3.2",
+        "model.num_layers": "section 3.2",
+        "model.d_model": "section 3.2",
+        "model.attention": "section 3.2: 128 heads, dense in every layer",
+        "model.init": "section 3.2: normal, with a standard deviation of about sqrt(1 / (3 "
+        "d_model)) = 4.0e-3",
+        "optimizer": "section 3.2: Adam with betas 0.9 and 0.95, eps 1e-8, decay 0.1, clipping at "
+        "1",
+        "optimizer.schedule": "section 3.2: warm-up over 1B tokens, cosine to 10 % over 340B",
+        "num_steps": "section 3.2: 270B tokens",
+        "batch_tokens": "section 3.2: 1920 sequences. The paper's batch grew from 32 over the "
+        "first 12B tokens; here it is the final one from the start",
+        "seq_len": "section 3.2",
+        "execution.dtype": "section 3.2: bfloat16, mixed precision",
+    },
+    not_published={
+        "model.vocab_size": "GPT-2's 50,257 pieces padded to 51,200, as Megatron-LM does for "
+        "8-way tensor parallelism; the 19M parameters of the padding do not show in 530B",
+        "model.feed_forward": "Megatron-LM's 4 d_model and GELU, which the count bears out",
+        "model.norm": "Megatron-LM's LayerNorm, eps 1e-5",
+        "model.position": "Megatron-LM's learned positions",
+        "model.layout": "Megatron-LM's pre-norm",
+        "model.biases": "Megatron-LM's, as in GPT-2",
+        "model.tie_embeddings": "Megatron-LM's: tied",
+        "model.logit_scale": "Megatron-LM's: none",
+        "model.init.residual": "Megatron-LM's and GPT-2's scaling of the two output projections",
+        "model.dropout_rate": "0: less than one epoch",
+        "z_loss": "none: the paper mentions no such term",
+    },
+    reasons={
+        "model.init": "draws of higher variance failed to converge",
+        "optimizer.beta2": "0.95, lowered from 0.99 to reduce spikes of the training loss",
+        "optimizer.schedule.peak_lr": "follows the trend of learning rate against size in earlier "
+        "models",
+    },
+)
