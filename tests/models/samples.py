@@ -19,7 +19,7 @@ WINDOW = 5
 
 
 def shrunk(model: c.ModelConfig) -> c.ModelConfig:
-    """The same choices in prime sizes, no two alike where the family leaves them free."""
+    """The same choices in prime sizes; twice a prime where a choice needs halves."""
     heads, windows = model.attention, model.attention.windows
     assert heads.num_kv_heads in (1, heads.num_heads), "no published size groups its queries"
     return dataclasses.replace(
@@ -27,7 +27,6 @@ def shrunk(model: c.ModelConfig) -> c.ModelConfig:
         vocab_size=53,
         context_length=31,
         num_layers=3 * len(windows),
-        # Half of a sinusoid's D coordinates are sines.
         d_model=22 if isinstance(model.position, c.Relative) else 17,
         attention=dataclasses.replace(
             heads,
@@ -42,58 +41,18 @@ def shrunk(model: c.ModelConfig) -> c.ModelConfig:
 
 PALM = shrunk(configs.get("palm_540b").model)
 GPT2 = shrunk(configs.get("gpt2_1558m").model)
-GPT3 = shrunk(
-    dataclasses.replace(
-        GPT2, attention=dataclasses.replace(GPT2.attention, windows=(None, 256)), num_layers=6
-    )
-)
-CHINCHILLA = GOPHER = shrunk(
-    dataclasses.replace(
-        GPT2,
-        norm=c.RMSNorm(),
-        position=c.Relative(),
-        biases=("attention_output", "feed_forward", "logits"),
-    )
-)
-GPT1 = c.ModelConfig(
-    vocab_size=53,
-    context_length=31,
-    num_layers=2,
-    d_model=17,
-    attention=c.Attention(num_heads=5, num_kv_heads=5, head_dim=7),
-    feed_forward=c.FeedForward(d_ff=29, kind="gelu"),
-    norm=c.LayerNorm(eps=1e-5),
-    position=c.Learned(),
-    layout="post_norm",
-    biases=("qkv", "attention_output", "feed_forward", "norm"),
-    tie_embeddings=True,
-    init=c.Normal(std=0.02),
-)
-LLAMA = c.ModelConfig(
-    vocab_size=53,
-    context_length=31,
-    num_layers=2,
-    d_model=17,
-    attention=c.Attention(num_heads=5, num_kv_heads=5, head_dim=14),
-    feed_forward=c.FeedForward(d_ff=29, kind="swiglu"),
-    norm=c.RMSNorm(eps=1e-5),
-    position=c.Rotary(theta=10_000.0),
-    layout="pre_norm",
-    biases=(),
-    tie_embeddings=False,
-    init=c.Normal(std=0.02),
-)
+LLAMA = shrunk(configs.get("llama_65b").model)
 LLAMA_GQA = dataclasses.replace(
     LLAMA, attention=dataclasses.replace(LLAMA.attention, num_heads=6, num_kv_heads=3)
 )
 MODELS = {
-    "gpt1": GPT1,
+    "gpt1": shrunk(configs.get("gpt1_117m").model),
     "gpt2": GPT2,
-    "gpt3": GPT3,
-    "jurassic1": GPT2,
-    "mt_nlg": GPT2,
-    "gopher": GOPHER,
-    "chinchilla": CHINCHILLA,
+    "gpt3": shrunk(configs.get("gpt3_175b").model),
+    "jurassic1": shrunk(configs.get("jurassic1_178b").model),
+    "mt_nlg": shrunk(configs.get("mt_nlg_530b").model),
+    "gopher": shrunk(configs.get("gopher_280b").model),
+    "chinchilla": shrunk(configs.get("chinchilla_70b").model),
     "palm": PALM,
     "llama": LLAMA,
     "llama_gqa": LLAMA_GQA,
