@@ -36,6 +36,32 @@ def test_logits_equal_the_papers_equations(name: str):
         assert_reference_agrees(name, model, row_tokens, row)
 
 
+@pytest.mark.parametrize("name", ["gpt1", "gpt3", "gopher", "palm"])
+def test_gradients_are_the_slopes_of_the_papers_equations(name: str):
+    config = samples.MODELS[name]
+    tokens = samples.random_tokens(config, batch_size=1, seq_len=config.context_length)
+    graphdef, params = nnx.split(samples.random_model(config), nnx.Param)
+
+    @jax.jit
+    @jax.grad
+    def gradient(params: nnx.State):
+        model = nnx.merge(graphdef, params)
+        hidden, _ = model(jnp.asarray(tokens), Places.whole_rows(*tokens.shape))
+        return jnp.mean(jnp.sin(model.logits(hidden)))
+
+    def mean(values: dict[str, np.ndarray]) -> float:
+        return np.mean(np.sin(samples.REFERENCES[name](values, tokens[0])))
+
+    values, gradients = samples.to_numpy(params), samples.to_numpy(gradient(params))
+    rng = np.random.default_rng(0)
+    for part, value in values.items():
+        direction = rng.normal(size=value.shape)
+        ahead, behind = (mean(values | {part: value + h * direction}) for h in (1e-5, -1e-5))
+        slope = (ahead - behind) / 2e-5
+        found = np.sum(gradients[part] * direction)
+        assert found == pytest.approx(slope, rel=1e-3, abs=1e-5), part
+
+
 @pytest.mark.parametrize("name", ["gopher", "palm", "llama"])
 def test_positions_without_a_table_go_on_beyond_the_context_length(name: str):
     config = samples.MODELS[name]
