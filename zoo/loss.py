@@ -71,13 +71,17 @@ def _forward(head, hidden, targets, weights, z_loss, chunks):
         total, d_head = carry
         hidden, targets, weights = piece
         logits, pullback = jax.vjp(lambda head, hidden: head(hidden), head, hidden)
-        log_z = jax.nn.logsumexp(logits, axis=-1)
-        total = _add(total, _sums(logits, log_z, targets, weights))
+        # log Z and the softmax from one pass of exponentials over the logits.
+        largest = jnp.max(logits, axis=-1, keepdims=True)
+        exp = jnp.exp(logits - largest)
+        z = jnp.sum(exp, axis=-1, keepdims=True)
+        log_z = largest + jnp.log(z)
+        total = _add(total, _sums(logits, log_z[..., 0], targets, weights))
         # d(-log p)/d logits = softmax - one_hot, d(log^2 Z)/d logits = 2 log Z softmax
-        log_z = log_z[..., None]
+        weights = weights[..., None]
         is_target = targets[..., None] == jnp.arange(logits.shape[-1])
-        d_logits = jnp.exp(logits - log_z) * (1 + 2 * z_loss * log_z) - is_target
-        d_head_piece, d_hidden = pullback(weights[..., None] * d_logits)
+        d_logits = exp * (weights * (1 + 2 * z_loss * log_z) / z) - jnp.where(is_target, weights, 0)
+        d_head_piece, d_hidden = pullback(d_logits)
         return (total, _add(d_head, d_head_piece)), d_hidden
 
     zeros = (_zero_sums(), jax.tree.map(jnp.zeros_like, head))
