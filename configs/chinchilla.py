@@ -1,8 +1,8 @@
-"""Chinchilla: Training Compute-Optimal Large Language Models (Hoffmann et al. 2022, arXiv 2203.15556).
+"""Chinchilla: Training Compute-Optimal Large Language Models (Hoffmann et al. 2022).
 
-The 70B from Table 4 and section 4.1; the 50 models of the scaling study from Table A9 and appendix D.
-The architecture is Gopher's; what section 4.1 changes is AdamW and the data. `chinchilla_small` takes
-minutes on a laptop:
+arXiv 2203.15556: the 70B from Table 4 and section 4.1, the 50 models of the scaling study from
+Table A9 and appendix D. The architecture is Gopher's; section 4.1 changes the optimizer, the
+tokenizer and the data. `chinchilla_small` takes minutes on a laptop:
 
     python -m zoo.train --model=chinchilla_small
 """
@@ -109,7 +109,7 @@ _TABLE_A9 = [  # d_ff is 4 d_model in every row
     (16_183,  5120,  128,  40,  47),
 ]
 PUBLISHED = {
-    **{f"chinchilla_{millions}m": _scaling_run(millions * 1e6, *shape) for millions, *shape in _TABLE_A9},
+    **{f"chinchilla_{size}m": _scaling_run(size * 1e6, *shape) for size, *shape in _TABLE_A9},
     #                        layers d_model heads key size
     "chinchilla_70b": recipe(architecture(80, 8192, 64, 128), batch_size=1536, peak_lr=1.0e-4,
                              num_tokens=1.4e12, clip_norm=0.25),
@@ -123,7 +123,7 @@ FAMILY = {
 # fmt: on
 
 REPORTED_PARAMS = {
-    **{f"chinchilla_{millions}m": f"{millions}M" for millions, *_ in _TABLE_A9},
+    **{f"chinchilla_{size}m": f"{size}M" for size, *_ in _TABLE_A9},
     "chinchilla_70b": "70B",
 }
 """Table A9 (in millions) and Table 4."""

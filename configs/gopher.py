@@ -1,8 +1,8 @@
-"""Gopher: Scaling Language Models: Methods, Analysis & Insights from Training Gopher (Rae et al. 2021,
-arXiv 2112.11446).
+"""Gopher: Scaling Language Models: Methods, Analysis & Insights (Rae et al. 2021).
 
-Sizes, batches and learning rates from Table 1, choices and training from sections 3.1 to 3.3 and
-appendix C. 4096 TPU v3 chips trained the 280B; `gopher_small` takes minutes on a laptop:
+arXiv 2112.11446: sizes, batches and learning rates from Table 1, choices and training from
+sections 3.1 to 3.3 and appendix C. 4096 TPU v3 chips trained the 280B; `gopher_small` takes
+minutes on a laptop:
 
     python -m zoo.train --model=gopher_small
 """
@@ -74,8 +74,10 @@ PUBLISHED = {
     "gopher_117m": recipe(architecture(12,   768,  12,  64), batch_size=128,  peak_lr=6.0e-4),
     "gopher_417m": recipe(architecture(12,  1536,  12, 128), batch_size=128,  peak_lr=2.0e-4),
     "gopher_1.4b": recipe(architecture(24,  2048,  16, 128), batch_size=128,  peak_lr=2.0e-4),
-    "gopher_7.1b": recipe(architecture(32,  4096,  32, 128), batch_size=1024, peak_lr=1.2e-4, clip_norm=0.25),
-    "gopher_280b": recipe(architecture(80, 16384, 128, 128), batch_size=3072, peak_lr=0.4e-4, clip_norm=0.25),
+    "gopher_7.1b": recipe(architecture(32,  4096,  32, 128), batch_size=1024, peak_lr=1.2e-4,
+                          clip_norm=0.25),
+    "gopher_280b": recipe(architecture(80, 16384, 128, 128), batch_size=3072, peak_lr=0.4e-4,
+                          clip_norm=0.25),
 }
 _LIKE = PUBLISHED["gopher_44m"]
 FAMILY = {
@@ -93,7 +95,7 @@ REPORTED_PARAMS = {
     "gopher_7.1b": "7.1B",
     "gopher_280b": "280B",
 }
-"""Table 1. All six need the relative positions' matrix of every layer: without it they are 42M to 258B."""
+"""Table 1. Without the relative positions' matrix of every layer the counts are 42M to 258B."""
 
 PAPER = Paper(
     title="Scaling Language Models: Methods, Analysis & Insights from Training Gopher",

@@ -1,7 +1,7 @@
 """GPT-1: Improving Language Understanding by Generative Pre-Training (Radford et al. 2018).
 
-Section 4.1 gives the model and its pre-training; openai/finetune-transformer-lm gives the code of the
-model (train.py) and the shapes of its parameters (model/params_shapes.json). Eight P600 GPUs took a
+Section 4.1 gives the model and its pre-training, openai/finetune-transformer-lm the model's code
+(train.py) and the shapes of its parameters (model/params_shapes.json). Eight P600 GPUs took a
 month; `gpt1_small` takes minutes on a laptop:
 
     python -m zoo.train --model=gpt1_small
@@ -67,7 +67,7 @@ FAMILY = {
 # fmt: on
 
 REPORTED_PARAMS = {"gpt1_117m": "117M"}
-"""The paper prints no count; the name is the usual one, and the released shapes sum to 116,534,784."""
+"""The usual name: the paper prints no count. The released shapes sum to 116,534,784."""
 
 PAPER = Paper(
     title="Improving Language Understanding by Generative Pre-Training",
@@ -102,15 +102,12 @@ PAPER = Paper(
         "optimizer.eps": "1e-8, the default of the released fine-tuning code (opt.py)",
         "optimizer.clip_norm": "1, as in the released fine-tuning code (train.py)",
         "num_steps": "100 epochs of BooksCorpus, whose size in tokens the paper does not give; "
-        "1e9 a epoch, from the 800M words that Devlin et al. 2018 count",
+        "1e9 an epoch, from the 800M words that Devlin et al. 2018 count",
         "z_loss": "none: the paper mentions no such term",
         "execution.dtype": "what the device does best: bfloat16 on accelerators, float32 on CPUs",
     },
     reasons={
         "model.init": "LayerNorm is used throughout the model, so that a plain N(0, 0.02) suffices",
         "model.dropout_rate": "for regularisation, over 100 epochs of the same books",
-    },
-    mismatches={
-        "gpt1_117m": "the name rounds up: 116,534,784 parameters, as in the released files",
     },
 )

@@ -1,8 +1,8 @@
 """GPT-2: Language Models are Unsupervised Multitask Learners (Radford et al. 2019).
 
-Sizes from Table 2, choices from section 2.3 and the released code (openai/gpt-2, src/model.py). The
-names are the released counts. The paper gives no recipe beyond 512 x 1024 tokens a step; the one here
-is GPT-3's (Brown et al. 2020, appendix B). `gpt2_small` takes minutes on a laptop:
+Sizes from Table 2, choices from section 2.3 and the released code (openai/gpt-2, src/model.py).
+The names are the released counts. The paper gives no recipe beyond 512 x 1024 tokens a step: the
+one here is GPT-3's (Brown et al. 2020, appendix B). `gpt2_small` takes minutes on a laptop:
 
     python -m zoo.train --model=gpt2_small
 """
@@ -81,8 +81,8 @@ REPORTED_PARAMS = {
 """README and model card of openai/gpt-2."""
 
 _MISPRINT = (
-    "the paper's Table 2 prints {}: counts that were, says OpenAI's README, wrong due to an error. All "
-    "four come out when the vocabulary is taken to be GPT-1's 40,478 entries"
+    "the paper's Table 2 prints {}; its counts, says OpenAI's README, were wrong due to an error. "
+    "All four come out when the vocabulary is taken to be GPT-1's 40,478 entries"
 )
 PAPER = Paper(
     title="Language Models are Unsupervised Multitask Learners",

@@ -1,6 +1,6 @@
 """GPT-3: Language Models are Few-Shot Learners (Brown et al. 2020, arXiv 2005.14165).
 
-Sizes, batches and learning rates from Table 2.1, two of its misprints corrected by the counts of Table
+Sizes, batches and learning rates from Table 2.1, two misprints corrected by the counts of Table
 D.1; choices from section 2.1, training from appendix B. V100 GPUs trained it; `gpt3_small` takes
 minutes on a laptop:
 
@@ -131,6 +131,8 @@ PAPER = Paper(
         "efficiency",
     },
     mismatches={
+        "gpt3_175b": "174,604,259,328 parameters, Table D.1's 174,600M: Table 2.1 prints the "
+        "name, 175.0B",
         "gpt3_350m": "355,871,744 parameters: Table 2.1 prints 350M, Table D.1 356M",
         "gpt3_1.3b": "Table 2.1 prints 24 heads of 128 at d_model 2048: a misprint, they would "
         "make 1,517M; 16 heads make the 1,320M of Table D.1",

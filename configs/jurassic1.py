@@ -1,8 +1,8 @@
 """Jurassic-1: Technical Details and Evaluation (Lieber, Sharir, Lenz and Shoham, AI21, 2021).
 
-Sizes from Table 1, choices from sections 2.1 and 2.2, training from section 2.3: GPT-2's block, GPT-3's
-hyper-parameters, fewer and wider layers, and a vocabulary five times as large. `jurassic1_small`, with
-three layers where the others have four, takes minutes on a laptop:
+Sizes from Table 1, choices from sections 2.1 and 2.2, training from section 2.3: GPT-2's block,
+GPT-3's hyper-parameters, fewer and wider layers, and a vocabulary five times as large.
+`jurassic1_small`, of three layers where the other families have four, takes minutes on a laptop:
 
     python -m zoo.train --model=jurassic1_small
 """

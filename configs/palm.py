@@ -35,7 +35,7 @@ def architecture(
 
 
 def recipe(model: ModelConfig, *, batch_size: int, num_tokens: float) -> Experiment:
-    """Section 5. The batch grew during the paper's runs; this is its final value, from the start."""
+    """Section 5. The paper's batch grew on the way; here it has its final value from the start."""
     batch_tokens = batch_size * 2048
     return Experiment(
         model=model,
@@ -64,8 +64,8 @@ PUBLISHED = {
 _LIKE = PUBLISHED["palm_8b"]
 FAMILY = {
     "palm_nano":  scaled_down(_LIKE, architecture(2, 32, 4, head_dim=8), NANO, peak_lr=1e-2),
-    # The best of a sweep at 300 steps: 1e-2, 2e-2, 3e-2 and 4e-2 reach 1.916, 1.850, 1.834 and 1.832
-    # bits per byte; so short a run wants a shorter and higher peak than the paper's.
+    # The best of a sweep at 300 steps: 1e-2, 2e-2, 3e-2 and 4e-2 reach 1.916, 1.850, 1.834 and
+    # 1.832 bits per byte; so short a run wants a shorter and higher peak than the paper's.
     "palm_small": scaled_down(_LIKE, architecture(4, 256, 4, head_dim=64), SMALL, peak_lr=4e-2),
     **PUBLISHED,
 }

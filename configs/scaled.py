@@ -1,8 +1,9 @@
 """Sizes that no paper has: a family's choices and recipe in a laptop's budget.
 
-All families share the two budgets, and their `_small` models have parameter counts within 5 % of each
-other, so that what sets two of them apart is what sets the papers apart. They have four layers (only
-Jurassic-1, the shallow one, three) of four heads, and a width that brings the count to the others'.
+All families share the two budgets, and their `_small` models have parameter counts within 5 % of
+each other, so that what sets two of them apart is what sets the papers apart. They have four
+layers (only Jurassic-1, the shallow one, three) of four heads, and a width that brings the count
+to the others'.
 """
 
 from dataclasses import dataclass, replace
