@@ -41,5 +41,5 @@ def get(name: str) -> Experiment:
     near = difflib.get_close_matches(name, MODELS, n=3, cutoff=0.0)
     raise ConfigError(
         f"--model={name!r} is not in the zoo; did you mean {' or '.join(near)}? "
-        "`python -m zoo.describe` lists all of them"
+        "`python -m zoo.describe` lists all models"
     )

@@ -17,6 +17,7 @@ from zoo.config import Experiment
 from zoo.paper import Paper
 
 architecture = gopher.architecture
+"""Section 4.1: the same."""
 
 
 def recipe(
@@ -178,7 +179,6 @@ PAPER = Paper(
         "num_steps": "model size and training tokens should grow in equal proportion",
         "optimizer.weight_decay": "AdamW improves the loss and the results after finetuning",
         "optimizer.schedule": "a cosine longer than the run leaves the loss higher than it need be",
-        "execution.dtype": "the float32 copy of the weights, kept in the optimizer state, makes "
-        "training better",
+        "execution.dtype": "Gopher's bfloat16 parameters had turned out worse than a float32 copy",
     },
 )

@@ -114,7 +114,7 @@ PAPER = Paper(
         "model.layout": "section 3.1: as in GPT-2, pre-norm",
         "model.tie_embeddings": "section 3.1: as in GPT-2; Table 1's counts need one table",
         "model.logit_scale": "section 3.1: as in GPT-2, none",
-        "optimizer": "section 3.2: Adam, without decay",
+        "optimizer": "section 3.2: Adam, read as without weight decay",
         "optimizer.schedule": "section 3.2: from 1e-7 to the peak over 1500 steps, then cosine to "
         "a tenth",
         "optimizer.schedule.peak_lr": "Table 1",

@@ -93,6 +93,7 @@ PAPER = Paper(
         "model.init": "section 4.1: N(0, 0.02)",
         "model.dropout_rate": "section 4.1: 0.1 on embeddings, attention weights and residuals",
         "optimizer": "section 4.1: Adam, with decay 0.01 on all but biases and gains",
+        "optimizer.schedule": "section 4.1: 2000 warm-up steps to 2.5e-4, then a cosine to 0",
         "seq_len": "section 4.1",
         "batch_tokens": "section 4.1: 64 sequences of 512 tokens",
     },
@@ -108,6 +109,6 @@ PAPER = Paper(
     },
     reasons={
         "model.init": "LayerNorm is used throughout the model, so that a plain N(0, 0.02) suffices",
-        "model.dropout_rate": "for regularisation, over 100 epochs of the same books",
+        "model.dropout_rate": "for regularisation",
     },
 )

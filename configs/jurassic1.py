@@ -74,8 +74,7 @@ PAPER = Paper(
     },
     reasons={
         "model.num_layers": "76 layers, not GPT-3's 96: the best depth for this size by Levine et "
-        "al. 2020 is about 80, and 76 divides into equal pipeline stages; wider layers also run "
-        "faster",
+        "al. 2020 is about 80, and 76 makes equal pipeline stages",
         "model.attention": "heads that divide by the tensor-parallel degree, of a size that is a "
         "multiple of 8",
         "model.vocab_size": "pieces that cross word boundaries make texts shorter in tokens",

@@ -135,8 +135,7 @@ PAPER = Paper(
     },
     reasons={
         "model.layout": "normalising the input of each sub-layer makes training more stable",
-        "model.feed_forward": "SwiGLU performs better than ReLU; 2/3 of the width keeps the "
-        "parameters of a block without a gate",
+        "model.feed_forward": "SwiGLU for better performance than ReLU",
         "num_steps": "smaller models trained for longer are cheaper to serve than larger ones of "
         "the same quality",
     },

@@ -1,7 +1,7 @@
 """Megatron-Turing NLG 530B (Smith et al. 2022, arXiv 2201.11990).
 
-Shape and recipe from section 3.2: Megatron-LM's GPT-2 block, 105 layers deep. Up to 420 DGX A100
-nodes trained it, 8-way tensor x 35-way pipeline parallel; `mt_nlg_small` takes minutes on a
+Shape and recipe from section 3.2: Megatron-LM's GPT-2 block, 105 layers deep, trained 8-way
+tensor x 35-way pipeline parallel on up to 420 DGX A100 nodes. `mt_nlg_small` takes minutes on a
 laptop:
 
     python -m zoo.train --model=mt_nlg_small

@@ -99,7 +99,8 @@ PAPER = Paper(
         "embeddings N(0, 1)",
         "model.dropout_rate": "section 5: none in pre-training",
         "optimizer": "section 5: Adafactor without factoring, beta1 0.9, beta2 = 1 - k^-0.8, "
-        "decay lr^2, clipping at 1",
+        "decay lr^2, clipping at 1. T5X's clipping of every single update is not mentioned, and "
+        "left out",
         "optimizer.schedule": "section 5: 1e-2 for 10,000 steps, then 1/sqrt(k)",
         "num_steps": "section 3 and appendix F: 780B tokens, the 62B 795B",
         "batch_tokens": "Table 1 and section 5. The paper's batch grew to it (the 540B's: 512, "
@@ -115,8 +116,8 @@ PAPER = Paper(
     reasons={
         "model.vocab_size": "to cover the many languages of the corpus without splitting their "
         "words too far",
-        "model.attention": "no loss of quality, and much cheaper decoding, where keys and values "
-        "are most of the traffic",
+        "model.attention": "no effect on quality or training speed, and much cheaper "
+        "autoregressive decoding",
         "model.feed_forward": "SwiGLU gives better quality than ReLU, GELU or Swish at the same "
         "compute",
         "model.position": "better on long sequences than absolute or relative embeddings",
@@ -124,7 +125,8 @@ PAPER = Paper(
         "62B",
         "model.biases": "large models train more stably without",
         "model.init": "embeddings of variance 1, as no norm follows them",
-        "optimizer": "steps scaled by the size of each matrix, as its initialisation is",
+        "optimizer": "steps are scaled by the size of each matrix, so that embeddings and "
+        "kernels, of very different sizes, each get the rate that fits",
         "batch_tokens": "small batches use samples better early in training, large ones late, and "
         "run faster",
         "z_loss": "keeps log Z near 0, for stability",

@@ -7,6 +7,7 @@ to the others'.
 """
 
 from dataclasses import dataclass, replace
+from typing import assert_never
 
 from models.config import Execution, ModelConfig
 from zoo.config import Experiment, InverseSquareRoot, WarmupCosine
@@ -52,6 +53,8 @@ def scaled_down(
             schedule = WarmupCosine(
                 peak_lr=peak_lr, warmup_steps=budget.warmup_steps, final_fraction=final_fraction
             )
+        case _:
+            assert_never(published.optimizer.schedule)
     return replace(
         published,
         model=replace(model, vocab_size=budget.vocab_size, context_length=budget.seq_len),

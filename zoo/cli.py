@@ -17,6 +17,8 @@ console = Console(stderr=True, highlight=False)
 
 Command = TypeVar("Command")
 
+_ALL_MODELS = f"`python -m zoo.describe` lists all {len(configs.MODELS)} models"
+
 
 def parse(kind: type[Command], argv: list[str], *, prog: str, description: str) -> Command:
     """Fill the dataclass `kind` from flags. A mistake prints what is wrong and exits with 2."""
@@ -37,9 +39,11 @@ def parse_with_model(
     asks_help = bool({"-h", "--help"} & set(rest))
     name = picked.model or ("palm_small" if asks_help else None)
     if name is None:
-        raise ConfigError(f"--model is missing; choose one of: {', '.join(configs.MODELS)}")
+        raise ConfigError(
+            f"--model is missing; write for example --model=palm_small. {_ALL_MODELS}"
+        )
     default = kind(configs.get(name), name)
-    description += f"\n\n--model={name} sets the defaults below; all: {', '.join(configs.MODELS)}."
+    description += f"\n\n--model={name} sets the defaults below. {_ALL_MODELS}"
     return tyro.cli(
         tyro.conf.AvoidSubcommands[type(default)],
         default=default,

@@ -1,27 +1,113 @@
-"""The register of all models."""
+"""The register of all models, and what holds in every family."""
 
+import dataclasses
 import re
+from collections.abc import Iterable, Iterator
 
 import pytest
 
 import configs
 from models.config import ConfigError
 from models.transformer import num_params
+from zoo.config import Experiment
+from zoo.paper import Paper
+
+RECIPE = {"num_steps", "batch_tokens", "seq_len", "z_loss", "execution.dtype"}
+
+KNOWN_MISPRINTS = {"gpt3_350m", "gpt3_13b", "gpt3_175b", "palm_540b", "llama_65b"}
+"""Whose printed digits are not those of the model; the tests of their families say why."""
+
+family_names = pytest.mark.parametrize("family", configs.FAMILIES)
 
 
-def test_every_model_is_named_after_its_family_and_can_be_built():
+def paths(value, prefix: str = "") -> Iterator[str]:
+    """Dotted names of all fields, those of dataclasses within dataclasses included."""
+    for field in dataclasses.fields(value):
+        path, inner = f"{prefix}{field.name}", getattr(value, field.name)
+        yield path
+        if dataclasses.is_dataclass(inner):
+            yield from paths(inner, f"{path}.")
+
+
+def papers_choices(experiment: Experiment) -> list[str]:
+    """What a paper decides, or leaves open: all of the model and the optimizer, and of the rest some."""
+    return [
+        path
+        for path in paths(experiment)
+        if path.startswith(("model.", "optimizer")) or path in RECIPE
+    ]
+
+
+def nearest(path: str, keys: Iterable[str]) -> str | None:
+    """The key that covers the path: itself or the closest field above it."""
+    covering = [key for key in keys if path == key or path.startswith(f"{key}.")]
+    return max(covering, key=len, default=None)
+
+
+def printed(count: int, like: str) -> str:
+    """The count with as many digits as the paper prints: 1,557,611,200 like "1542M" is "1558M"."""
+    unit = {"M": 1e6, "B": 1e9}[like[-1]]
+    decimals = len(like[:-1].partition(".")[2])
+    return f"{count / unit:.{decimals}f}{like[-1]}"
+
+
+def test_every_model_is_named_after_its_family():
     assert len(configs.MODELS) == sum(len(family.FAMILY) for family in configs.FAMILIES.values())
     for name, family in configs.FAMILIES.items():
         for model_name, experiment in family.FAMILY.items():
-            assert re.fullmatch(rf"{name}_(nano|small|\w+[mb])", model_name)
+            assert re.fullmatch(rf"{name}_(nano|small|\d+(\.\d)?[mb])", model_name)
             assert configs.get(model_name) is experiment
-            assert num_params(experiment.model) > 0
 
 
-def test_an_unknown_name_offers_the_nearest():
-    with pytest.raises(
-        ConfigError, match=r"'palm_smal' is not in the zoo; did you mean palm_small"
-    ):
+def test_an_unknown_name_offers_the_nearest_and_says_where_all_are():
+    with pytest.raises(ConfigError, match="did you mean palm_small or .* or .*zoo.describe") as e:
         configs.get("palm_smal")
-    with pytest.raises(ConfigError, match="gpt2_124m"):
+    assert len(str(e.value)) < 200
+    with pytest.raises(ConfigError, match=r"did you mean \w+ or \w+ or"):
         configs.get("zzz")
+
+
+@family_names
+def test_every_published_size_prints_what_its_paper_prints(family: str):
+    module = configs.FAMILIES[family]
+    assert set(module.REPORTED_PARAMS) == set(module.PUBLISHED)
+    assert set(module.FAMILY) == {f"{family}_nano", f"{family}_small", *module.PUBLISHED}
+    different = {
+        name
+        for name, reported in module.REPORTED_PARAMS.items()
+        if printed(num_params(module.FAMILY[name].model), like=reported) != reported
+    }
+    assert different == KNOWN_MISPRINTS & set(module.PUBLISHED)
+    assert different <= set(module.PAPER.mismatches) <= set(module.PUBLISHED)
+
+
+@family_names
+def test_every_choice_has_a_source_or_is_said_not_to_be_published(family: str):
+    paper: Paper = configs.FAMILIES[family].PAPER
+    keys = [*paper.sources, *paper.not_published]
+    assert len(keys) == len(set(keys))
+    for experiment in configs.FAMILIES[family].PUBLISHED.values():
+        used = {path: nearest(path, keys) for path in papers_choices(experiment)}
+        assert [path for path, key in used.items() if key is None] == []
+        assert set(keys) <= set(used.values()), "a key that covers no field"
+        assert set(paper.reasons) <= set(used), "a reason for no field"
+    assert all({**paper.sources, **paper.not_published, **paper.reasons}.values())
+
+
+def test_the_small_models_can_be_compared():
+    small = [configs.get(f"{family}_small") for family in configs.FAMILIES]
+    counts = [num_params(experiment.model) for experiment in small]
+    assert max(counts) <= 1.05 * min(counts)
+    for experiment in small:
+        assert experiment.model.vocab_size == small[0].model.vocab_size
+        assert experiment.data == small[0].data
+        assert experiment.seq_len == experiment.model.context_length == small[0].seq_len
+        assert experiment.batch_tokens == small[0].batch_tokens
+        assert experiment.num_steps == small[0].num_steps
+
+
+@family_names
+def test_the_nano_models_are_tiny(family: str):
+    nano = configs.get(f"{family}_nano")
+    assert num_params(nano.model) < 60_000
+    assert nano.num_tokens < 20_000

@@ -11,17 +11,21 @@ from tests.models import samples
 
 
 @pytest.mark.parametrize(
-    ("name", "count"),
+    ("name", "count", "in_the_paper"),
     [
-        ("gpt2_124m", 124_439_808),
-        ("gpt2_355m", 354_823_168),
-        ("gpt2_774m", 774_030_080),
-        ("gpt2_1558m", 1_557_611_200),
+        ("gpt2_124m", 124_439_808, "117M"),
+        ("gpt2_355m", 354_823_168, "345M"),
+        ("gpt2_774m", 774_030_080, "762M"),
+        ("gpt2_1558m", 1_557_611_200, "1542M"),
     ],
 )
-def test_exact_parameter_counts(name: str, count: int):
-    assert num_params(gpt2.FAMILY[name].model) == count
-    assert round(count / 1e6) == round(gpt2.REPORTED_PARAMS[name] / 1e6)
+def test_exact_counts_and_what_was_wrong_with_the_papers(name: str, count: int, in_the_paper: str):
+    model = gpt2.FAMILY[name].model
+    assert num_params(model) == count
+    assert model.attention.head_dim == 64
+    with_gpt1s_vocabulary = num_params(dataclasses.replace(model, vocab_size=40_478))
+    assert f"{with_gpt1s_vocabulary / 1e6:.0f}M" == in_the_paper
+    assert in_the_paper in gpt2.PAPER.mismatches[name]
 
 
 def test_initial_values_follow_the_released_code_and_section_2_3():
