@@ -168,6 +168,9 @@ class ModelConfig:
         check(not isinstance(self.position, Rotary) or self.attention.head_dim % 2 == 0,
               f"model.attention.head_dim={self.attention.head_dim} must be even: rotary positions "
               "turn pairs of coordinates")  # fmt: skip
+        check(not isinstance(self.position, Relative) or self.d_model % 2 == 0,
+              f"model.d_model={self.d_model} must be even: relative positions are given by as many "
+              "sines as cosines")  # fmt: skip
         check(self.num_layers % len(self.attention.windows) == 0,
               f"model.num_layers={self.num_layers} must be a multiple of the "
               f"{len(self.attention.windows)} entries of model.attention.windows")  # fmt: skip

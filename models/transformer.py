@@ -20,6 +20,7 @@ over it, so that compile time does not grow with depth.
 
 import dataclasses
 import functools
+import operator
 from typing import assert_never, no_type_check
 
 import jax
@@ -27,8 +28,9 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int, Key
 
-from models.attention import Attention, KVCache, Places
+from models.attention import Attention
 from models.axes import constrain
+from models.cache import KVCache, Places
 from models.config import Execution, Layout, Learned, ModelConfig
 from models.dropout import dropout, split
 from models.feed_forward import FeedForward
@@ -51,15 +53,21 @@ class Block(nnx.Module):
         self,
         x: Float[Array, "B T D"],
         places: Places,
-        *,
-        layer: Int[Array, ""],
         cache: KVCache | None,
+        *,
+        window: int | None,
+        layer: Int[Array, ""],
         dropout_key: Key[Array, ""] | None,
     ) -> tuple[Float[Array, "B T D"], KVCache | None]:
         key_weights, key_a, key_f = split(dropout_key, 3)
         norm_a, norm_f = self.attention_norm, self.feed_forward_norm
         attention = functools.partial(
-            self.attention, places=places, layer=layer, cache=cache, dropout_key=key_weights
+            self.attention,
+            places=places,
+            window=window,
+            layer=layer,
+            cache=cache,
+            dropout_key=key_weights,
         )
 
         def drop_a(a: Array) -> Array:
@@ -165,18 +173,28 @@ class Transformer(nnx.Module):
         if cache is not None:
             cache = cache.append_places(places)
 
-        def apply_layer(carry, scanned):
-            x, cache = carry
-            block, layer, key = scanned
-            return block(x, places, layer=layer, cache=cache, dropout_key=key), None
-
-        num_layers = self.config.num_layers
+        # One iteration of the scan applies as many layers as there are windows, so that each has its
+        # own, known while tracing.
+        windows = self.config.attention.windows
+        num_layers, period = self.config.num_layers, len(windows)
         keys = None if layers_key is None else jax.random.split(layers_key, num_layers)
+
+        def apply_layers(carry, period_of_layers):
+            for i, window in enumerate(windows):
+                block, layer, key = jax.tree.map(operator.itemgetter(i), period_of_layers)
+                apply = functools.partial(block, window=window, layer=layer, dropout_key=key)
+                x, cache = carry
+                carry = self._rematerialised(apply)(x, places, cache)
+            return carry, None
+
         (x, cache), _ = jax.lax.scan(
-            self._rematerialised(apply_layer),
+            apply_layers,
             (x, cache),
-            (self.layers, jnp.arange(num_layers), keys),
-            unroll=min(self.execution.unroll, num_layers),
+            jax.tree.map(
+                lambda leaf: leaf.reshape(-1, period, *leaf.shape[1:]),
+                (self.layers, jnp.arange(num_layers), keys),
+            ),
+            unroll=max(1, min(self.execution.unroll, num_layers) // period),
         )
         return x if self.final_norm is None else self.final_norm(x), cache
 
@@ -195,6 +213,17 @@ class Transformer(nnx.Module):
     def logits(self, hidden: Float[Array, "*batch D"]) -> Float[Array, "*batch V"]:
         """Scores of the next token after each hidden state, in float32."""
         return self.head()(hidden)
+
+    def empty_cache(self, batch_size: int, length: int) -> KVCache:
+        """Buffers for `length` tokens a row, in the precision of the run."""
+        config, dtype = self.config, jnp.dtype(self.execution.dtype)
+        heads = (config.attention.num_kv_heads, config.attention.head_dim)
+        zeros = jnp.zeros((config.num_layers, batch_size, length, *heads), dtype)
+        cells = jnp.zeros((batch_size, length), jnp.int32)
+        distance_keys = jax.lax.map(
+            lambda block: block.attention.distance_keys(length, dtype), self.layers
+        )
+        return KVCache(zeros, zeros, Places(cells, cells), jnp.zeros((), jnp.int32), distance_keys)
 
     def _rematerialised(self, apply_layer):
         match self.execution.remat:

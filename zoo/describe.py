@@ -31,6 +31,8 @@ def _positions(model: c.ModelConfig) -> str:
             return f"{model.context_length:,} learned positions"
         case c.Rotary(theta=theta):
             return f"rotary positions (base {theta:,.0f})"
+        case c.Relative():
+            return "relative positions (Transformer-XL)"
         case _:
             assert_never(model.position)
 

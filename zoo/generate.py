@@ -10,7 +10,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from models.attention import KVCache, Places
+from models.cache import KVCache, Places
 from models.config import check
 from models.transformer import Transformer
 
@@ -81,7 +81,7 @@ def prefill(
     batch_size, width = prompts.shape
     positions = jnp.arange(width) - (width - lengths[:, None])
     places = Places(jnp.maximum(positions, 0), (positions >= 0).astype(jnp.int32))
-    cache = KVCache.empty(model.config, batch_size, cache_length, model.execution.dtype)
+    cache = model.empty_cache(batch_size, cache_length)
     hidden, cache = model(prompts, places, cache=cache)
     assert cache is not None
     return DecodeState(cache, model.logits(hidden[:, -1]), lengths, key)

@@ -14,7 +14,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int
 
 from data.vocabularies import StreamDecoder, Vocabulary
-from models.attention import Places
+from models.cache import Places
 from models.config import ConfigError
 from models.transformer import Transformer
 from zoo import checkpoint

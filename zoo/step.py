@@ -10,7 +10,7 @@ import optax
 from flax import nnx
 from jaxtyping import Array, Int
 
-from models.attention import Places
+from models.cache import Places
 from models.transformer import Transformer
 from zoo.config import Experiment
 from zoo.loss import LossSums, cross_entropy, num_chunks

@@ -10,7 +10,7 @@ from flax import nnx
 
 import configs
 from models import config as c
-from models.attention import Places
+from models.cache import Places
 from models.transformer import Transformer
 from tests.reference import gopher, gpt1, gpt2, gpt3, llama, palm
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from models.attention import KVCache, Places, attends
+from models.cache import Places, attends
 from models.transformer import Transformer
 from tests.models import samples
 
@@ -26,7 +26,7 @@ def decode(model: Transformer, tokens, places: Places, pieces: list[int]) -> tup
     graphdef, params = nnx.split(model, nnx.Param)
     batch_size, seq_len = tokens.shape
     assert sum(pieces) == seq_len
-    cache = KVCache.empty(model.config, batch_size, seq_len + 2, jnp.float32)
+    cache = model.empty_cache(batch_size, seq_len + 2)
     found, start = [], 0
     for length in pieces:
         columns = slice(start, start + length)
@@ -67,7 +67,7 @@ def test_left_padded_prompts_of_different_lengths_decode_as_if_alone(name: str):
 
 
 def test_an_empty_cell_of_the_cache_is_attended_to_by_nobody():
-    cache = KVCache.empty(samples.PALM, 1, 5, jnp.float32)
+    cache = samples.random_model(samples.PALM).empty_cache(1, 5)
     query = Places(jnp.array([[3]]), jnp.array([[1]]))
     assert not attends(query, cache.places).any()
 

@@ -9,7 +9,7 @@ import pytest
 from flax import nnx
 
 from models import config as c
-from models.attention import Places
+from models.cache import Places
 from models.transformer import Transformer, abstract_params, num_params
 from tests.models import samples
 from tests.reference import gpt3
