@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from models.attention import QUERY_BLOCK, SMALLEST_BLOCK
 from models.cache import Places, attends
 from models.transformer import Transformer
 from tests.models import samples
@@ -38,7 +39,11 @@ def decode(model: Transformer, tokens, places: Places, pieces: list[int]) -> tup
     return jnp.concatenate(found, axis=1), cache
 
 
-@pytest.mark.parametrize("pieces", [[1] * 13, [7, 1, 1, 1, 1, 1, 1]], ids=["one_by_one", "prefill"])
+@pytest.mark.parametrize(
+    "pieces",
+    [[1] * 13, [7, 1, 1, 1, 1, 1, 1], [7, 5, 1]],
+    ids=["one_by_one", "prefill", "in_two_pieces"],
+)
 @pytest.mark.parametrize("name", samples.MODELS)
 def test_decoding_with_a_cache_equals_the_full_forward_pass(name: str, pieces: list[int]):
     config = samples.MODELS[name]
@@ -48,6 +53,21 @@ def test_decoding_with_a_cache_equals_the_full_forward_pass(name: str, pieces: l
     np.testing.assert_allclose(decoded, samples.logits(model, tokens), rtol=1e-4, atol=1e-4)
     assert cache.length == 13
     assert jnp.all(cache.keys[:, :, 13:] == 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "window"), [("gopher", None), ("llama_gqa", None), ("gpt3", 5), ("gpt3", 131)]
+)
+def test_prefill_of_several_blocks_equals_the_full_forward_pass(name: str, window: int | None):
+    prompt = (SMALLEST_BLOCK if window else QUERY_BLOCK) + 7
+    config = samples.MODELS[name]
+    heads = dataclasses.replace(config.attention, windows=(window,))
+    config = dataclasses.replace(config, attention=heads, context_length=prompt + 3)
+    model = samples.random_model(config)
+    tokens = samples.random_tokens(config, batch_size=1, seq_len=prompt + 3)
+    places = Places.whole_rows(*tokens.shape)
+    decoded, _ = decode(model, tokens, places, [prompt, 1, 1, 1])
+    np.testing.assert_allclose(decoded, samples.logits(model, tokens), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", samples.MODELS)

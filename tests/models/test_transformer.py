@@ -1,6 +1,7 @@
 """The shared transformer against NumPy models written from the papers' equations."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +10,7 @@ import pytest
 from flax import nnx
 
 from models import config as c
+from models.attention import QUERY_BLOCK, SMALLEST_BLOCK
 from models.cache import Places
 from models.transformer import Transformer, abstract_params, num_params
 from tests.models import samples
@@ -167,6 +169,32 @@ def test_a_band_of_any_width_equals_the_papers_equations(window: int, seq_len: i
     theirs = gpt3.logits(params, tokens[0], windows=(window,))
     ours = samples.logits(model, tokens)[0]
     np.testing.assert_allclose(ours, theirs, rtol=TOLERANCE, atol=TOLERANCE)
+
+
+LONG = 2 * SMALLEST_BLOCK + QUERY_BLOCK + 17
+"""Tokens that attention scores in several blocks, whatever the window."""
+
+
+@pytest.mark.parametrize(
+    ("name", "window"),
+    [("gopher", None), ("llama_gqa", None), ("gpt3", samples.WINDOW), ("gpt3", SMALLEST_BLOCK + 3),
+     ("gpt3", QUERY_BLOCK + 45)],
+)  # fmt: skip
+def test_blocks_of_queries_equal_the_papers_equations(name: str, window: int | None):
+    config = dataclasses.replace(samples.MODELS[name], context_length=LONG)
+    heads = dataclasses.replace(config.attention, windows=(None, window) if window else (None,))
+    config = dataclasses.replace(config, attention=heads)
+    model = samples.random_model(config)
+    tokens = samples.random_tokens(config, batch_size=1, seq_len=LONG)
+    lengths = (97, LONG - 97 - 103, 103)
+    logits = samples.logits(model, tokens, packed([lengths]))
+    banded = functools.partial(gpt3.logits, windows=heads.windows)
+    reference = banded if window else samples.REFERENCES[name]
+    params = samples.to_numpy(nnx.state(model, nnx.Param))
+    ends = np.cumsum(lengths)
+    for start, end in zip(ends - lengths, ends, strict=True):
+        theirs = reference(params, tokens[0, start:end])
+        np.testing.assert_allclose(logits[0, start:end], theirs, rtol=TOLERANCE, atol=TOLERANCE)
 
 
 def test_a_later_token_does_not_change_an_earlier_one():
