@@ -26,6 +26,7 @@ from models.transformer import abstract_params
 from zoo import serialize
 from zoo.config import Experiment
 from zoo.errors import CheckpointError, is_out_of_memory
+from zoo.sharding import with_shardings
 from zoo.step import TrainState
 
 FOLDER = "checkpoints"
@@ -176,9 +177,14 @@ def read_vocabulary(folder: Path) -> Vocabulary:
         raise CheckpointError(f"the tokenizer in {folder} is damaged: {error}") from error
 
 
-def read_params(folder: Path, experiment: Experiment) -> nnx.State:
-    """The parameters on the default device."""
-    return _read(folder, "params", ocp.args.StandardRestore(abstract_params(experiment.model)))
+def read_params(
+    folder: Path, experiment: Experiment, shardings: nnx.State | None = None
+) -> nnx.State:
+    """The parameters, laid out as `shardings` says or on the default device."""
+    target = abstract_params(experiment.model)
+    if shardings is not None:
+        target = with_shardings(target, shardings)
+    return _read(folder, "params", ocp.args.StandardRestore(target))
 
 
 def read_state(folder: Path, target: TrainState) -> TrainState:

@@ -57,7 +57,7 @@ def message(error: Exception) -> str:
     reason = first_line.removeprefix("RESOURCE_EXHAUSTED: ")[:200]
     return (
         f"out of memory ({reason}); in this order, try --execution.remat=full, a larger "
-        "--micro-batches, or more devices along --mesh.fsdp"
+        "--micro-batches (zoo.evaluate: a smaller --batch-tokens), or more devices along --mesh.fsdp"
     )
 
 

@@ -1,6 +1,12 @@
-"""How many floating-point operations a model needs, and how many a chip can do."""
+"""How many floating-point operations (FLOPs) a model needs, and how many a chip can do.
 
-from models.config import ModelConfig
+Papers count in three ways, named here by the paper; each counts a multiply-add as two. A run's FLOPs
+are those of a token times its tokens.
+"""
+
+from typing import assert_never
+
+from models.config import Learned, ModelConfig, Relative, Rotary
 
 PEAK_BFLOAT16_FLOPS_PER_S = {
     # Per JAX device, dense bfloat16, from the vendors' data sheets; a TPU v2 or v3 chip is two
@@ -22,14 +28,94 @@ PEAK_BFLOAT16_FLOPS_PER_S = {
 }
 
 
-def train_flops_per_token(model: ModelConfig, num_params: int, seq_len: int) -> float:
-    """6N + 12 L N_heads H T: forward and backward, each multiply-add as two (PaLM, appendix B).
+def train_flops_6n(num_params: float) -> float:
+    """6N a token: 2 FLOPs per parameter forward, 4 backward (GPT-3, Table D.1; Chinchilla, "6ND").
 
-    Rematerialisation does not count, and causality is not halved, so that MFU is comparable
-    between papers.
+    N counts every parameter, the embedding included. Leaves out the attention over other tokens.
     """
-    attention_width = model.attention.num_heads * model.attention.head_dim
-    return 6 * num_params + 12 * model.num_layers * attention_width * seq_len
+    return 6 * num_params
+
+
+def train_flops_palm(model: ModelConfig, num_params: float, seq_len: int) -> float:
+    """6N + 12 L N_heads H T a token: 6N, and the scores and their sums of values (PaLM, appendix B).
+
+    The zoo's convention for MFU. Every query is charged all T keys, or a band's width: causality is
+    not halved, nor a band's shorter start, and rematerialisation does not count, so that MFU is
+    comparable between papers. Leaves out softmax and relative positions. PaLM's N leaves out the norm
+    scales, which does not change a printed digit.
+    """
+    keys = _keys_of_all_layers(model, seq_len)
+    return 6 * num_params + 12 * model.attention.num_heads * model.attention.head_dim * keys
+
+
+def train_flops_chinchilla(model: ModelConfig, seq_len: int) -> float:
+    """Per token, by Chinchilla's Appendix F as its text states it; backward is twice forward.
+
+    Forward: 2 V D for the embedding and again for the logits; in every layer, beside the products
+    with its matrices, 2 T N H for the scores, 3 N T for the softmax and 2 T N H for the values.
+    Charges the embedding, a lookup, as a product. Leaves out biases, norms, relative positions and
+    causality. More general than the paper in key-value heads, SwiGLU and bands (a band's width for T).
+    """
+    return train_flops_chinchilla_layers(model, seq_len) + 12 * model.vocab_size * model.d_model
+
+
+def train_flops_chinchilla_layers(model: ModelConfig, seq_len: int) -> float:
+    """Appendix F without embedding and logits: only this gives the ratios to 6N of Table A4."""
+    num_heads, head_dim = model.attention.num_heads, model.attention.head_dim
+    keys = _keys_of_all_layers(model, seq_len)
+    attended = (2 * head_dim + 3 + 2 * head_dim) * num_heads * keys
+    return 3 * (2 * model.num_layers * _matrix_entries(model) + attended)
+
+
+def forward_flops_per_token(model: ModelConfig, num_keys: int) -> int:
+    """What decoding one token takes that sees `num_keys` tokens, itself included; exact for products.
+
+    2 per matrix entry, the logits' among them, and 4 N H per key that a layer attends to: a banded
+    layer sees no more than its band. Relative positions add the 2 N H of a score by distance; the
+    projections of the distances depend on no token and are taken as kept. Leaves out what is no
+    matrix product: lookups, biases, norms, softmax, rotations.
+    """
+    match model.position:
+        case Relative():
+            per_key = 6
+        case Learned() | Rotary():
+            per_key = 4
+        case _:
+            assert_never(model.position)
+    entries = model.num_layers * _matrix_entries(model) + model.vocab_size * model.d_model
+    width = model.attention.num_heads * model.attention.head_dim
+    return 2 * entries + per_key * width * _keys_of_all_layers(model, num_keys)
+
+
+def kv_cache_bytes_per_token(model: ModelConfig, seq_len: int, bytes_per_value: int = 2) -> float:
+    """What a sequence of `seq_len` tokens must keep of each, on average: 2 L K H values.
+
+    A banded layer needs only its last window. Relative positions keep nothing more: what they add to
+    keys depends on the distance alone. `bytes_per_value` is 2 in bfloat16.
+    """
+    values = 2 * model.attention.num_kv_heads * model.attention.head_dim
+    return values * bytes_per_value * _keys_of_all_layers(model, seq_len) / seq_len
+
+
+def _keys_of_all_layers(model: ModelConfig, num_keys: int) -> int:
+    """Keys that one query sees in all layers together, where `num_keys` are there."""
+    windows = model.attention.windows
+    seen = sum(num_keys if window is None else min(window, num_keys) for window in windows)
+    return model.num_layers // len(windows) * seen
+
+
+def _matrix_entries(model: ModelConfig) -> int:
+    """Of the matrices of one layer that every token is multiplied with."""
+    d, a = model.d_model, model.attention
+    match model.feed_forward.kind:
+        case "swiglu":
+            num_matrices = 3
+        case "gelu" | "gelu_erf":
+            num_matrices = 2
+        case _:
+            assert_never(model.feed_forward.kind)
+    attention = 2 * d * (a.num_heads + a.num_kv_heads) * a.head_dim
+    return attention + num_matrices * d * model.feed_forward.d_ff
 
 
 def mfu(flops_per_s: float, device_kind: str, num_devices: int, dtype: str) -> float | None:

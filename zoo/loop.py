@@ -1,7 +1,6 @@
 """One training run, from an experiment to a workdir. The mathematics of a step is in zoo/step.py."""
 
 import dataclasses
-import math
 import statistics
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,8 @@ from zoo.checkpoint import CheckpointWriter, Run
 from zoo.config import Experiment
 from zoo.devices import describe_devices, unused_accelerator
 from zoo.errors import StoppedError
-from zoo.flops import train_flops_per_token
+from zoo.evaluation import evaluate
+from zoo.flops import train_flops_palm
 from zoo.generate import Sampling
 from zoo.language_model import LanguageModel
 from zoo.launch import StopRequest
@@ -51,7 +51,7 @@ def train(
         )
     rules = sharding.rules_for(experiment, mesh)
     size = num_params(experiment.model)
-    token_flops = train_flops_per_token(experiment.model, size, experiment.seq_len)
+    token_flops = train_flops_palm(experiment.model, size, experiment.seq_len)
     report.model(name, experiment, size, token_flops * experiment.num_tokens)
     report.line(f"workdir: {folder}")
 
@@ -177,11 +177,7 @@ def _initial_state(
     shardings = sharding.state_shardings(abstract, mesh, rules)
     if resume_from is None:
         return jax.jit(steps.init, out_shardings=shardings)(), shardings
-    target = jax.tree.map(
-        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
-        abstract,
-        shardings,
-    )
+    target = sharding.with_shardings(abstract, shardings)
     return checkpoint.read_state(resume_from, target), shardings
 
 
@@ -189,15 +185,12 @@ def _evaluate(
     eval_step, state: TrainState, data: TrainingData, rows_on_devices
 ) -> dict[str, float]:
     """The whole validation split: nats per token and bits per byte of its text."""
-    sums = [
-        eval_step(state.params, sharding.put_batch(batch, rows_on_devices))
+    batches = (
+        sharding.put_batch(batch, rows_on_devices)
         for batch in data.validation.eval_batches(data.validation.batch_size)
-    ]
-    nats = sum(float(each.nats) for each in sums)
-    return {
-        "eval/loss": nats / sum(float(each.tokens) for each in sums),
-        "eval/bits_per_byte": nats / math.log(2) / data.num_validation_bytes,
-    }
+    )
+    evaluation = evaluate(eval_step, state.params, batches, data.num_validation_bytes)
+    return {"eval/loss": evaluation.loss, "eval/bits_per_byte": evaluation.bits_per_byte}
 
 
 def _sample(steps: Steps, state: TrainState, experiment: Experiment, data: TrainingData) -> str:

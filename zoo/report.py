@@ -3,15 +3,25 @@
 import math
 import shlex
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+    track,
+)
 
 from zoo.config import Experiment
 from zoo.describe import describe_choices
+
+Item = TypeVar("Item")
 
 LINE_EVERY_S = 10.0
 """Seconds between lines of progress where there is no terminal to draw a bar on."""
@@ -96,9 +106,22 @@ class Report:
             self._last_line_s = time.perf_counter()
             steps = max(1, step - self._first_step)
             per_step_s = (self._last_line_s - self._loop_started_s) / steps
-            left_s = round(per_step_s * (self._num_steps - step))
-            eta = f"  ETA {left_s // 60}:{left_s % 60:02}" if tokens_per_s is not None else ""
+            eta = "" if tokens_per_s is None else _eta(per_step_s * (self._num_steps - step))
             self.line(f"step {step}/{self._num_steps}  {numbers}{eta}")
+
+    def track(self, what: str, items: Iterable[Item], total: int) -> Iterator[Item]:
+        """Yield the items; where that takes long, show how many are done and when all will be."""
+        if self._console.is_terminal:
+            yield from track(items, what, total, console=self._console, transient=True)
+            return
+        started_s = last_line_s = time.perf_counter()
+        for done, item in enumerate(items):
+            now_s = time.perf_counter()
+            if done and now_s - last_line_s > LINE_EVERY_S:
+                last_line_s = now_s
+                left_s = (now_s - started_s) / done * (total - done)
+                self.line(f"{what} {done}/{total}{_eta(left_s)}")
+            yield item
 
     def evaluation(
         self, step: int, evaluation: dict[str, float], baselines: dict[str, float]
@@ -144,3 +167,8 @@ class Report:
             f"python -m zoo.train {longer}    # goes on from here",
         ):
             self._console.print("  " + command, markup=False, soft_wrap=True)
+
+
+def _eta(left_s: float) -> str:
+    minutes, seconds = divmod(round(left_s), 60)
+    return f"  ETA {minutes}:{seconds:02}"

@@ -86,6 +86,15 @@ def state_shardings(abstract_state, mesh: jax.sharding.Mesh, rules: Rules):
     return jax.tree.map(sharding, abstract_state, is_leaf=lambda x: isinstance(x, nnx.Variable))
 
 
+def with_shardings(abstract, shardings):
+    """The abstract arrays of a tree, each to be laid out as the same place of `shardings` says."""
+    return jax.tree.map(
+        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+        abstract,
+        shardings,
+    )
+
+
 def batch_sharding(mesh: jax.sharding.Mesh) -> NamedSharding:
     """Rows of a batch over the data and fsdp axes."""
     return NamedSharding(mesh, PartitionSpec(BATCH_AXES))

@@ -23,6 +23,12 @@ def test_baselines_are_measured_on_the_validation_bytes(tmp_path):
     }
 
 
+def test_without_training_text_there_is_no_ngram(tmp_path, corpus):
+    alone = Corpus("here", (), corpus.validation)
+    whole = cached_baselines(corpus, tmp_path)
+    assert cached_baselines(alone, tmp_path) == {"xz -9": whole["xz -9"]}
+
+
 def test_baselines_are_measured_once(tmp_path, corpus, monkeypatch):
     measured = cached_baselines(corpus, tmp_path)
     assert measured["byte 5-gram"] < 2

@@ -93,6 +93,23 @@ def test_a_terminal_gets_a_bar():
     assert "loss 3.142" in screen.text
 
 
+def test_long_work_shows_how_much_is_done_and_when_the_rest_will_be(screen, monkeypatch):
+    now_s = 0.0
+    monkeypatch.setattr(report.time, "perf_counter", lambda: now_s)
+    for _ in screen.report.track("evaluating", range(8), 8):
+        now_s += 6
+    shown = [line.split("s  ")[-1] for line in screen.text.splitlines()]
+    assert shown == [f"evaluating {done}/8  ETA 0:{6 * (8 - done):02}" for done in (2, 4, 6)]
+
+
+def test_short_work_says_nothing_and_a_terminal_gets_a_bar(screen):
+    assert list(screen.report.track("evaluating", "abc", 3)) == list("abc")
+    assert screen.text == ""
+    terminal = Screen(terminal=True)
+    assert list(terminal.report.track("evaluating", "abc", 3)) == list("abc")
+    assert "evaluating" in terminal.text
+
+
 def test_evaluation_stands_beside_the_baselines(screen):
     evaluation = {"eval/loss": 5.07821, "eval/bits_per_byte": 2.26053}
     screen.report.evaluation(20, evaluation, {"xz -9": 1.0502, "byte 5-gram": 0.7668})

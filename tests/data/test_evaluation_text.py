@@ -1,0 +1,146 @@
+"""Which text is read, and that its tokens are those that a run's own validation has."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data import evaluation_text, training_data
+from data.config import Data
+from data.corpus import Corpus, read_corpus, split
+from data.errors import DataError
+from data.evaluation_text import EvaluationText
+from data.training_data import TrainingData
+from data.vocabularies import Vocabulary
+from tests.data.samples import small_documents
+
+SEQ_LEN, BATCH_SIZE = 32, 4
+
+
+def no_report(line: str) -> None:
+    assert line
+
+
+@pytest.fixture
+def run_text(tmp_path, corpus: Corpus) -> Data:
+    """The session's corpus as a run's files, in a folder of their own."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    for document in (*corpus.train, *corpus.validation):
+        (folder / document.name).write_text(document.text)
+    return Data(files=f"{folder}/*.py", cache_dir=f"{tmp_path}/cache")
+
+
+@pytest.fixture
+def run(run_text: Data, vocabulary: Vocabulary) -> TrainingData:
+    return training_data.load(
+        run_text,
+        vocab_size=vocabulary.size,
+        seq_len=SEQ_LEN,
+        batch_size=BATCH_SIZE,
+        vocabulary=vocabulary,
+        report=no_report,
+    )
+
+
+def load(
+    run_text: Data,
+    run: TrainingData,
+    *,
+    files: str | None = None,
+    cache_dir: str | None = None,
+    report=no_report,
+) -> EvaluationText:
+    return evaluation_text.load(
+        run_text,
+        run.fingerprint,
+        task=None,
+        files=files,
+        cache_dir=cache_dir,
+        vocabulary=run.vocabulary,
+        seq_len=SEQ_LEN,
+        batch_size=BATCH_SIZE,
+        report=report,
+    )
+
+
+def test_the_runs_own_text_is_its_validation_split(run_text, run):
+    text = load(run_text, run)
+    np.testing.assert_array_equal(text.windows.tokens, run.validation.tokens)
+    assert text.num_bytes == run.num_validation_bytes
+    assert text.baselines == run.baselines()
+    assert text.warning is None
+
+
+def test_files_have_the_tokens_that_the_seqio_task_gives_them(run_text, run, corpus, tmp_path):
+    folder = tmp_path / "held out"
+    folder.mkdir()
+    for document in corpus.validation:
+        (folder / document.name).write_text(document.text)
+    (folder / "empty.py").touch()
+    text = load(run_text, run, files=f"{folder}/*.py")
+    np.testing.assert_array_equal(text.windows.tokens, run.validation.tokens)
+    assert text.num_bytes == run.num_validation_bytes
+    assert text.baselines == run.baselines()
+    assert text.warning is None
+
+
+def test_documents_of_the_training_are_counted_also_without_their_held_out_end(tmp_path):
+    """With few documents each gives its end to validation: the whole file was not trained on, but
+    nearly."""
+    documents = small_documents(5)
+    corpus = split(documents, source="here")
+    whole = Corpus("there", corpus.train, tuple(documents[2:4]))
+    warning = evaluation_text._seen_in_training(whole)
+    assert warning is not None
+    assert "trained on 2 of these 2 documents" in warning
+    assert evaluation_text._seen_in_training(corpus) is None
+
+
+def test_the_ngram_is_left_out_where_the_runs_text_is_gone_or_another(run_text, run, tmp_path):
+    other = tmp_path / "other.txt"
+    other.write_text("nothing of the kind\n")
+    root = Path(run_text.files or "").parent
+    (root / "0.py").write_text("changed\n")
+    lines: list[str] = []
+    changed = load(run_text, run, files=str(other), report=lines.append)
+    assert set(changed.baselines) == {"xz -9"}
+    assert any("no byte 5-gram" in line for line in lines)
+    for path in root.iterdir():
+        path.unlink()
+    gone = load(run_text, run, files=str(other), cache_dir=f"{tmp_path}/other cache")
+    assert gone.baselines == changed.baselines
+    assert (tmp_path / "other cache").is_dir()
+
+
+def test_a_changed_text_of_the_run_is_read_with_a_warning(run_text, run):
+    held_out = read_corpus(run_text).validation[0]
+    (Path(run_text.files or "").parent / held_out.name).write_text("changed\n" * 50)
+    warning = load(run_text, run).warning
+    assert warning is not None
+    assert "not the text that the checkpoint's run read" in warning
+
+
+def test_files_must_have_text(run_text, run, tmp_path):
+    (tmp_path / "empty.txt").touch()
+    with pytest.raises(DataError, match="every file that it matches is empty"):
+        load(run_text, run, files=f"{tmp_path}/*.txt")
+
+
+@pytest.mark.parametrize("max_tokens", [1, 31, 32, 33, 100])
+def test_the_first_tokens_have_their_own_bytes(max_tokens, run_text, run, corpus):
+    text = load(run_text, run)
+    cut = text.first_tokens(max_tokens, run.vocabulary)
+    assert len(cut.windows.tokens) == max_tokens + 1
+    joined = "".join(document.text for document in corpus.validation)
+    decoded = run.vocabulary.decode(cut.windows.tokens.tolist())
+    assert joined.startswith(decoded)
+    assert cut.num_bytes == len(decoded.encode())
+    assert sum(np.count_nonzero(batch["targets"]) for batch in cut.windows.eval_batches(4)) == (
+        max_tokens
+    )
+
+
+def test_more_tokens_than_there_are_is_the_whole_text(run_text, run):
+    text = load(run_text, run)
+    assert text.first_tokens(10**9, run.vocabulary) is text
