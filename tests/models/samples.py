@@ -1,5 +1,6 @@
 """Tiny models of prime sizes for the tests of `models` and `zoo`, with every parameter random."""
 
+import dataclasses
 import functools
 
 import jax
@@ -7,68 +8,73 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+import configs
 from models import config as c
 from models.cache import Places
 from models.transformer import Transformer
+from tests.reference import gopher, gpt1, gpt2, gpt3, llama, palm
 
-PALM = c.ModelConfig(
-    vocab_size=53,
-    context_length=31,
-    num_layers=2,
-    d_model=17,
-    attention=c.Attention(num_heads=5, num_kv_heads=1, head_dim=14),
-    feed_forward=c.FeedForward(d_ff=29, kind="swiglu"),
-    norm=c.LayerNorm(eps=1e-6),
-    position=c.Rotary(theta=1_000.0),
-    layout="parallel",
-    biases=(),
-    tie_embeddings=True,
-    logit_scale="inverse_sqrt_d_model",
-    init=c.FanIn(),
+WINDOW = 5
+"""Tokens that a banded layer of a sample sees."""
+
+
+def shrunk(model: c.ModelConfig) -> c.ModelConfig:
+    """The same choices in prime sizes; twice a prime where a choice needs halves."""
+    heads, windows = model.attention, model.attention.windows
+    assert heads.num_kv_heads in (1, heads.num_heads), "no published size groups its queries"
+    return dataclasses.replace(
+        model,
+        vocab_size=53,
+        context_length=31,
+        num_layers=3 * len(windows),
+        d_model=22 if isinstance(model.position, c.Relative) else 17,
+        attention=dataclasses.replace(
+            heads,
+            num_heads=5,
+            num_kv_heads=min(5, heads.num_kv_heads),
+            head_dim=14 if isinstance(model.position, c.Rotary) else 7,
+            windows=tuple(None if window is None else WINDOW for window in windows),
+        ),
+        feed_forward=dataclasses.replace(model.feed_forward, d_ff=29),
+    )
+
+
+PALM = shrunk(configs.get("palm_540b").model)
+GPT2 = shrunk(configs.get("gpt2_1558m").model)
+LLAMA = shrunk(configs.get("llama_65b").model)
+LLAMA_GQA = dataclasses.replace(
+    LLAMA, attention=dataclasses.replace(LLAMA.attention, num_heads=6, num_kv_heads=3)
 )
-GPT2 = c.ModelConfig(
-    vocab_size=53,
-    context_length=31,
-    num_layers=3,
-    d_model=17,
-    attention=c.Attention(num_heads=5, num_kv_heads=5, head_dim=7),
-    feed_forward=c.FeedForward(d_ff=29, kind="gelu"),
-    norm=c.LayerNorm(eps=1e-5),
-    position=c.Learned(),
-    layout="pre_norm",
-    biases=("qkv", "attention_output", "feed_forward", "norm"),
-    tie_embeddings=True,
-    init=c.Normal(std=0.02),
-)
-GPT1 = c.ModelConfig(
-    vocab_size=53,
-    context_length=31,
-    num_layers=2,
-    d_model=17,
-    attention=c.Attention(num_heads=5, num_kv_heads=5, head_dim=7),
-    feed_forward=c.FeedForward(d_ff=29, kind="gelu"),
-    norm=c.LayerNorm(eps=1e-5),
-    position=c.Learned(),
-    layout="post_norm",
-    biases=("qkv", "attention_output", "feed_forward", "norm"),
-    tie_embeddings=True,
-    init=c.Normal(std=0.02),
-)
-LLAMA = c.ModelConfig(
-    vocab_size=53,
-    context_length=31,
-    num_layers=2,
-    d_model=17,
-    attention=c.Attention(num_heads=6, num_kv_heads=3, head_dim=14),
-    feed_forward=c.FeedForward(d_ff=29, kind="swiglu"),
-    norm=c.RMSNorm(eps=1e-5),
-    position=c.Rotary(theta=500.0),
-    layout="pre_norm",
-    biases=(),
-    tie_embeddings=False,
-    init=c.Normal(std=0.02),
-)
-MODELS = {"gpt1": GPT1, "gpt2": GPT2, "llama": LLAMA, "palm": PALM}
+MODELS = {
+    "gpt1": shrunk(configs.get("gpt1_117m").model),
+    "gpt2": GPT2,
+    "gpt3": shrunk(configs.get("gpt3_175b").model),
+    "jurassic1": shrunk(configs.get("jurassic1_178b").model),
+    "mt_nlg": shrunk(configs.get("mt_nlg_530b").model),
+    "gopher": shrunk(configs.get("gopher_280b").model),
+    "chinchilla": shrunk(configs.get("chinchilla_70b").model),
+    "palm": PALM,
+    "llama": LLAMA,
+    "llama_gqa": LLAMA_GQA,
+    "llama_tied": dataclasses.replace(LLAMA, tie_embeddings=True),
+    "llama_theta": dataclasses.replace(LLAMA_GQA, position=c.Rotary(theta=500_000.0)),
+}
+"""Each family, and the LLaMA-shaped models that people have."""
+REFERENCES = {
+    "gpt1": gpt1.logits,
+    "gpt2": gpt2.logits,
+    "gpt3": functools.partial(gpt3.logits, windows=MODELS["gpt3"].attention.windows),
+    "jurassic1": gpt2.logits,
+    "mt_nlg": gpt2.logits,
+    "gopher": functools.partial(gopher.logits, eps=MODELS["gopher"].norm.eps),
+    "chinchilla": functools.partial(gopher.logits, eps=MODELS["chinchilla"].norm.eps),
+    "palm": functools.partial(palm.logits, eps=MODELS["palm"].norm.eps, theta=10_000),
+    "llama": functools.partial(llama.logits, eps=1e-5, theta=10_000),
+    "llama_gqa": functools.partial(llama.logits, eps=1e-5, theta=10_000),
+    "llama_tied": functools.partial(llama.logits, eps=1e-5, theta=10_000),
+    "llama_theta": functools.partial(llama.logits, eps=1e-5, theta=500_000),
+}
+"""With every number that a paper publishes; what it does not is the config's own choice."""
 
 
 def random_model(
@@ -118,6 +124,11 @@ def logits(model: Transformer, tokens, places: Places | None = None) -> jax.Arra
     """[B, T, V], each row one document unless `places` says otherwise."""
     places = places or Places.whole_rows(*tokens.shape)
     return _hidden_and_logits(model, tokens, places, None)[1]
+
+
+def reference_logits(name: str, model: Transformer, tokens) -> np.ndarray:
+    """[T, V] float64, by the equations of `name`'s paper, of one document with this model's values."""
+    return REFERENCES[name](to_numpy(nnx.state(model, nnx.Param)), tokens)
 
 
 def _hidden_and_logits(model: Transformer, tokens, places: Places, dropout_key):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from models.attention import QUERY_BLOCK, SMALLEST_BLOCK
 from models.cache import Places, attends
 from models.transformer import Transformer
 from tests.models import samples
@@ -30,39 +31,59 @@ def decode(model: Transformer, tokens, places: Places, pieces: list[int]) -> tup
     found, start = [], 0
     for length in pieces:
         columns = slice(start, start + length)
-        piece = jax.tree.map(lambda x, columns=columns: x[:, columns], places)
+        # Sliced by NumPy: JAX would compile every slice.
+        piece = jax.tree.map(lambda x, at=columns: jnp.asarray(np.asarray(x)[:, at]), places)
         logits, cache = step(graphdef, params, tokens[:, columns], piece, cache)
         found.append(logits)
         start += length
     return jnp.concatenate(found, axis=1), cache
 
 
-@pytest.mark.parametrize("pieces", [[1] * 7, [5, 1, 1]], ids=["one_by_one", "prefill"])
-@pytest.mark.parametrize("name", ["palm", "gpt2", "llama"])
+@pytest.mark.parametrize(
+    "pieces",
+    [[1] * 13, [7, 1, 1, 1, 1, 1, 1], [7, 5, 1]],
+    ids=["one_by_one", "prefill", "in_two_pieces"],
+)
+@pytest.mark.parametrize("name", samples.MODELS)
 def test_decoding_with_a_cache_equals_the_full_forward_pass(name: str, pieces: list[int]):
     config = samples.MODELS[name]
     model = samples.random_model(config)
-    tokens = samples.random_tokens(config, batch_size=2, seq_len=7)
-    decoded, cache = decode(model, tokens, Places.whole_rows(2, 7), pieces)
+    tokens = samples.random_tokens(config, batch_size=3, seq_len=13)
+    decoded, cache = decode(model, tokens, Places.whole_rows(3, 13), pieces)
     np.testing.assert_allclose(decoded, samples.logits(model, tokens), rtol=1e-4, atol=1e-4)
-    assert cache.length == 7
-    assert jnp.all(cache.keys[:, :, 7:] == 0)
+    assert cache.length == 13
+    assert jnp.all(cache.keys[:, :, 13:] == 0)
 
 
-@pytest.mark.parametrize("name", ["palm", "gpt2"])
+@pytest.mark.parametrize(
+    ("name", "window"), [("gopher", None), ("llama_gqa", None), ("gpt3", 5), ("gpt3", 131)]
+)
+def test_prefill_of_several_blocks_equals_the_full_forward_pass(name: str, window: int | None):
+    prompt = (SMALLEST_BLOCK if window else QUERY_BLOCK) + 7
+    config = samples.MODELS[name]
+    heads = dataclasses.replace(config.attention, windows=(window,))
+    config = dataclasses.replace(config, attention=heads, context_length=prompt + 3)
+    model = samples.random_model(config)
+    tokens = samples.random_tokens(config, batch_size=1, seq_len=prompt + 3)
+    places = Places.whole_rows(*tokens.shape)
+    decoded, _ = decode(model, tokens, places, [prompt, 1, 1, 1])
+    np.testing.assert_allclose(decoded, samples.logits(model, tokens), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", samples.MODELS)
 def test_left_padded_prompts_of_different_lengths_decode_as_if_alone(name: str):
     config = samples.MODELS[name]
     model = samples.random_model(config)
-    tokens = samples.random_tokens(config, batch_size=3, seq_len=7)
-    lengths = np.array([7, 4, 5])
-    positions = np.arange(7) - (7 - lengths[:, None])
+    tokens = samples.random_tokens(config, batch_size=3, seq_len=13)
+    lengths = np.array([13, 8, 11])  # of prompts of 7, 2 and 5 tokens, and 6 more
+    positions = np.arange(13) - (13 - lengths[:, None])
     places = Places(
         jnp.asarray(np.maximum(positions, 0)), jnp.asarray((positions >= 0).astype(np.int32))
     )
-    decoded, _ = decode(model, tokens, places, [5, 1, 1])
+    decoded, _ = decode(model, tokens, places, [7, 1, 1, 1, 1, 1, 1])
     for row, length in enumerate(lengths):
-        alone = samples.logits(model, tokens[row : row + 1, 7 - length :])[0]
-        np.testing.assert_allclose(decoded[row, 7 - length :], alone, rtol=1e-4, atol=1e-4)
+        alone = samples.reference_logits(name, model, tokens[row, 13 - length :])
+        np.testing.assert_allclose(decoded[row, 13 - length :], alone, rtol=1e-4, atol=1e-4)
 
 
 def test_an_empty_cell_of_the_cache_is_attended_to_by_nobody():
@@ -84,10 +105,11 @@ def test_mask_is_causal_within_each_document():
 
 @pytest.mark.parametrize("num_kv_heads", [1, 3])
 def test_grouped_queries_are_multi_head_attention_with_repeated_keys_and_values(num_kv_heads: int):
-    heads = dataclasses.replace(samples.LLAMA.attention, num_kv_heads=num_kv_heads)
-    grouped = samples.random_model(dataclasses.replace(samples.LLAMA, attention=heads))
+    config = samples.MODELS["llama_gqa"]
+    heads = dataclasses.replace(config.attention, num_kv_heads=num_kv_heads)
+    grouped = samples.random_model(dataclasses.replace(config, attention=heads))
     all_heads = dataclasses.replace(heads, num_kv_heads=heads.num_heads)
-    full = samples.random_model(dataclasses.replace(samples.LLAMA, attention=all_heads))
+    full = samples.random_model(dataclasses.replace(config, attention=all_heads))
 
     params = nnx.to_flat_state(nnx.state(grouped, nnx.Param))
     repeated = []
@@ -98,6 +120,6 @@ def test_grouped_queries_are_multi_head_attention_with_repeated_keys_and_values(
         repeated.append((path, param))
     nnx.update(full, nnx.from_flat_state(repeated))
 
-    tokens = samples.random_tokens(samples.LLAMA, batch_size=2, seq_len=7)
+    tokens = samples.random_tokens(config, batch_size=2, seq_len=7)
     ours, theirs = samples.logits(grouped, tokens), samples.logits(full, tokens)
     np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)

@@ -1,6 +1,7 @@
 """The shared transformer against NumPy models written from the papers' equations."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -9,40 +10,78 @@ import pytest
 from flax import nnx
 
 from models import config as c
+from models.attention import QUERY_BLOCK, SMALLEST_BLOCK
 from models.cache import Places
-from models.transformer import abstract_params, num_params
+from models.transformer import Transformer, abstract_params, num_params
 from tests.models import samples
-from tests.reference import gpt1, gpt2, llama, palm
+from tests.reference import gpt3
 
 TOLERANCE = 1e-4
 
 
-def reference_logits(config: c.ModelConfig, params: dict[str, np.ndarray], tokens) -> np.ndarray:
-    match config.layout, config.position:
-        case "parallel", c.Rotary(theta=theta):
-            return palm.logits(params, tokens, eps=config.norm.eps, theta=theta)
-        case "pre_norm", c.Rotary(theta=theta):
-            return llama.logits(params, tokens, eps=config.norm.eps, theta=theta)
-        case "pre_norm", c.Learned():
-            return gpt2.logits(params, tokens)
-        case "post_norm", c.Learned():
-            return gpt1.logits(params, tokens)
-    raise AssertionError(f"no reference for {config}")
+def assert_reference_agrees(name: str, model: Transformer, tokens, ours) -> None:
+    """The logits [T, V] of the T tokens of one document are those of the paper's equations."""
+    theirs = samples.reference_logits(name, model, tokens)
+    assert theirs.std() > 0.1
+    np.testing.assert_allclose(ours, theirs, rtol=TOLERANCE, atol=TOLERANCE)
 
 
 @pytest.mark.parametrize("name", samples.MODELS)
 def test_logits_equal_the_papers_equations(name: str):
     config = samples.MODELS[name]
     model = samples.random_model(config)
-    params = samples.to_numpy(nnx.state(model, nnx.Param))
-    tokens = samples.random_tokens(config, batch_size=3, seq_len=11)
-    ours = samples.logits(model, tokens)
-    assert ours.dtype == jnp.float32
-    assert ours.shape == (3, 11, config.vocab_size)
-    for row, row_tokens in zip(ours, tokens, strict=True):
-        theirs = reference_logits(config, params, row_tokens)
-        assert theirs.std() > 0.1
-        np.testing.assert_allclose(row, theirs, rtol=TOLERANCE, atol=TOLERANCE)
+    tokens = samples.random_tokens(config, batch_size=3, seq_len=config.context_length)
+    logits = samples.logits(model, tokens)
+    assert logits.dtype == jnp.float32
+    assert logits.shape == (3, config.context_length, config.vocab_size)
+    for row_tokens, row in zip(tokens, logits, strict=True):
+        assert_reference_agrees(name, model, row_tokens, row)
+
+
+@pytest.mark.parametrize("name", ["gpt1", "gpt3", "gopher", "palm"])
+def test_gradients_are_the_slopes_of_the_papers_equations(name: str):
+    config = samples.MODELS[name]
+    tokens = samples.random_tokens(config, batch_size=1, seq_len=config.context_length)
+    graphdef, params = nnx.split(samples.random_model(config), nnx.Param)
+
+    @jax.jit
+    @jax.grad
+    def gradient(params: nnx.State):
+        model = nnx.merge(graphdef, params)
+        hidden, _ = model(jnp.asarray(tokens), Places.whole_rows(*tokens.shape))
+        return jnp.mean(jnp.sin(model.logits(hidden)))
+
+    def mean(values: dict[str, np.ndarray]) -> float:
+        return np.mean(np.sin(samples.REFERENCES[name](values, tokens[0])))
+
+    values, gradients = samples.to_numpy(params), samples.to_numpy(gradient(params))
+    rng = np.random.default_rng(0)
+    for part, value in values.items():
+        direction = rng.normal(size=value.shape)
+        ahead, behind = (mean(values | {part: value + h * direction}) for h in (1e-5, -1e-5))
+        slope = (ahead - behind) / 2e-5
+        found = np.sum(gradients[part] * direction)
+        assert found == pytest.approx(slope, rel=1e-3, abs=1e-5), part
+
+
+@pytest.mark.parametrize("name", ["gopher", "palm", "llama"])
+def test_positions_without_a_table_go_on_beyond_the_context_length(name: str):
+    config = samples.MODELS[name]
+    model = samples.random_model(config)
+    tokens = samples.random_tokens(config, batch_size=1, seq_len=2 * config.context_length + 1)
+    assert_reference_agrees(name, model, tokens[0], samples.logits(model, tokens)[0])
+
+
+@pytest.mark.parametrize("name", ["gopher", "palm", "llama"])
+def test_only_the_distance_between_tokens_counts(name: str):
+    config = samples.MODELS[name]
+    model = samples.random_model(config)
+    tokens = samples.random_tokens(config, batch_size=3, seq_len=config.context_length)
+    places = Places.whole_rows(*tokens.shape)
+    later = dataclasses.replace(places, positions=places.positions + 97)
+    np.testing.assert_allclose(
+        samples.logits(model, tokens, later), samples.logits(model, tokens), rtol=1e-4, atol=1e-4
+    )
 
 
 def test_output_bias_is_added_to_the_logits():
@@ -57,38 +96,105 @@ def test_output_bias_is_added_to_the_logits():
 
 # --- packed documents --------------------------------------------------------------------------
 
-DOCUMENT_LENGTHS = (5, 2, 11)
-PACKED = Places(
-    positions=jnp.concatenate([jnp.arange(n) for n in DOCUMENT_LENGTHS])[None],
-    segment_ids=jnp.repeat(jnp.arange(1, 4), jnp.array(DOCUMENT_LENGTHS))[None],
-)
+DOCUMENT_LENGTHS = [(31,), (5, 7, 19), (23, 2, 1, 5)]  # of each row
+PADDING = [0, 7, 29]  # tokens of it in front of each row's document
+
+
+def packed(rows: list[tuple[int, ...]]) -> Places:
+    """Documents of these lengths side by side in each row."""
+    positions = [np.concatenate([np.arange(n) for n in lengths]) for lengths in rows]
+    segments = [np.repeat(np.arange(1, len(lengths) + 1), lengths) for lengths in rows]
+    return Places(jnp.asarray(np.stack(positions)), jnp.asarray(np.stack(segments)))
 
 
 @pytest.mark.parametrize("name", samples.MODELS)
 def test_a_packed_document_has_the_logits_of_the_document_alone(name: str):
     config = samples.MODELS[name]
     model = samples.random_model(config)
-    tokens = samples.random_tokens(config, batch_size=1, seq_len=sum(DOCUMENT_LENGTHS))
-    packed = samples.logits(model, tokens, PACKED)
-    start = 0
-    for length in DOCUMENT_LENGTHS:
-        end = start + length
-        alone = samples.logits(model, tokens[:, start:end])
-        np.testing.assert_allclose(packed[:, start:end], alone, rtol=1e-5, atol=1e-5)
-        start = end
+    tokens = samples.random_tokens(config, batch_size=3, seq_len=31)
+    logits = samples.logits(model, tokens, packed(DOCUMENT_LENGTHS))
+    for row, lengths in enumerate(DOCUMENT_LENGTHS):
+        ends = np.cumsum(lengths)
+        for start, end in zip(ends - lengths, ends, strict=True):
+            assert_reference_agrees(name, model, tokens[row, start:end], logits[row, start:end])
+
+
+@pytest.mark.parametrize("name", samples.MODELS)
+def test_padding_in_front_of_a_document_changes_nothing(name: str):
+    config = samples.MODELS[name]
+    model = samples.random_model(config)
+    tokens = samples.random_tokens(config, batch_size=3, seq_len=31)
+    places = packed([(padding, 31 - padding) for padding in PADDING])
+    segment_ids = places.segment_ids - 1  # 0 is padding
+    logits = samples.logits(model, tokens, dataclasses.replace(places, segment_ids=segment_ids))
+    for row, padding in enumerate(PADDING):
+        assert_reference_agrees(name, model, tokens[row, padding:], logits[row, padding:])
 
 
 @pytest.mark.parametrize("name", samples.MODELS)
 def test_editing_one_packed_document_leaves_the_logits_of_the_others(name: str):
     config = samples.MODELS[name]
     model = samples.random_model(config)
-    tokens = samples.random_tokens(config, batch_size=1, seq_len=sum(DOCUMENT_LENGTHS))
+    tokens = samples.random_tokens(config, batch_size=3, seq_len=31)
     edited = tokens.copy()
-    edited[:, 5:7] = (edited[:, 5:7] + 1) % config.vocab_size
-    before, after = (samples.logits(model, t, PACKED) for t in (tokens, edited))
-    np.testing.assert_array_equal(before[:, :5], after[:, :5])
-    np.testing.assert_array_equal(before[:, 7:], after[:, 7:])
-    assert jnp.abs(before[:, 5:7] - after[:, 5:7]).min(axis=-1).max() > 1e-4
+    edited[1, 5:12] = (edited[1, 5:12] + 1) % config.vocab_size
+    places = packed(DOCUMENT_LENGTHS)
+    before, after = (samples.logits(model, t, places)[1] for t in (tokens, edited))
+    np.testing.assert_array_equal(before[:5], after[:5])
+    np.testing.assert_array_equal(before[12:], after[12:])
+    assert jnp.abs(before[5:12] - after[5:12]).max(axis=-1).min() > 1e-4
+
+
+@pytest.mark.parametrize("name", ["gpt2", "gopher", "llama_gqa"])
+def test_a_banded_layer_hands_a_token_on_by_its_window_and_no_further(name: str):
+    config = samples.MODELS[name]
+    heads = dataclasses.replace(config.attention, windows=(samples.WINDOW,))
+    model = samples.random_model(dataclasses.replace(config, attention=heads))
+    tokens = samples.random_tokens(config, batch_size=1, seq_len=31)
+    edited = tokens.copy()
+    edited[:, 7] = (edited[:, 7] + 1) % config.vocab_size
+    before, after = samples.logits(model, tokens)[0], samples.logits(model, edited)[0]
+    changed = np.flatnonzero((before != after).any(axis=-1))
+    last = 7 + config.num_layers * (samples.WINDOW - 1)
+    np.testing.assert_array_equal(changed, np.arange(7, last + 1))
+
+
+@pytest.mark.parametrize("window", [1, 2, 29, 31, 97])
+@pytest.mark.parametrize("seq_len", [1, 31])
+def test_a_band_of_any_width_equals_the_papers_equations(window: int, seq_len: int):
+    heads = dataclasses.replace(samples.GPT2.attention, windows=(window,))
+    model = samples.random_model(dataclasses.replace(samples.GPT2, attention=heads))
+    tokens = samples.random_tokens(model.config, batch_size=1, seq_len=seq_len)
+    params = samples.to_numpy(nnx.state(model, nnx.Param))
+    theirs = gpt3.logits(params, tokens[0], windows=(window,))
+    ours = samples.logits(model, tokens)[0]
+    np.testing.assert_allclose(ours, theirs, rtol=TOLERANCE, atol=TOLERANCE)
+
+
+LONG = 2 * SMALLEST_BLOCK + QUERY_BLOCK + 17
+"""Tokens that attention scores in several blocks, whatever the window."""
+
+
+@pytest.mark.parametrize(
+    ("name", "window"),
+    [("gopher", None), ("llama_gqa", None), ("gpt3", samples.WINDOW), ("gpt3", SMALLEST_BLOCK + 3),
+     ("gpt3", QUERY_BLOCK + 45)],
+)  # fmt: skip
+def test_blocks_of_queries_equal_the_papers_equations(name: str, window: int | None):
+    config = dataclasses.replace(samples.MODELS[name], context_length=LONG)
+    heads = dataclasses.replace(config.attention, windows=(None, window) if window else (None,))
+    config = dataclasses.replace(config, attention=heads)
+    model = samples.random_model(config)
+    tokens = samples.random_tokens(config, batch_size=1, seq_len=LONG)
+    lengths = (97, LONG - 97 - 103, 103)
+    logits = samples.logits(model, tokens, packed([lengths]))
+    banded = functools.partial(gpt3.logits, windows=heads.windows)
+    reference = banded if window else samples.REFERENCES[name]
+    params = samples.to_numpy(nnx.state(model, nnx.Param))
+    ends = np.cumsum(lengths)
+    for start, end in zip(ends - lengths, ends, strict=True):
+        theirs = reference(params, tokens[0, start:end])
+        np.testing.assert_allclose(logits[0, start:end], theirs, rtol=TOLERANCE, atol=TOLERANCE)
 
 
 def test_a_later_token_does_not_change_an_earlier_one():

@@ -1,7 +1,7 @@
 """LLaMA (Touvron et al. 2023, section 2.2) with grouped queries (Ainslie et al. 2023), in NumPy.
 
 The halves of a layer are PaLM's, one after the other: RMSNorm before each, and an output matrix of
-its own.
+its own, which LLaMA-shaped models of others share with the input embedding.
 """
 
 import numpy as np
@@ -17,4 +17,5 @@ def logits(params: dict[str, np.ndarray], tokens, *, eps: float, theta: float) -
         p = layer_of(params, index)
         x = x + attention(p, rms_norm(x, p["attention_norm.scale"], eps), theta)
         x = x + mlp(p, rms_norm(x, p["feed_forward_norm.scale"], eps))
-    return rms_norm(x, params["final_norm.scale"], eps) @ params["unembedding"].T
+    output = params.get("unembedding", params["embedding"])
+    return rms_norm(x, params["final_norm.scale"], eps) @ output.T

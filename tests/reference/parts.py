@@ -45,15 +45,19 @@ def rope(x, theta):
     return np.concatenate([turned.real, turned.imag], axis=-1)
 
 
-def causal_attention(q, k, v):
-    """Vaswani et al. 2017, section 3.2.1, one query head at a time: [T, N, H] from K shared heads."""
+def causal_attention(q, k, v, window=None):
+    """Vaswani et al. 2017, section 3.2.1, one query head at a time: [T, N, H] from K shared heads.
+
+    A token sees itself and all before it, or the last `window` of these.
+    """
     t, n, h = q.shape
     group = n // k.shape[1]
-    future = np.triu(np.ones((t, t), bool), k=1)
+    distances = np.arange(t)[:, None] - np.arange(t)
+    seen = (distances >= 0) & (distances < (window or t))
     heads = []
     for i in range(n):
         scores = q[:, i] @ k[:, i // group].T / np.sqrt(h)
-        heads.append(softmax(np.where(future, -np.inf, scores)) @ v[:, i // group])
+        heads.append(softmax(np.where(seen, scores, -np.inf)) @ v[:, i // group])
     return np.stack(heads, axis=1)
 
 

@@ -33,9 +33,9 @@ def test_gpt2_is_told_by_what_makes_it_gpt2():
 
 
 def test_other_choices_have_other_words():
-    words = describe_choices(dataclasses.replace(samples.LLAMA, dropout_rate=0.1))
+    words = describe_choices(dataclasses.replace(samples.MODELS["llama_gqa"], dropout_rate=0.1))
     assert "RMSNorm" in words
     assert "grouped-query attention, 6 query heads of 14 share 3 key and value heads" in words
     assert "an output matrix" in words
     assert "dropout 0.1" in words
-    assert "post-norm layers" in describe_choices(samples.GPT1)
+    assert "post-norm layers" in describe_choices(samples.MODELS["gpt1"])
