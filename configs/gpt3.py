@@ -65,7 +65,7 @@ PUBLISHED = {
 }
 _LIKE = PUBLISHED["gpt3_125m"]
 FAMILY = {
-    "gpt3_nano":  scaled_down(_LIKE, architecture(2, 32, 4, band=16), NANO, peak_lr=3e-3),
+    "gpt3_nano":  scaled_down(_LIKE, architecture(4, 32, 4, band=16), NANO, peak_lr=3e-3),
     "gpt3_small": scaled_down(_LIKE, architecture(4, 272, 4, band=64), SMALL, peak_lr=3e-3),
     **PUBLISHED,
 }

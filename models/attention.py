@@ -6,10 +6,11 @@ from typing import assert_never
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float, Int, Key
 
 from models import config as c
-from models.axes import constrain
+from models.axes import constrain, mesh_axis
 from models.cache import KVCache, Places, attends
 from models.dropout import dropout
 from models.linear import Linear, vector
@@ -89,28 +90,78 @@ class Attention(nnx.Module):
         query = constrain(query, "batch", "length", "heads", None)
         key = constrain(key, "batch", None, "kv_heads", None)
         value = constrain(value, "batch", None, "kv_heads", None)
-        key_places, first = places, 0
+        split_axis = mesh_axis("length")
         if cache is not None:
             cache = cache.append(layer, key, value)
-            key, value, key_places = cache.keys[layer], cache.values[layer], cache.places
-            first = cache.length - x.shape[1]
+            key, value = cache.keys[layer], cache.values[layer]
             if cache.distance_keys is not None:
                 distance_keys = cache.distance_keys[layer]
+            first = cache.length - x.shape[1]
+            attended = self.attend(
+                query, key, value, places, cache.places, distance_keys, first, window, dropout_key
+            )
+        elif split_axis is None:
+            attended = self.attend(
+                query, key, value, places, places, distance_keys, 0, window, dropout_key
+            )
+        else:
+            attended = self._attend_on_each(
+                split_axis, query, key, value, places, distance_keys, window, dropout_key
+            )
+        return self.output(attended), cache
 
+    def _attend_on_each(
+        self, axis: str, query, key, value, places, distance_keys, window, dropout_key
+    ) -> Float[Array, "B T N H"]:
+        """`attend` where the length is split over a mesh axis: each device has the queries of its
+        part of the sequence, and all keys and values."""
+
+        def attend(module, query, query_places, key, value, places, distance_keys, dropout_key):
+            part = jax.lax.axis_index(axis)
+            if dropout_key is not None:
+                dropout_key = jax.random.fold_in(dropout_key, part)
+            first = part * query.shape[1]
+            return module.attend(
+                query, key, value, query_places, places, distance_keys, first, window, dropout_key
+            )
+
+        own, all_of_it = PartitionSpec(None, axis), PartitionSpec()
+        return jax.shard_map(
+            attend,
+            in_specs=(all_of_it, own, own, *[all_of_it] * 5),
+            out_specs=own,
+            axis_names={axis},
+            check_vma=False,
+        )(self, query, places, key, value, places, distance_keys, dropout_key)
+
+    def attend(
+        self,
+        query: Float[Array, "B T N H"],
+        key: Float[Array, "B S K H"],
+        value: Float[Array, "B S K H"],
+        query_places: Places,
+        key_places: Places,
+        distance_keys: Float[Array, "M N H"] | None,
+        first: int | Int[Array, ""],
+        window: int | None,
+        dropout_key: Key[Array, ""] | None,
+    ) -> Float[Array, "B T N H"]:
+        """Block by block of queries, each with the keys that it can see. Query t stands at key
+        `first + t`."""
+        num_queries, num_keys = query.shape[1], key.shape[1]
         size = QUERY_BLOCK if window is None else min(QUERY_BLOCK, max(window, SMALLEST_BLOCK))
         blocks = []
-        for start in range(0, x.shape[1], size):
-            stop = min(start + size, x.shape[1])
-            begin, num_keys = _visible(first, start, stop, key.shape[1], window)
-            some_query, query_places = _cut((query, places), start, stop - start)
-            some_key, some_value, some_places = _cut((key, value, key_places), begin, num_keys)
+        for start in range(0, num_queries, size):
+            stop = min(start + size, num_queries)
+            begin, num_visible = _visible(first, start, stop, num_keys, window)
+            some_query, some_places = _cut((query, query_places), start, stop - start)
+            some_key, some_value, places = _cut((key, value, key_places), begin, num_visible)
             scores = self.scores(some_query, some_key, distance_keys, first + start - begin)
-            mask = attends(query_places, some_places, window)[:, None]
+            mask = attends(some_places, places, window)[:, None]
             scores = jnp.where(mask, scores, jnp.finfo(scores.dtype).min)
             block_key = None if dropout_key is None else jax.random.fold_in(dropout_key, start)
             blocks.append(self.mix(scores, some_value, block_key))
-        attended = blocks[0] if len(blocks) == 1 else jnp.concatenate(blocks, axis=1)
-        return self.output(attended), cache
+        return blocks[0] if len(blocks) == 1 else jnp.concatenate(blocks, axis=1)
 
     def distance_keys(self, length: int, dtype) -> Float[Array, "length N H"] | None:
         """W_R r_m for the distances m = 0 to `length` - 1."""

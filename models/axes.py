@@ -16,6 +16,13 @@ from flax.core.spmd import get_logical_axis_rules
 from jax.sharding import PartitionSpec
 
 
+def mesh_axis(name: str) -> str | None:
+    """The mesh axis over which `name` is split by hand, with `jax.shard_map`; None if it is not."""
+    axis = dict(get_logical_axis_rules()).get(name)
+    assert axis is None or isinstance(axis, str), f"{name} is split over several axes: {axis}"
+    return axis
+
+
 def constrain(x: jax.Array, *axes: str | None) -> jax.Array:
     """Shard `x` as the current axis rules say; without rules (one device) leave it alone.
 

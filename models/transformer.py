@@ -29,13 +29,14 @@ from flax import nnx
 from jaxtyping import Array, Float, Int, Key
 
 from models.attention import Attention
-from models.axes import constrain
+from models.axes import constrain, mesh_axis
 from models.cache import KVCache, Places
 from models.config import Execution, Layout, Learned, ModelConfig
 from models.dropout import dropout, split
 from models.feed_forward import FeedForward
 from models.linear import matmul_transposed, matrix, vector
 from models.norms import Norm
+from models.pipeline import pipelined
 
 
 class Block(nnx.Module):
@@ -156,8 +157,13 @@ class Transformer(nnx.Module):
         *,
         cache: KVCache | None = None,
         dropout_key: Key[Array, ""] | None = None,
+        micro_batches: int = 1,
     ) -> tuple[Float[Array, "B T D"], KVCache | None]:
-        """Hidden states after the last layer and its norm; with a cache, the cache grown by T."""
+        """Hidden states after the last layer and its norm; with a cache, the cache grown by T.
+
+        `micro_batches`: pieces of the batch that follow each other through the stages, where the
+        layers are split over a mesh axis.
+        """
         dtype = jnp.dtype(self.execution.dtype)
         embedding_key, layers_key = split(dropout_key, 2)
         # mode="clip": an out-of-range id is the caller's error, checked where text becomes ids;
@@ -173,30 +179,43 @@ class Transformer(nnx.Module):
         if cache is not None:
             cache = cache.append_places(places)
 
-        # One iteration of the scan applies as many layers as there are windows, so that each has its
-        # own, known while tracing.
-        windows = self.config.attention.windows
-        num_layers, period = self.config.num_layers, len(windows)
+        num_layers, period = self.config.num_layers, len(self.config.attention.windows)
         keys = None if layers_key is None else jax.random.split(layers_key, num_layers)
+        layers = jax.tree.map(
+            lambda leaf: leaf.reshape(-1, period, *leaf.shape[1:]),
+            (self.layers, jnp.arange(num_layers), keys),
+        )
+        axis = mesh_axis("layers")
+        if axis is None:
+            x, cache = self._apply(layers, x, places, cache)
+        else:
+            assert cache is None, "decoding does not run through a pipeline"
 
-        def apply_layers(carry, period_of_layers):
+            def stage(layers, x: Array, places: Places, number: Array) -> Array:
+                blocks, indices, keys = layers
+                if keys is not None:
+                    keys = jax.vmap(jax.vmap(lambda key: jax.random.fold_in(key, number)))(keys)
+                return self._apply((blocks, indices, keys), x, places, None)[0]
+
+            x = pipelined(stage, layers, x, places, axis=axis, num_micro_batches=micro_batches)
+        return x if self.final_norm is None else self.final_norm(x), cache
+
+    def _apply(self, layers, x: Array, places: Places, cache: KVCache | None):
+        """Scan over layers. One iteration applies as many as there are windows, so that each has its
+        own, known while tracing."""
+        windows = self.config.attention.windows
+
+        def apply_period(carry, period):
             for i, window in enumerate(windows):
-                block, layer, key = jax.tree.map(operator.itemgetter(i), period_of_layers)
+                block, layer, key = jax.tree.map(operator.itemgetter(i), period)
                 apply = functools.partial(block, window=window, layer=layer, dropout_key=key)
                 x, cache = carry
                 carry = self._rematerialised(apply)(x, places, cache)
             return carry, None
 
-        (x, cache), _ = jax.lax.scan(
-            apply_layers,
-            (x, cache),
-            jax.tree.map(
-                lambda leaf: leaf.reshape(-1, period, *leaf.shape[1:]),
-                (self.layers, jnp.arange(num_layers), keys),
-            ),
-            unroll=max(1, min(self.execution.unroll, num_layers) // period),
-        )
-        return x if self.final_norm is None else self.final_norm(x), cache
+        unroll = max(1, min(self.execution.unroll, self.config.num_layers) // len(windows))
+        carry, _ = jax.lax.scan(apply_period, (x, cache), layers, unroll=unroll)
+        return carry
 
     def head(self) -> Head:
         """The output layer: the tied embedding or a matrix of its own, as the config says."""

@@ -88,6 +88,11 @@ class Mesh:
     """Ways to split parameters, optimizer state and batch (ZeRO)."""
     tensor: int = 1
     """Ways to split heads, feed-forward width and vocabulary (Megatron)."""
+    sequence: int = 1
+    """Ways to split the length of every sequence; each device attends with its part to all of it."""
+    pipeline: int = 1
+    """Stages among which the layers are divided; --micro-batches pieces of the batch follow each
+    other through them (GPipe)."""
 
     def __post_init__(self):
         for axis, size in dataclasses.asdict(self).items():
@@ -113,7 +118,8 @@ class Experiment:
     z_loss: float = 0.0
     """Weight of log^2 Z in the loss, Z the softmax normaliser (PaLM, section 5: 1e-4)."""
     micro_batches: int = 1
-    """Pieces in which a batch passes through the model, to save memory; the result is the same."""
+    """Pieces in which a batch passes through the model, to save memory or to fill a pipeline; the
+    result is the same."""
     seed: int = 0
     """Of the initial parameters and of dropout. The order of the data has data.seed."""
     log_every: int = 1

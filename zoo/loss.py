@@ -87,7 +87,7 @@ def _forward(head, hidden, targets, weights, z_loss, chunks):
     zeros = (_zero_sums(), jax.tree.map(jnp.zeros_like, head))
     pieces = _split(chunks, hidden, targets, weights)
     (sums, d_head), d_hidden = jax.lax.scan(add_piece, zeros, pieces)
-    d_hidden = jnp.moveaxis(d_hidden, 0, 1).reshape(hidden.shape)
+    d_hidden = jnp.moveaxis(d_hidden, 0, 2).reshape(hidden.shape)
     return (sums.nats + z_loss * sums.log_z_squared, sums), (d_head, d_hidden)
 
 
@@ -118,11 +118,11 @@ def _add(a, b):
 
 
 def _split(chunks: int, *arrays):
-    """[B, T, ...] -> [chunks, B, T / chunks, ...]: a piece of every sequence, so that a batch sharded
-    over devices stays so."""
+    """[B, T, ...] -> [chunks, B, T / chunks, ...]: every chunk-th position of every sequence, so that
+    rows, and a length, that are sharded over devices stay so."""
 
     def split(x: Array) -> Array:
         b, t, *rest = x.shape
-        return jnp.moveaxis(x.reshape(b, chunks, t // chunks, *rest), 1, 0)
+        return jnp.moveaxis(x.reshape(b, t // chunks, chunks, *rest), 2, 0)
 
     return tuple(split(x) for x in arrays)

@@ -1,5 +1,7 @@
 """The mesh of devices, and which axes of which arrays lie on which of its axes."""
 
+import math
+
 import jax
 import numpy as np
 from flax import nnx
@@ -10,17 +12,25 @@ from zoo import config as c
 
 Rules = tuple[tuple[str, str | tuple[str, ...] | None], ...]
 BATCH_AXES = ("data", "fsdp")
+VOCAB_AXES = ("pipeline", "tensor")
 
 
 def make_mesh(mesh: c.Mesh, num_devices: int, num_rows: int | None = None) -> jax.sharding.Mesh:
     """The device mesh. Where the config leaves `data` open, it is filled up to all devices, or as far
     as the `num_rows` of a batch divide; devices beyond that stay idle."""
-    others = mesh.fsdp * mesh.tensor
+    others = mesh.pipeline * mesh.fsdp * mesh.sequence * mesh.tensor
     data = mesh.data if mesh.data is not None else max(1, num_devices // others)
     if mesh.data is None and num_rows is not None and num_devices == data * others:
         data = next((d for d in range(data, 1, -1) if num_rows % (d * mesh.fsdp) == 0), 1)
         num_devices = data * others
-    shape = {"data": data, "fsdp": mesh.fsdp, "tensor": mesh.tensor}
+    # Neighbours in the last axis are nearest to each other: tensor talks most, the pipeline least.
+    shape = {
+        "pipeline": mesh.pipeline,
+        "data": data,
+        "fsdp": mesh.fsdp,
+        "sequence": mesh.sequence,
+        "tensor": mesh.tensor,
+    }
     written = " ".join(f"--mesh.{axis}={size}" for axis, size in shape.items())
     if data * others != num_devices:
         raise ConfigError(
@@ -40,12 +50,19 @@ def rules_for(experiment: c.Experiment, mesh: jax.sharding.Mesh) -> Rules:
     model, size = experiment.model, mesh.shape
     kv_heads = model.attention.num_kv_heads
     rows = experiment.batch_size // experiment.micro_batches
+    period = len(model.attention.windows)
     for what, value, axes in (
         ("model.d_model", model.d_model, ("fsdp",)),
         ("model.attention.num_heads", model.attention.num_heads, ("tensor",)),
         ("model.attention.num_kv_heads", 0 if kv_heads == 1 else kv_heads, ("tensor",)),
         ("model.feed_forward.d_ff", model.feed_forward.d_ff, ("tensor",)),
-        ("model.vocab_size", model.vocab_size, ("tensor",)),
+        ("model.vocab_size", model.vocab_size, VOCAB_AXES),
+        (
+            "model.num_layers / len(model.attention.windows)",
+            model.num_layers // period,
+            ("pipeline",),
+        ),
+        ("seq_len", experiment.seq_len, ("sequence",)),
         ("batch (batch_tokens / seq_len / micro_batches)", rows, BATCH_AXES),
     ):
         ways = int(np.prod([size[axis] for axis in axes]))
@@ -55,15 +72,16 @@ def rules_for(experiment: c.Experiment, mesh: jax.sharding.Mesh) -> Rules:
               f"of {value} or change the model")  # fmt: skip
     return (
         ("batch", BATCH_AXES),
-        ("length", None),
+        ("length", "sequence" if size["sequence"] > 1 else None),
         ("embed", "fsdp"),
         ("heads", "tensor"),
         ("kv_heads", None if kv_heads == 1 else "tensor"),
         ("head_dim", None),
         ("mlp", "tensor"),
-        ("vocab", "tensor"),
+        # Every stage of a pipeline makes its share of the logits.
+        ("vocab", VOCAB_AXES if size["pipeline"] > 1 else "tensor"),
         ("position", None),
-        ("layers", None),
+        ("layers", "pipeline" if size["pipeline"] > 1 else None),
     )
 
 
@@ -86,6 +104,11 @@ def state_shardings(abstract_state, mesh: jax.sharding.Mesh, rules: Rules):
     return jax.tree.map(sharding, abstract_state, is_leaf=lambda x: isinstance(x, nnx.Variable))
 
 
+def num_token_shards(mesh: jax.sharding.Mesh) -> int:
+    """Devices among which the tokens of a batch are divided."""
+    return math.prod(mesh.shape[axis] for axis in (*BATCH_AXES, "sequence"))
+
+
 def with_shardings(abstract, shardings):
     """The abstract arrays of a tree, each to be laid out as the same place of `shardings` says."""
     return jax.tree.map(
@@ -96,8 +119,8 @@ def with_shardings(abstract, shardings):
 
 
 def batch_sharding(mesh: jax.sharding.Mesh) -> NamedSharding:
-    """Rows of a batch over the data and fsdp axes."""
-    return NamedSharding(mesh, PartitionSpec(BATCH_AXES))
+    """Rows of a batch over the data and fsdp axes, their length over the sequence axis."""
+    return NamedSharding(mesh, PartitionSpec(BATCH_AXES, "sequence"))
 
 
 def put_batch(batch: dict[str, np.ndarray], sharding: NamedSharding) -> dict[str, jax.Array]:

@@ -42,8 +42,8 @@ class Steps:
     """With `params` it makes the model again: nnx.merge(graphdef, params)."""
 
 
-def make_steps(experiment: Experiment, *, num_batch_shards: int = 1) -> Steps:
-    """`num_batch_shards`: devices among which the rows of a batch are divided."""
+def make_steps(experiment: Experiment, *, num_token_shards: int = 1) -> Steps:
+    """`num_token_shards`: devices among which the tokens of a batch are divided."""
 
     def build() -> Transformer:
         rngs = nnx.Rngs(params=jax.random.key(experiment.seed))
@@ -51,6 +51,10 @@ def make_steps(experiment: Experiment, *, num_batch_shards: int = 1) -> Steps:
 
     graphdef, _ = nnx.split(nnx.eval_shape(build), nnx.Param)
     optimizer, schedule = make_optimizer(experiment.optimizer, experiment.num_steps)
+    # Through a pipeline the pieces of a batch follow each other; without one they take turns.
+    in_pipeline = experiment.mesh.pipeline > 1
+    pieces_at_once = experiment.micro_batches if in_pipeline else 1
+    pieces_in_turn = 1 if in_pipeline else experiment.micro_batches
 
     def init() -> TrainState:
         params = nnx.state(build(), nnx.Param)
@@ -59,9 +63,11 @@ def make_steps(experiment: Experiment, *, num_batch_shards: int = 1) -> Steps:
     def loss_sums(params: nnx.State, batch: Batch, dropout_key) -> tuple[jax.Array, LossSums]:
         model: Transformer = nnx.merge(graphdef, params)
         places = Places(batch["positions"], batch["segment_ids"])
-        hidden, _ = model(batch["inputs"], places, dropout_key=dropout_key)
+        hidden, _ = model(
+            batch["inputs"], places, dropout_key=dropout_key, micro_batches=pieces_at_once
+        )
         batch_size, seq_len = batch["inputs"].shape
-        chunks = num_chunks(batch_size, seq_len, experiment.model.vocab_size, num_batch_shards)
+        chunks = num_chunks(batch_size, seq_len, experiment.model.vocab_size, num_token_shards)
         return cross_entropy(
             model.head(), hidden, batch["targets"], batch["weights"], experiment.z_loss, chunks
         )
@@ -75,7 +81,7 @@ def make_steps(experiment: Experiment, *, num_batch_shards: int = 1) -> Steps:
             state.params,
             batch | {"weights": weights},
             jax.random.fold_in(jax.random.key(experiment.seed), state.step),
-            experiment.micro_batches,
+            pieces_in_turn,
         )
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = cast(nnx.State, optax.apply_updates(state.params, updates))

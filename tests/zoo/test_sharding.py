@@ -10,6 +10,7 @@ import pytest
 from flax import nnx
 from jax.sharding import AbstractMesh
 
+import configs
 from models.config import Attention, ConfigError, FeedForward
 from tests.models import experiments
 from zoo import loss, sharding
@@ -18,14 +19,17 @@ from zoo.step import make_steps
 
 CUBE = Mesh(data=2, fsdp=2, tensor=2)
 # The same without its devices, for what only reads its shape.
-ABSTRACT = cast(jax.sharding.Mesh, AbstractMesh((2, 2, 2), ("data", "fsdp", "tensor")))
+ABSTRACT = cast(
+    jax.sharding.Mesh,
+    AbstractMesh((1, 2, 2, 1, 2), ("pipeline", "data", "fsdp", "sequence", "tensor")),
+)
 
 
 def train_on(experiment: Experiment, num_devices: int) -> tuple[list[float], dict, dict]:
     """Losses of a few steps on the experiment's mesh, and the spec of every array before and after."""
     mesh = sharding.make_mesh(experiment.mesh, num_devices)
     rules = sharding.rules_for(experiment, mesh)
-    steps = make_steps(experiment, num_batch_shards=mesh.shape["data"] * mesh.shape["fsdp"])
+    steps = make_steps(experiment, num_token_shards=sharding.num_token_shards(mesh))
     rows = sharding.batch_sharding(mesh)
     # So few bytes that one device's logits need several chunks.
     with (
@@ -65,6 +69,27 @@ def test_losses_on_eight_devices_equal_those_on_one(name: str, micro_batches: in
     np.testing.assert_allclose(losses, expected, rtol=1e-4)
     assert before == after
     assert before[".params['embedding'].value"] == ("tensor", "fsdp")
+
+
+@pytest.mark.parametrize(
+    ("model", "mesh"),
+    [
+        ("gpt3_nano", Mesh(sequence=2, tensor=2, fsdp=2)),
+        ("palm_nano", Mesh(data=2, pipeline=2, fsdp=2)),
+        ("gopher_nano", Mesh(pipeline=2, sequence=2, tensor=2)),
+    ],
+)
+def test_a_split_length_and_a_pipeline_change_no_loss(model: str, mesh: Mesh):
+    experiment = dataclasses.replace(
+        configs.get(model), seq_len=16, batch_tokens=8 * 16, micro_batches=2
+    )
+    expected, _, _ = train_on(dataclasses.replace(experiment, mesh=Mesh()), 1)
+    split = dataclasses.replace(experiment, mesh=mesh)
+    losses, before, after = experiments.on_eight_devices(train_on, split, 8)
+    np.testing.assert_allclose(losses, expected, rtol=1e-4)
+    assert before == after
+    kernel = before[".params['layers']['attention']['query']['kernel'].value"]
+    assert kernel == ("pipeline" if mesh.pipeline > 1 else None, "fsdp", "tensor", None)
 
 
 def parameter_specs(experiment: Experiment) -> dict[str, tuple]:
@@ -167,10 +192,18 @@ def test_a_mesh_of_other_than_all_devices_is_refused_with_the_numbers():
 
 
 def test_data_is_filled_up_to_all_devices():
-    assert dict(sharding.make_mesh(Mesh(), 1).shape) == {"data": 1, "fsdp": 1, "tensor": 1}
+    assert dict(sharding.make_mesh(Mesh(), 1).shape) == {
+        "pipeline": 1,
+        "data": 1,
+        "fsdp": 1,
+        "sequence": 1,
+        "tensor": 1,
+    }
     assert experiments.on_eight_devices(mesh_shape, Mesh(tensor=2), 8) == {
+        "pipeline": 1,
         "data": 4,
         "fsdp": 1,
+        "sequence": 1,
         "tensor": 2,
     }
 
