@@ -1,0 +1,54 @@
+"""A model drawn in ASCII, from the tokens to the logits."""
+
+from typing import assert_never
+
+from models.config import Learned, ModelConfig
+from zoo.choices import choices
+
+
+def draw(model: ModelConfig) -> str:
+    """The whole model with one of its layers, without sizes: the same for a family's every size."""
+    by_axis = {choice.explanation.axis: choice for choice in choices(model)}
+    position, norm = by_axis["model.position"], by_axis["model.norm"].kind
+    learned = isinstance(model.position, Learned)
+    heads = by_axis["model.attention"].kind
+    notes = [] if learned else [position.kind]
+    if by_axis["model.attention.windows"].kind != "dense in every layer":
+        notes.append(by_axis["model.attention.windows"].kind)
+    attention = f"{heads} ({', '.join(notes)})" if notes else heads
+    feed_forward = f"{by_axis['model.feed_forward'].kind} feed-forward"
+    match model.layout:
+        case "post_norm":
+            layer = [*_branch(attention), norm, *_branch(feed_forward), norm]
+        case "pre_norm":
+            layer = [*_branch(norm, attention), *_branch(norm, feed_forward)]
+        case "parallel":
+            gap = " " * (len(attention) + 3)
+            layer = [
+                "|---.",
+                f"|   {norm}",
+                "|   |" + "-" * (len(gap) - 1) + ".",
+                f"|   {attention}   {feed_forward}",
+                f"+ <-'{gap[1:]}|",
+                "+ <--" + "-" * (len(gap) - 1) + "'",
+            ]
+        case _:
+            assert_never(model.layout)
+    scale = " / sqrt(d_model)" if model.logit_scale == "inverse_sqrt_d_model" else ""
+    table = "the embedding, transposed" if model.tie_embeddings else "an output matrix"
+    return "\n".join(
+        [
+            "tokens",
+            "embedding" + (f" + {position.kind}" if learned else ""),
+            "|",
+            *layer,
+            "|    ... as many layers as the size has",
+            *([] if model.layout == "post_norm" else [norm]),
+            f"logits, by {table}{scale}",
+        ]
+    )
+
+
+def _branch(*steps: str) -> list[str]:
+    """What leaves the residual stream, passes through the steps and is added to it."""
+    return ["|---.", *(f"|   {step}" for step in steps), "+ <-'"]
