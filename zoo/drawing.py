@@ -34,17 +34,16 @@ def draw(model: ModelConfig) -> str:
             ]
         case _:
             assert_never(model.layout)
-    scale = " / sqrt(d_model)" if model.logit_scale == "inverse_sqrt_d_model" else ""
-    table = "the embedding, transposed" if model.tie_embeddings else "an output matrix"
     return "\n".join(
         [
             "tokens",
             "embedding" + (f" + {position.kind}" if learned else ""),
             "|",
             *layer,
-            "|    ... as many layers as the size has",
+            "|   ... and so on, num_layers times",
             *([] if model.layout == "post_norm" else [norm]),
-            f"logits, by {table}{scale}",
+            by_axis["model.tie_embeddings"].explanation.equation,
+            by_axis["model.logit_scale"].explanation.equation,
         ]
     )
 

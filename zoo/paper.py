@@ -1,5 +1,6 @@
 """What a config says about its paper: where each value stands in it, and what it does not say."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 
@@ -21,3 +22,16 @@ class Paper:
     """Why the paper made its choices, in a sentence each; only where it says so."""
     mismatches: dict[str, str] = field(default_factory=dict)
     """By model name: how a published number differs from the count, and why."""
+
+    def source(self, path: str) -> str:
+        """Where the value of the field at `path` stands, or that the paper does not give it."""
+        notes = self.sources | {key: f"not published: {v}" for key, v in self.not_published.items()}
+        return notes[nearest(path, notes)]
+
+
+def nearest(path: str, keys: Iterable[str]) -> str:
+    """The key that covers the path: the path itself or the closest field above it; KeyError if none."""
+    covering = [key for key in keys if path == key or path.startswith(f"{key}.")]
+    if not covering:
+        raise KeyError(path)
+    return max(covering, key=len)
