@@ -84,6 +84,7 @@ REPORTED_PARAMS = {
 """Table 2.1."""
 
 PAPER = Paper(
+    family="GPT-3",
     title="Language Models are Few-Shot Learners",
     authors="Brown et al. 2020",
     reference="arXiv 2005.14165",

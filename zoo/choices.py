@@ -59,6 +59,12 @@ def describe_choices(model: c.ModelConfig) -> list[str]:
     return [choice.words or choice.name for choice in said]
 
 
+def explain(choice: Choice) -> str:
+    """Three lines: what was chosen, what it does, and its equation with its source."""
+    chosen = (choice.words or choice.name).removesuffix(f", {choice.explanation.equation}")
+    return f"{chosen}\n{choice.explanation}"
+
+
 def _position(model: c.ModelConfig) -> Choice:
     match model.position:
         case c.Learned():

@@ -9,10 +9,20 @@ from rich.console import Console
 import configs
 from models.config import check
 from zoo import cli
-from zoo.choices import choices
-from zoo.description import GPT4, Description, describe, family_members, in_words
+from zoo.choices import choices, explain
+from zoo.description import (
+    COLUMNS,
+    GPT4,
+    Description,
+    describe,
+    family_members,
+    folded,
+    in_words,
+    row,
+    short,
+)
 from zoo.drawing import draw
-from zoo.explanations import AXES
+from zoo.explanations import AXES, LETTERS
 from zoo.pages import markdown
 from zoo.parameters import params_by_part
 from zoo.terminal import column_widths, fitting, show, show_entries, stdout_console
@@ -74,38 +84,16 @@ def main(argv: list[str]) -> None:
 
 # --- the zoo as a table --------------------------------------------------------------------------
 
-COLUMNS = {
-    # by how much they are missed where the terminal is narrow
-    "model": 9,
-    "layers": 8,
-    "d_model": 7,
-    "heads": 4,
-    "d_ff": 1,
-    "context": 2,
-    "vocab": 3,
-    "parameters": 8,
-    "published": 7,
-    "FLOPs": 5,
-    "KV bytes": 5,
-    "tok/par": 6,
-}
-LEGEND = """\
-heads          how many x how wide; in brackets those of keys and values, where they are fewer
-published      parameters as the paper prints them; - is a size of the zoo's own
-FLOPs          of a token in training, 6N + 12LHQT
-KV bytes       what decoding keeps of each token of a full context, in bfloat16; where layers are \
-banded, what it needs to keep: the zoo's own cache keeps every token
-tok/par        tokens of the training run per parameter
-
-One model, with the source of every value: python -m zoo.describe --model=NAME
-Two models side by side: python -m zoo.diff NAME NAME
-"""
+MISSED = {"model": 9, "parameters": 8, "layers": 8, "d_model": 7, "published": 7, "tok/par": 6,
+          "KV bytes": 5, "FLOPs": 5, "heads": 4, "vocab": 3, "context": 2, "d_ff": 1}  # fmt: skip
+"""How much each column is missed where the terminal is too narrow for all."""
 
 
 def show_zoo(zoo: Sequence[Sequence[Description]], console: Console, *, unfold: bool) -> None:
     """A row per size, below its family's choices."""
-    rows = [list(COLUMNS), *(_row(each) for members in zoo for each in members)]
-    shown, widths = fitting(rows, list(COLUMNS.values()), console.width), column_widths(rows)
+    rows = [list(COLUMNS), *(row(each) for members in zoo for each in members)]
+    importance = [MISSED[name] for name in COLUMNS]
+    shown, widths = fitting(rows, importance, console.width), column_widths(rows)
 
     def show_row(cells: Sequence[str], style: str = "") -> None:
         padded = [cell.rjust(width) for cell, width in zip(cells, widths, strict=True)]
@@ -114,55 +102,27 @@ def show_zoo(zoo: Sequence[Sequence[Description]], console: Console, *, unfold: 
 
     for members in zoo:
         largest = max(members, key=lambda each: each.num_params)
-        folded = [] if unfold else _folded(members)
+        away = [] if unfold else folded(members)
         made = choices(largest.experiment.model)
         said = [choice.name for choice in made if not choice.goes_without_saying]
-        show(console, f"{largest.paper.title} ({largest.paper.authors})", style="bold")
-        show(console, ", ".join(said), indent=2, lead="  ")
+        show(console, f"{largest.paper.family} ({largest.paper.authors})", style="bold")
+        show(console, "; ".join(said), indent=2, lead="  ")
         show_row(list(COLUMNS), style="dim")
         for each in members:
-            if each not in folded:
-                show_row(_row(each))
-        if folded:
-            show(console, f"... and {len(folded)} sizes from {folded[0].name} to {folded[-1].name}: "
+            if each not in away:
+                show_row(row(each))
+        if away:
+            show(console, f"... and {len(away)} sizes from {away[0].name} to {away[-1].name}: "
                  f"--family={largest.family}")  # fmt: skip
         show(console, "")
     if len(zoo) > 1:
-        show(console, GPT4 + "\n\n")
-    left_out = [name for i, name in enumerate(COLUMNS) if i not in shown]
-    if left_out:
-        show(console, f"left out to fit {console.width} columns: {', '.join(left_out)}", indent=15)
-    show(console, LEGEND, indent=15)
-
-
-def _folded(members: Sequence[Description]) -> list[Description]:
-    """Of a family with very many published sizes, all but the largest."""
-    published = [each for each in members if each.reported_params is not None]
-    return sorted(published, key=lambda each: each.num_params)[:-1] if len(published) > 12 else []
-
-
-def _row(each: Description) -> list[str]:
-    model, attention = each.experiment.model, each.experiment.model.attention
-    fewer = attention.num_kv_heads != attention.num_heads
-    kv_heads = f" ({attention.num_kv_heads})" if fewer else ""
-    return [
-        each.name,
-        f"{model.num_layers}",
-        f"{model.d_model:,}",
-        f"{attention.num_heads}{kv_heads} x {attention.head_dim}",
-        f"{model.feed_forward.d_ff:,}",
-        f"{model.context_length:,}",
-        f"{model.vocab_size:,}",
-        f"{each.num_params:,}",
-        each.reported_params or "-",
-        f"{each.flops_per_token:.2e}".replace("e+", "e"),
-        f"{each.kv_cache_bytes_per_token:,.0f}",
-        _short(each.tokens_per_param),
-    ]
-
-
-def _short(value: float) -> str:
-    return f"{value:,.0f}" if value >= 10 else f"{value:.2f}"
+        show(console, GPT4)
+    show_entries(console, "Columns", [
+        (name, meaning if i in shown else f"left out to fit {console.width} columns")
+        for i, (name, meaning) in enumerate(COLUMNS.items()) if meaning or i not in shown
+    ])  # fmt: skip
+    show(console, "\nOne model and where its values stand: python -m zoo.describe --model=NAME")
+    show(console, "Two models side by side: python -m zoo.diff NAME NAME")
 
 
 # --- one model -----------------------------------------------------------------------------------
@@ -178,12 +138,8 @@ def show_model(each: Description, console: Console) -> None:
     show_entries(console, "Numbers", _numbers(each))
     show(console, "\nFrom tokens to probabilities", style="bold")
     show(console, "\n".join(f"  {line}" for line in draw(model).splitlines()))
-    show_entries(console, "Choices", [
-        (AXES[choice.explanation.axis],
-         f"{choice.words or choice.name}\n{choice.explanation.effect}\n"
-         f"{choice.explanation.equation}   [{choice.explanation.source}]")
-        for choice in choices(model)
-    ])  # fmt: skip
+    explained = [(AXES[choice.explanation.axis], explain(choice)) for choice in choices(model)]
+    show_entries(console, "Choices", [*explained, ("Letters", LETTERS)])
     show_entries(console, "Where each value stands", _with_values(each, paper.sources))
     show_entries(console, "Why, says the paper", paper.reasons.items())
     show_entries(console, "Not published, and what the zoo has instead",
@@ -201,7 +157,7 @@ def _numbers(each: Description) -> list[tuple[str, str]]:
             " (a banded layer needs its band only; the zoo's own cache keeps every token: "
             f"{each.zoo_kv_cache_bytes_per_token:,.0f} bytes)"
         )
-    run = f"{experiment.num_tokens:,} tokens, {_short(each.tokens_per_param)} a parameter"
+    run = f"{experiment.num_tokens:,} tokens, {short(each.tokens_per_param)} a parameter"
     return [
         ("parameters", f"{each.num_params:,} = {' + '.join(parts)}"),
         ("published as", published + (f": {mismatch}" if mismatch else "")),
@@ -218,12 +174,12 @@ def _numbers(each: Description) -> list[tuple[str, str]]:
 def _with_values(each: Description, notes: dict[str, str]) -> list[tuple[str, str]]:
     """What is noted on each field, below its value in this model."""
     keys = (*each.paper.sources, *each.paper.not_published)
-    scaled_down = "scaled down from: "
-    return [
-        (path, f"{in_words(each.value(path), path, keys)}\n"
-         f"{'' if each.is_published(path) else scaled_down}{note}")
-        for path, note in notes.items()
-    ]  # fmt: skip
+
+    def with_value(path: str, note: str) -> str:
+        scope = "" if each.is_published(path) else "in the published sizes: "
+        return f"{in_words(each.value(path), path, keys)}\n{scope}{note}"
+
+    return [(path, with_value(path, note)) for path, note in notes.items()]
 
 
 if __name__ == "__main__":

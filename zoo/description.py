@@ -124,6 +124,56 @@ def family_members(family: str) -> list[Description]:
     return [describe(name) for name in configs.FAMILIES[family].FAMILY]
 
 
+COLUMNS = {
+    "model": "",
+    "layers": "",
+    "d_model": "",
+    "heads": "how many x how wide; in brackets those of keys and values, where they are fewer",
+    "d_ff": "",
+    "context": "tokens",
+    "vocab": "",
+    "parameters": "",
+    "published": "parameters as the paper prints them; - is a size of the zoo's own",
+    "FLOPs": "of a token in training, 6N + 12LHQT",
+    "KV bytes": "what decoding needs to keep of each token of a full context, in bfloat16: of a banded "
+    "layer its band (the zoo's own cache keeps every token)",
+    "tok/par": "tokens of the training run per parameter",
+}
+"""Of a table of models: each with what it means, where its name does not say it."""
+
+
+def row(each: Description) -> list[str]:
+    """The cells of COLUMNS."""
+    model, attention = each.experiment.model, each.experiment.model.attention
+    fewer = attention.num_kv_heads != attention.num_heads
+    kv_heads = f" ({attention.num_kv_heads})" if fewer else ""
+    return [
+        each.name,
+        f"{model.num_layers}",
+        f"{model.d_model:,}",
+        f"{attention.num_heads}{kv_heads} x {attention.head_dim}",
+        f"{model.feed_forward.d_ff:,}",
+        f"{model.context_length:,}",
+        f"{model.vocab_size:,}",
+        f"{each.num_params:,}",
+        each.reported_params or "-",
+        f"{each.flops_per_token:.2e}".replace("e+", "e"),
+        f"{each.kv_cache_bytes_per_token:,.0f}",
+        short(each.tokens_per_param),
+    ]
+
+
+def short(value: float) -> str:
+    """Three digits or all before the point: 1,234, 23 and 0.57."""
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2f}"
+
+
+def folded(members: list[Description]) -> list[Description]:
+    """Of a family with very many published sizes, all of them but the largest."""
+    published = [each for each in members if each.reported_params is not None]
+    return sorted(published, key=lambda each: each.num_params)[:-1] if len(published) > 12 else []
+
+
 def in_words(value: Any, path: str = "", spoken_for: tuple[str, ...] = ()) -> str:
     """A value of a config: a choice by its name and values, without those fields that have an entry of
     their own in `spoken_for`."""

@@ -1,10 +1,17 @@
 """What every kind of choice does, and its equation: the one place where they are written.
 
 `zoo.describe`, `zoo.diff`, docs/families.md and a run's first lines all print from here. Letters are
-those of models/axes.py; A is attention, F feed-forward, N(.) a norm.
+those of models/axes.py where it has them.
 """
 
 from dataclasses import dataclass
+
+LETTERS = (
+    "x is what enters a layer, h what leaves the last one; A is attention, F the feed-forward, N(.) a "
+    "norm; E the embedding, U the output matrix; t, s, i, j positions; D is d_model, N the number of "
+    "query heads, K of key and value heads, H the width of a head, V the vocabulary, L the layers."
+)
+"""For whoever reads the equations."""
 
 AXES = {
     "model.position": "Positions",
@@ -33,6 +40,9 @@ class Explanation:
     equation: str
     source: str
     """The paper that defines it."""
+
+    def __str__(self) -> str:
+        return f"{self.effect}\n{self.equation}   [{self.source}]"
 
 
 EXPLANATIONS = {
@@ -107,15 +117,15 @@ EXPLANATIONS = {
     ),
     "grouped-query attention": Explanation(
         "model.attention",
-        "Groups of N/K query heads share one key head and one value head each, which makes the KV "
-        "cache N/K times smaller.",
+        "Groups of N/K query heads share one key head and one value head each, so that the KV cache is "
+        "K/N of multi-head attention's.",
         "head_n = softmax(Q_n K_g^T / sqrt(H)) V_g, g = ceil(n K / N)",
         "Ainslie et al. 2023",
     ),
     "multi-query attention": Explanation(
         "model.attention",
-        "All N query heads share one key head and one value head, which makes the KV cache N times "
-        "smaller; every head still computes queries of its own.",
+        "All N query heads share one key head and one value head, so that the KV cache is 1/N of "
+        "multi-head attention's; every head still computes queries of its own from its input.",
         "head_n = softmax(Q_n K^T / sqrt(H)) V",
         "Shazeer 2019",
     ),

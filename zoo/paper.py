@@ -9,6 +9,8 @@ class Paper:
     """One paper, in the terms of its config. A key is the dotted path of an `Experiment`'s field, such
     as `model.norm` or `optimizer.schedule`; it covers the fields below it."""
 
+    family: str
+    """As people call it: "PaLM"."""
     title: str
     authors: str
     """As one cites it: "Chowdhery et al. 2022"."""
