@@ -1,5 +1,6 @@
 """What there is to say about each model: its numbers, its choices and what its paper says of them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
@@ -134,7 +135,7 @@ COLUMNS = {
     "vocab": "",
     "parameters": "",
     "published": "parameters as the paper prints them; - is a size of the zoo's own",
-    "FLOPs": "of a token in training, 6N + 12LHQT",
+    "FLOPs": "of a token in training, 6N + 12LHQT (PaLM, appendix B), T a band's width where there is one",
     "KV bytes": "what decoding needs to keep of each token of a full context, in bfloat16: of a banded "
     "layer its band (the zoo's own cache keeps every token)",
     "tok/par": "tokens of the training run per parameter",
@@ -168,7 +169,7 @@ def short(value: float) -> str:
     return f"{value:,.0f}" if value >= 10 else f"{value:.2f}"
 
 
-def folded(members: list[Description]) -> list[Description]:
+def folded(members: Sequence[Description]) -> list[Description]:
     """Of a family with very many published sizes, all of them but the largest."""
     published = [each for each in members if each.reported_params is not None]
     return sorted(published, key=lambda each: each.num_params)[:-1] if len(published) > 12 else []

@@ -202,8 +202,8 @@ EXPLANATIONS = {
     ),
     "logits / sqrt(d_model)": Explanation(
         "model.logit_scale",
-        "The scores are scaled down: with tied embeddings drawn from N(0, 1), they have variance 1 "
-        "where training begins.",
+        "The scores are scaled down: with tied embeddings drawn from N(0, 1), they have a variance "
+        "of about 1 where training begins.",
         "p = softmax(logits / sqrt(D))",
         "Chowdhery et al. 2022, section 5",
     ),

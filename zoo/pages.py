@@ -8,6 +8,7 @@ from zoo.choices import choices
 from zoo.description import COLUMNS, GPT4, Description, family_members, folded, row
 from zoo.drawing import draw
 from zoo.explanations import AXES, EXPLANATIONS, LETTERS
+from zoo.paper import Paper, nearest
 
 INTRODUCTION = """\
 Made by `python -m zoo.describe --markdown > docs/families.md`; a test keeps it current. Each family's
@@ -49,7 +50,7 @@ def _family(family: str) -> Iterator[str]:
     yield from ["```", draw(model), "```", ""]
     made = {choice.explanation.axis: choice for choice in choices(model)}
     rows = [
-        [_axis(axis), choice.name, paper.source(axis), paper.reasons.get(axis, "")]
+        [_axis(axis), choice.name, _where(paper, axis), paper.reasons.get(axis, "")]
         for axis, choice in made.items()
     ]
     yield from _table(["", "choice", "where it stands", "why, says the paper"], rows)
@@ -64,6 +65,14 @@ def _family(family: str) -> Iterator[str]:
         yield from [*_sizes(away), "", "</details>"]
     yield from _notes("Where a published number is not the model's:", paper.mismatches)
     yield from _notes("Not published, and what the zoo has instead:", paper.not_published)
+
+
+def _where(paper: Paper, path: str) -> str:
+    stands, left_open = nearest(path, paper.sources), nearest(path, paper.not_published)
+    if stands is None:
+        return "not published, see below"
+    more = left_open is not None and len(left_open) > len(stands)
+    return paper.sources[stands] + ("; what it does not say, see below" if more else "")
 
 
 def _sizes(members: Sequence[Description]) -> Iterator[str]:

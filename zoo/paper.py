@@ -25,15 +25,8 @@ class Paper:
     mismatches: dict[str, str] = field(default_factory=dict)
     """By model name: how a published number differs from the count, and why."""
 
-    def source(self, path: str) -> str:
-        """Where the value of the field at `path` stands, or that the paper does not give it."""
-        notes = self.sources | {key: f"not published: {v}" for key, v in self.not_published.items()}
-        return notes[nearest(path, notes)]
 
-
-def nearest(path: str, keys: Iterable[str]) -> str:
-    """The key that covers the path: the path itself or the closest field above it; KeyError if none."""
+def nearest(path: str, keys: Iterable[str]) -> str | None:
+    """The key that covers the path: the path itself or the closest field above it."""
     covering = [key for key in keys if path == key or path.startswith(f"{key}.")]
-    if not covering:
-        raise KeyError(path)
-    return max(covering, key=len)
+    return max(covering, key=len, default=None)
