@@ -271,8 +271,10 @@ def test_one_row_decodes_at_one_flop_a_byte_unless_its_heads_share_keys():
 def test_relative_positions_read_the_projected_distances_once_for_a_batch():
     relative = shape(4, 24, 3, 8, position=Relative())
     assert decoding_intensity(relative, 1, 100) == 1  # 6 N H FLOPs for 3 N H values
-    learned = decoding_intensity(shape(4, 24, 3, 8), 64, 10_000)
-    assert decoding_intensity(relative, 64, 10_000) == pytest.approx(1.5 * learned, rel=0.02)
+    weights, distances = 4 * 12 * 24 * 24 + 32_000 * 24, 4 * 24 * 100
+    flops = 64 * (2 * weights + 6 * distances)
+    read = 2 * (weights + distances + 64 * 2 * distances)
+    assert decoding_intensity(relative, 64, 100) == pytest.approx(flops / read)
 
 
 # --- cache ---------------------------------------------------------------------------------------

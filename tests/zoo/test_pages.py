@@ -40,7 +40,7 @@ def test_every_choice_is_explained_once():
 
 
 def test_tables_have_one_width_and_stand_between_empty_lines():
-    lines = re.sub(r"```.*?```", "", pages.markdown(), flags=re.DOTALL).splitlines()
+    lines = [*re.sub(r"```.*?```", "", pages.markdown(), flags=re.DOTALL).splitlines(), ""]
     blocks = [(table, list(block)) for table, block in groupby(lines, lambda at: at[:1] == "|")]
     tables = [i for i, (table, _) in enumerate(blocks) if table]
     assert len(tables) > 20
