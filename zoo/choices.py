@@ -45,7 +45,7 @@ def choices(model: c.ModelConfig) -> list[Choice]:
         Choice(kind="tied input and output embeddings")
         if model.tie_embeddings
         else Choice(kind="an output matrix of its own"),
-        _logits(model.logit_scale),
+        _logits(model),
         Choice(kind="dropout", detail=f"{model.dropout_rate}")
         if model.dropout_rate
         else Choice(kind="no dropout", goes_without_saying=True),
@@ -140,18 +140,21 @@ def _feed_forward(feed_forward: c.FeedForward) -> Choice:
     return Choice(kind=kind, words=f"{kind} with d_ff {feed_forward.d_ff:,}")
 
 
-def _logits(scale: str) -> Choice:
-    if scale == "one":
-        return Choice(kind="logits as they are", goes_without_saying=True)
-    return Choice(kind="logits / sqrt(d_model)")
+def _logits(model: c.ModelConfig) -> Choice:
+    match model.logit_scale:
+        case "one":
+            return Choice(kind="logits as they are", goes_without_saying=True)
+        case "inverse_sqrt_d_model":
+            return Choice(kind="logits / sqrt(d_model)")
+        case _:
+            assert_never(model.logit_scale)
 
 
 def _init(init: c.Normal | c.FanIn) -> Choice:
     match init:
         case c.Normal(std=std, position_std=positions, residual=residual):
-            by_depth = residual == "scaled_by_depth"
-            kind = "normal, scaled by depth" if by_depth else "normal"
-            detail = f"(std {std:.3g}" + (")" if positions is None else f", positions {positions})")
+            kind = "normal, scaled by depth" if residual == "scaled_by_depth" else "normal"
+            detail = f"(std {std:.3g}{'' if positions is None else f', positions {positions}'})"
         case c.FanIn(embedding_std=std):
             kind, detail = "by fan-in", f"(embeddings of std {std:g})"
         case _:

@@ -105,6 +105,8 @@ def show_zoo(zoo: Sequence[Sequence[Description]], console: Console, *, unfold: 
         away = [] if unfold else folded(members)
         made = choices(largest.experiment.model)
         said = [choice.name for choice in made if not choice.goes_without_saying]
+        if members is not zoo[0]:
+            show(console, "")
         show(console, f"{largest.paper.family} ({largest.paper.authors})", style="bold")
         show(console, "; ".join(said), indent=2, lead="  ")
         show_row(list(COLUMNS), style="dim")
@@ -114,9 +116,8 @@ def show_zoo(zoo: Sequence[Sequence[Description]], console: Console, *, unfold: 
         if away:
             show(console, f"... and {len(away)} sizes from {away[0].name} to {away[-1].name}: "
                  f"--family={largest.family}")  # fmt: skip
-        show(console, "")
     if len(zoo) > 1:
-        show(console, GPT4)
+        show(console, f"\n{GPT4}")
     show_entries(console, "Columns", [
         (name, meaning if i in shown else f"left out to fit {console.width} columns")
         for i, (name, meaning) in enumerate(COLUMNS.items()) if meaning or i not in shown

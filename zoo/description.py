@@ -75,7 +75,7 @@ class Description:
         return any(_at(experiment, path) == self.value(path) for experiment in published)
 
     def to_json(self) -> dict[str, Any]:
-        """Field names are stable; README.md says what they mean."""
+        """Field names are stable; docs/json.md says what they mean."""
         experiment, model, paper = self.experiment, self.experiment.model, self.paper
         return {
             "model": self.name,
@@ -136,8 +136,8 @@ COLUMNS = {
     "parameters": "",
     "published": "parameters as the paper prints them; - is a size of the zoo's own",
     "FLOPs": "of a token in training, 6N + 12LHQT (PaLM, appendix B), T a band's width where there is one",
-    "KV bytes": "what decoding needs to keep of each token of a full context, in bfloat16: of a banded "
-    "layer its band (the zoo's own cache keeps every token)",
+    "KV bytes": "what decoding needs to keep of a token, averaged over a full context, in bfloat16: of "
+    "a banded layer only its band (the zoo's own cache keeps every token)",
     "tok/par": "tokens of the training run per parameter",
 }
 """Of a table of models: each with what it means, where its name does not say it."""

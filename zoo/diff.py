@@ -10,7 +10,7 @@ from rich.console import Console
 
 from zoo import cli
 from zoo.choices import Choice, choices, explain
-from zoo.description import Description, describe, short
+from zoo.description import COLUMNS, Description, describe, short
 from zoo.explanations import AXES, LETTERS
 from zoo.flops import decoding_intensity, forward_flops_per_token, kv_cache_bytes_per_token
 from zoo.terminal import column_widths, show, show_entries, stdout_console
@@ -27,18 +27,22 @@ LABELS = {
     "vocab_size": "vocabulary",
     "num_tokens": "tokens of the training run",
     "tokens_per_param": "tokens a parameter",
-    "flops_per_token": "training: FLOPs a token, 6N + 12LHQT",
+    "flops_per_token": "training: FLOPs a token",
     "decode_flops_per_token": "decoding: FLOPs a token",
     "kv_cache_bytes_per_token": "decoding: KV cache bytes a token",
-    "flops_per_byte_at_batch_1": "decoding: FLOPs for a byte read, batch 1",
-    "flops_per_byte_at_batch_64": "decoding: FLOPs for a byte read, batch 64",
+    "flops_per_byte_at_batch_1": "decoding: FLOPs a byte, batch 1",
+    "flops_per_byte_at_batch_64": "decoding: FLOPs a byte, batch 64",
 }
 """The numbers that two models are compared by, in words."""
-INTENSITY = (
-    "The arithmetic intensity of decoding in bfloat16. A step reads the weights once for the whole "
-    "batch and each row's own keys and values. Chips do some hundreds of FLOPs in the time that they "
-    "read a byte: below that, a step takes as long as the reading."
-)
+MEANINGS = {
+    "training": COLUMNS["FLOPs"],
+    "decoding": "in bfloat16, at {length:,} tokens: what the next one takes, what the KV cache needs to "
+    "keep of each (of a banded layer only its band; the zoo's own cache keeps every token), and the "
+    "arithmetic intensity",
+    "FLOPs a byte": "a step reads the weights once for the whole batch and each row's own cache; a chip "
+    "can do some hundreds of FLOPs in the time that it reads a byte, and below that decoding waits "
+    "for the memory",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +97,7 @@ def numbers(each: Description, length: int) -> dict[str, float]:
 
 
 def to_json(first: Description, second: Description) -> dict[str, Any]:
-    """Field names are stable. Every pair is [first, second]."""
+    """Field names are stable; docs/json.md says what they mean."""
     pair, length = (first, second), shared_length(first, second)
     one_by_one = [numbers(each, length) for each in pair]
     explained = {
@@ -130,20 +134,23 @@ def show_diff(first: Description, second: Description, console: Console) -> None
         *([("letters", LETTERS)] if different else []),
     ])  # fmt: skip
     length = shared_length(first, second)
-    show(console, f"\nNumbers (decoding: of a token that sees {length:,} tokens)", style="bold")
+    show(console, "\nNumbers", style="bold")
     one, other = numbers(first, length), numbers(second, length)
     rows = [["", first.name, second.name, "ratio"]]
-    rows += [[label, _in_digits(one[key]), _in_digits(other[key]), f"{other[key] / one[key]:.3g}"]
+    rows += [[label, _digits(key, one), _digits(key, other), f"{other[key] / one[key]:.3g}"]
              for key, label in LABELS.items()]  # fmt: skip
     label, *widths = column_widths(rows)
     for name, *cells in rows:
         padded = [cell.rjust(width) for cell, width in zip(cells, widths, strict=True)]
         show(console, "  ".join([name.ljust(label), *padded]), indent=2)
-    show_entries(console, "FLOPs for a byte read", [("", INTENSITY)])
+    meanings = {name: text.format(length=length) for name, text in MEANINGS.items()}
+    show_entries(console, "What they mean", meanings.items())
 
 
-def _in_digits(value: float) -> str:
-    return f"{value:,}" if isinstance(value, int) else short(value)
+def _digits(key: str, of: dict[str, float]) -> str:
+    if key.endswith("flops_per_token"):
+        return f"{of[key]:.3e}".replace("e+", "e")
+    return f"{of[key]:,}" if isinstance(of[key], int) else short(of[key])
 
 
 if __name__ == "__main__":

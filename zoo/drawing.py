@@ -23,14 +23,14 @@ def draw(model: ModelConfig) -> str:
         case "pre_norm":
             layer = [*_branch(norm, attention), *_branch(norm, feed_forward)]
         case "parallel":
-            gap = " " * (len(attention) + 3)
+            between = len(attention) + 2
             layer = [
                 "|---.",
                 f"|   {norm}",
-                "|   |" + "-" * (len(gap) - 1) + ".",
+                "|   |" + "-" * between + ".",
                 f"|   {attention}   {feed_forward}",
-                f"+ <-'{gap[1:]}|",
-                "+ <--" + "-" * (len(gap) - 1) + "'",
+                "+ <-'" + " " * between + "|",
+                "+ <--" + "-" * between + "'",
             ]
         case _:
             assert_never(model.layout)
