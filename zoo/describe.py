@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from rich.console import Console
 
 import configs
-from models.config import check
+from models.config import Relative, check
 from zoo import cli
 from zoo.choices import choices, explain
 from zoo.description import (
@@ -158,6 +158,8 @@ def _numbers(each: Description) -> list[tuple[str, str]]:
             " (a banded layer needs its band only; the zoo's own cache keeps every token: "
             f"{each.zoo_kv_cache_bytes_per_token:,.0f} bytes)"
         )
+    if isinstance(model.position, Relative):
+        cache += "; and once for all rows of a batch, the projected distances of every layer"
     run = f"{experiment.num_tokens:,} tokens, {short(each.tokens_per_param)} a parameter"
     return [
         ("parameters", f"{each.num_params:,} = {' + '.join(parts)}"),

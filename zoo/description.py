@@ -55,7 +55,8 @@ class Description:
 
     @property
     def zoo_kv_cache_bytes_per_token(self) -> float:
-        """What models/cache.py keeps: of a banded layer, too, every token."""
+        """What models/cache.py keeps of each token in a row, in bfloat16: of a banded layer, too, every
+        token. The projected distances of relative positions, once for all rows, come on top."""
         model = self.experiment.model
         dense = replace(model, attention=replace(model.attention, windows=(None,)))
         return kv_cache_bytes_per_token(dense, model.context_length)

@@ -77,6 +77,12 @@ def test_one_model_with_its_sources_its_mismatch_and_what_is_not_published(run_h
     assert max(map(len, outcome.stdout.splitlines())) <= 120
 
 
+def test_relative_positions_keep_their_distances_beside_the_cache(run_here):
+    kept = "once for all rows of a batch, the projected distances"
+    assert kept in " ".join(run_here(describe.main, "--model=gopher_280b").stdout.split())
+    assert kept not in " ".join(run_here(describe.main, "--model=palm_540b").stdout.split())
+
+
 def test_a_small_model_says_which_values_are_not_the_papers(run_here):
     said = " ".join(run_here(describe.main, "--model=gpt3_small").stdout.split())
     assert "A size of the zoo's own" in said
