@@ -40,6 +40,12 @@ def get(name: str) -> Experiment:
         return MODELS[name]
     near = difflib.get_close_matches(name, MODELS, n=3, cutoff=0.0)
     raise ConfigError(
-        f"--model={name!r} is not in the zoo; did you mean {' or '.join(near)}? "
+        f"model {name!r} is not in the zoo; did you mean {' or '.join(near)}? "
         "`python -m zoo.describe` lists all models"
     )
+
+
+def family_of(name: str) -> str:
+    """The family, a key of FAMILIES, that the model called `name` belongs to; ConfigError like `get`."""
+    get(name)
+    return next(family for family, module in FAMILIES.items() if name in module.FAMILY)

@@ -130,6 +130,7 @@ REPORTED_PARAMS = {
 """Table A9 (in millions) and Table 4."""
 
 PAPER = Paper(
+    family="Chinchilla",
     title="Training Compute-Optimal Large Language Models",
     authors="Hoffmann et al. 2022",
     reference="arXiv 2203.15556",

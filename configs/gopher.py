@@ -98,6 +98,7 @@ REPORTED_PARAMS = {
 """Table 1. Without the relative positions' matrix of every layer the counts are 42M to 258B."""
 
 PAPER = Paper(
+    family="Gopher",
     title="Scaling Language Models: Methods, Analysis & Insights from Training Gopher",
     authors="Rae et al. 2021",
     reference="arXiv 2112.11446",

@@ -71,6 +71,7 @@ REPORTED_PARAMS = {"gpt1_117m": "117M"}
 """The usual name: the paper prints no count. The released shapes sum to 116,534,784."""
 
 PAPER = Paper(
+    family="GPT-1",
     title="Improving Language Understanding by Generative Pre-Training",
     authors="Radford et al. 2018",
     reference="https://openai.com/research/language-unsupervised",

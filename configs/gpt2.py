@@ -85,6 +85,7 @@ _MISPRINT = (
     "All four come out when the vocabulary is taken to be GPT-1's 40,478 entries"
 )
 PAPER = Paper(
+    family="GPT-2",
     title="Language Models are Unsupervised Multitask Learners",
     authors="Radford et al. 2019",
     reference="https://openai.com/research/better-language-models",

@@ -39,6 +39,7 @@ REPORTED_PARAMS = {"jurassic1_7.5b": "7.5B", "jurassic1_178b": "178B"}
 """Table 1."""
 
 PAPER = Paper(
+    family="Jurassic-1",
     title="Jurassic-1: Technical Details and Evaluation",
     authors="Lieber et al. 2021",
     reference="AI21 Labs white paper, August 2021",

@@ -97,6 +97,7 @@ REPORTED_PARAMS = {
 """Table 2, which truncates."""
 
 PAPER = Paper(
+    family="LLaMA",
     title="LLaMA: Open and Efficient Foundation Language Models",
     authors="Touvron et al. 2023",
     reference="arXiv 2302.13971",

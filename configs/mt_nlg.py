@@ -69,6 +69,7 @@ REPORTED_PARAMS = {"mt_nlg_530b": "530B"}
 """Section 3.2."""
 
 PAPER = Paper(
+    family="Megatron-Turing NLG",
     title="Using DeepSpeed and Megatron to Train Megatron-Turing NLG 530B",
     authors="Smith et al. 2022",
     reference="arXiv 2201.11990",

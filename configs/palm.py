@@ -78,6 +78,7 @@ _NORM_SCALES = (
     "Table 1 leaves out the norm scales, {} of them; with them the model has {} parameters"
 )
 PAPER = Paper(
+    family="PaLM",
     title="PaLM: Scaling Language Modeling with Pathways",
     authors="Chowdhery et al. 2022",
     reference="arXiv 2204.02311",

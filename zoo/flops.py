@@ -82,9 +82,9 @@ def forward_flops_per_token(model: ModelConfig, num_keys: int) -> int:
             per_key = 4
         case _:
             assert_never(model.position)
-    entries = model.num_layers * _matrix_entries(model) + model.vocab_size * model.d_model
     width = model.attention.num_heads * model.attention.head_dim
-    return 2 * entries + per_key * width * _keys_of_all_layers(model, num_keys)
+    keys = _keys_of_all_layers(model, num_keys)
+    return 2 * _multiplied_entries(model) + per_key * width * keys
 
 
 def kv_cache_bytes_per_token(model: ModelConfig, seq_len: int, bytes_per_value: int = 2) -> float:
@@ -97,11 +97,32 @@ def kv_cache_bytes_per_token(model: ModelConfig, seq_len: int, bytes_per_value: 
     return values * bytes_per_value * _keys_of_all_layers(model, seq_len) / seq_len
 
 
+def decoding_intensity(
+    model: ModelConfig, batch_size: int, num_keys: int, bytes_per_value: int = 2
+) -> float:
+    """FLOPs per byte read, where a batch decodes one token each that sees `num_keys` tokens.
+
+    A step reads every matrix once for the whole batch, each row's keys and values in sight, and with
+    relative positions the kept projections of the distances, once. A chip can do some hundreds of
+    bfloat16 FLOPs for each byte that it reads: below that, decoding waits for its memory.
+    """
+    a, keys = model.attention, _keys_of_all_layers(model, num_keys)
+    distances = keys * a.num_heads * a.head_dim if isinstance(model.position, Relative) else 0
+    cache = 2 * a.num_kv_heads * a.head_dim * keys
+    values = _multiplied_entries(model) + distances + batch_size * cache
+    return batch_size * forward_flops_per_token(model, num_keys) / (bytes_per_value * values)
+
+
 def _keys_of_all_layers(model: ModelConfig, num_keys: int) -> int:
     """Keys that one query sees in all layers together, where `num_keys` are there."""
     windows = model.attention.windows
     seen = sum(num_keys if window is None else min(window, num_keys) for window in windows)
     return model.num_layers // len(windows) * seen
+
+
+def _multiplied_entries(model: ModelConfig) -> int:
+    """Of all matrices that a token to decode is multiplied with, the logits' among them."""
+    return model.num_layers * _matrix_entries(model) + model.vocab_size * model.d_model
 
 
 def _matrix_entries(model: ModelConfig) -> int:

@@ -18,8 +18,8 @@ from rich.progress import (
     track,
 )
 
+from zoo.choices import describe_choices
 from zoo.config import Experiment
-from zoo.describe import describe_choices
 
 Item = TypeVar("Item")
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
@@ -10,7 +10,8 @@ import configs
 from models.config import ConfigError
 from models.transformer import num_params
 from zoo.config import Experiment
-from zoo.paper import Paper
+from zoo.description import describe
+from zoo.paper import Paper, nearest
 
 RECIPE = {"num_steps", "batch_tokens", "seq_len", "z_loss", "execution.dtype"}
 
@@ -36,12 +37,6 @@ def papers_choices(experiment: Experiment) -> list[str]:
         for path in paths(experiment)
         if path.startswith(("model.", "optimizer")) or path in RECIPE
     ]
-
-
-def nearest(path: str, keys: Iterable[str]) -> str | None:
-    """The key that covers the path: itself or the closest field above it."""
-    covering = [key for key in keys if path == key or path.startswith(f"{key}.")]
-    return max(covering, key=len, default=None)
 
 
 def printed(count: int, like: str) -> str:
@@ -72,10 +67,12 @@ def test_every_published_size_prints_what_its_paper_prints(family: str):
     module = configs.FAMILIES[family]
     assert set(module.REPORTED_PARAMS) == set(module.PUBLISHED)
     assert set(module.FAMILY) == {f"{family}_nano", f"{family}_small", *module.PUBLISHED}
+    counts = {name: num_params(experiment.model) for name, experiment in module.PUBLISHED.items()}
+    assert counts == {name: describe(name).num_params for name in counts}  # made without JAX
     different = {
         name
         for name, reported in module.REPORTED_PARAMS.items()
-        if printed(num_params(module.FAMILY[name].model), like=reported) != reported
+        if printed(counts[name], like=reported) != reported
     }
     assert different == KNOWN_MISPRINTS & set(module.PUBLISHED)
     assert different <= set(module.PAPER.mismatches) <= set(module.PUBLISHED)

@@ -85,7 +85,7 @@ def test_bad_flag_is_refused(name, nano, tmp_path, run_here):
         ([], ("--model is missing", "palm_small", "zoo.describe")),
         (
             ["--model=palm_smal"],
-            ("--model='palm_smal' is not in the zoo", "did you mean palm_small"),
+            ("model 'palm_smal' is not in the zoo", "did you mean palm_small"),
         ),
     ],
 )

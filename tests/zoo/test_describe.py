@@ -1,41 +1,127 @@
-"""A model's choices in words."""
+"""`python -m zoo.describe`: the zoo as a table, one model with its sources, JSON."""
 
-import dataclasses
+import io
+import json
+
+import pytest
+from rich.console import Console
 
 import configs
-from tests.models import samples
-from zoo.describe import describe_choices
+from zoo import describe
+from zoo.description import COLUMNS, GPT4, family_members
 
 
-def test_palm_is_told_by_what_makes_it_palm():
-    assert describe_choices(configs.get("palm_8b").model) == [
-        "rotary positions (base 10,000)",
-        "parallel layers, x + A(N(x)) + F(N(x))",
-        "LayerNorm without bias",
-        "multi-query attention, 16 query heads of 256 share one key and value head",
-        "SwiGLU with d_ff 16,384",
-        "no biases",
-        "tied input and output embeddings",
-        "logits / sqrt(d_model)",
-    ]
+def table(width: int, *, unfold: bool) -> str:
+    """The zoo as a console of that width gets it."""
+    file = io.StringIO()
+    zoo = [family_members(family) for family in configs.FAMILIES]
+    describe.show_zoo(zoo, Console(file=file, width=width), unfold=unfold)
+    return file.getvalue()
 
 
-def test_gpt2_is_told_by_what_makes_it_gpt2():
-    assert describe_choices(configs.get("gpt2_124m").model) == [
-        "1,024 learned positions",
-        "pre-norm layers",
-        "LayerNorm",
-        "multi-head attention, 12 heads of 64",
-        "GELU with d_ff 3,072",
-        "biases in qkv, attention_output, feed_forward, norm",
-        "tied input and output embeddings",
-    ]
+def rows(text: str) -> dict[str, str]:
+    """The lines of sizes by their model."""
+    return {
+        line.split()[0]: line for line in text.splitlines() if line.split(" ")[0] in configs.MODELS
+    }
 
 
-def test_other_choices_have_other_words():
-    words = describe_choices(dataclasses.replace(samples.MODELS["llama_gqa"], dropout_rate=0.1))
-    assert "RMSNorm" in words
-    assert "grouped-query attention, 6 query heads of 14 share 3 key and value heads" in words
-    assert "an output matrix" in words
-    assert "dropout 0.1" in words
-    assert "post-norm layers" in describe_choices(samples.MODELS["gpt1"])
+def test_a_pipe_gets_every_model_and_every_column_in_plain_text(run_here):
+    outcome = run_here(describe.main)
+    assert outcome.code == 0
+    assert outcome.stderr == ""
+    assert list(rows(outcome.stdout)) == list(configs.MODELS)
+    assert "\x1b" not in outcome.stdout
+    assert "left out" not in outcome.stdout
+    assert GPT4 in " ".join(outcome.stdout.split())
+    assert rows(outcome.stdout)["palm_540b"].split() == [
+        "palm_540b", "118", "18,432", "48", "(1)", "x", "256", "73,728", "2,048", "256,000",
+        "540,356,474,880", "540.35B", "3.28e12", "120,832", "1.44",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("width", [80, 100, 120])
+def test_a_terminal_gets_what_fits_and_is_told_what_does_not(width):
+    text = table(width, unfold=False)
+    assert max(map(len, text.splitlines())) <= width
+    shown = next(line for line in text.splitlines() if line.startswith("model ")).split()
+    assert {"model", "layers", "parameters", "published", "tok/par"} <= set(shown)
+    left_out = [line.split()[0] for line in text.splitlines() if "left out to fit" in line]
+    assert left_out == [name for name in COLUMNS if name.split()[0] not in shown]
+    assert (left_out == []) == (width == 120)
+
+
+def test_chinchillas_sizes_are_folded_until_asked_for(run_here):
+    text = table(120, unfold=False)
+    shown = rows(text)
+    assert "chinchilla_70b" in shown
+    assert len(shown) == len(configs.MODELS) - 50
+    assert "50 sizes from chinchilla_44m to chinchilla_16183m: --family=chinchilla" in text
+    asked = run_here(describe.main, "--family=chinchilla").stdout
+    assert list(rows(asked)) == list(configs.FAMILIES["chinchilla"].FAMILY)
+    assert GPT4 not in asked
+
+
+def test_one_model_with_its_sources_its_mismatch_and_what_is_not_published(run_here):
+    outcome = run_here(describe.main, "--model=gpt3_13b")
+    said, paper = " ".join(outcome.stdout.split()), configs.FAMILIES["gpt3"].PAPER
+    assert outcome.code == 0
+    for notes in (paper.sources, paper.not_published, paper.reasons):
+        assert all(f"{path} " in said and " ".join(note.split()) in said
+                   for path, note in notes.items())  # fmt: skip
+    assert paper.mismatches["gpt3_13b"] in said
+    assert "12,853,386,240 = 257,315,840 token embedding + " in said
+    assert "model.d_model 5,120 Table 2.1" in said
+    assert "the zoo's own cache keeps every token: 819,200 bytes" in said
+    assert "in the published sizes" not in said
+    assert max(map(len, outcome.stdout.splitlines())) <= 120
+
+
+def test_relative_positions_keep_their_distances_beside_the_cache(run_here):
+    kept = "once for all rows of a batch, the projected distances"
+    assert kept in " ".join(run_here(describe.main, "--model=gopher_280b").stdout.split())
+    assert kept not in " ".join(run_here(describe.main, "--model=palm_540b").stdout.split())
+
+
+def test_a_small_model_says_which_values_are_not_the_papers(run_here):
+    said = " ".join(run_here(describe.main, "--model=gpt3_small").stdout.split())
+    assert "A size of the zoo's own" in said
+    assert "model.d_model 272 in the published sizes: Table 2.1" in said
+    assert "model.layout pre_norm section 2.1" in said
+
+
+def test_json_is_one_object_for_a_model_and_a_list_for_the_zoo(run_here):
+    one = json.loads(run_here(describe.main, "--model=llama_7b", "--json").stdout)
+    assert one["model"] == "llama_7b"
+    assert one["num_params"] == 6_738_415_616
+    every = json.loads(run_here(describe.main, "--json").stdout)
+    assert [each["model"] for each in every] == list(configs.MODELS)
+    assert one in every
+    palm = json.loads(run_here(describe.main, "--family=palm", "--json").stdout)
+    assert [each["family"] for each in palm] == ["palm"] * 5
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--model=palm_8"], "model 'palm_8' is not in the zoo; did you mean palm_8b"),
+        (["--family=foo"], "--family='foo' is not in the zoo; write one of gpt1, gpt2"),
+        (["--model=palm_8b", "--family=palm"], "--model and --family exclude each other"),
+        (["--markdown", "--json"], "--markdown and --json exclude each other"),
+    ],
+)
+def test_a_mistake_gets_one_message(flags, said, run_here):
+    outcome = run_here(describe.main, *flags)
+    assert outcome.code == 2
+    assert outcome.stdout == ""
+    assert said in outcome.stderr
+    assert len(outcome.stderr.splitlines()) == 1
+
+
+def test_the_command_needs_no_jax(run_process):
+    process = run_process(
+        "-c",
+        "import sys; from zoo import describe; describe.main(['--json']); "
+        "sys.exit('jax' in sys.modules)",
+    )
+    assert process.returncode == 0, process.stderr

@@ -18,6 +18,7 @@ from models.config import (
 )
 from models.transformer import num_params
 from zoo.flops import (
+    decoding_intensity,
     forward_flops_per_token,
     kv_cache_bytes_per_token,
     mfu,
@@ -249,6 +250,31 @@ def test_decoding_and_appendix_f_count_the_same_products():
     embedding, softmax = 2 * 32_000 * 640, 10 * 3 * 10 * keys
     forward = train_flops_chinchilla(model, keys) / 3
     assert forward_flops_per_token(model, keys) == forward - embedding - softmax
+
+
+def test_decoding_reads_the_weights_once_for_a_batch_and_a_cache_for_each_row():
+    """By the equation of a dense multi-head model: 2 bytes a value, B rows of S tokens."""
+    d, f, v, layers, s = 24, 96, 32_000, 4, 100
+    weights, cache = layers * (4 * d * d + 2 * d * f) + v * d, layers * 2 * d * s
+    for batch in (1, 64):
+        flops = batch * (2 * weights + 4 * d * s * layers)
+        found = decoding_intensity(shape(layers, d, 3, 8), batch, s)
+        assert found == pytest.approx(flops / (2 * (weights + batch * cache)))
+
+
+def test_one_row_decodes_at_one_flop_a_byte_unless_its_heads_share_keys():
+    assert decoding_intensity(shape(4, 24, 3, 8), 1, 100) == 1
+    assert decoding_intensity(shape(4, 24, 3, 8, num_kv_heads=1), 1, 100) > 1
+    assert decoding_intensity(shape(4, 24, 3, 8), 1, 100, bytes_per_value=4) == 0.5
+
+
+def test_relative_positions_read_the_projected_distances_once_for_a_batch():
+    relative = shape(4, 24, 3, 8, position=Relative())
+    assert decoding_intensity(relative, 1, 100) == 1  # 6 N H FLOPs for 3 N H values
+    weights, distances = 4 * 12 * 24 * 24 + 32_000 * 24, 4 * 24 * 100
+    flops = 64 * (2 * weights + 6 * distances)
+    read = 2 * (weights + distances + 64 * 2 * distances)
+    assert decoding_intensity(relative, 64, 100) == pytest.approx(flops / read)
 
 
 # --- cache ---------------------------------------------------------------------------------------
