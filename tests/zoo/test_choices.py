@@ -48,11 +48,11 @@ def replaced(model: c.ModelConfig, **changes) -> list[str]:
 
 
 def test_other_choices_have_other_words():
-    words = replaced(samples.LLAMA, dropout_rate=0.1)
+    words = replaced(samples.LLAMA_GQA, dropout_rate=0.1)
     assert "grouped-query attention, 6 query heads of 14 share 3 key and value heads" in words
     assert "an output matrix of its own" in words
     assert "dropout 0.1" in words
-    assert "post-norm layers" in describe_choices(samples.GPT1)
+    assert "post-norm layers" in describe_choices(samples.MODELS["gpt1"])
     exact = c.FeedForward(d_ff=29, kind="gelu_erf")
     assert "exact GELU with d_ff 29" in replaced(samples.GPT2, feed_forward=exact)
     banded = dataclasses.replace(samples.GPT2.attention, windows=(5,))

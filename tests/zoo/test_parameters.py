@@ -14,12 +14,12 @@ SHAPES = {
     **samples.MODELS,
     **{name: configs.get(f"{name}_nano").model for name in configs.FAMILIES},
     "every bias": dataclasses.replace(
-        samples.LLAMA,
+        samples.LLAMA_GQA,
         biases=("qkv", "attention_output", "feed_forward", "norm", "logits"),
         norm=c.LayerNorm(),
     ),
     "relative with narrow heads": dataclasses.replace(
-        samples.LLAMA, position=c.Relative(), d_model=18, biases=("qkv",)
+        samples.LLAMA_GQA, position=c.Relative(), d_model=18, biases=("qkv",)
     ),
 }
 
@@ -31,10 +31,10 @@ def test_parts_sum_to_the_count_of_the_arrays(name):
 
 def test_every_part_is_its_product():
     d, n, k, h, f, v = 17, 6, 3, 14, 29, 53
-    assert params_by_part(samples.LLAMA) == {
+    assert params_by_part(samples.LLAMA_GQA) == {
         "token embedding": v * d,
         "attention": 2 * (d * n * h + 2 * d * k * h + n * h * d),
-        "feed-forward": 2 * 3 * d * f,
-        "norms": (2 * 2 + 1) * d,
+        "feed-forward": 3 * 3 * d * f,
+        "norms": (2 * 3 + 1) * d,
         "output matrix": v * d,
     }
