@@ -33,7 +33,7 @@ def test_every_part_is_its_product():
     d, n, k, h, f, v = 17, 6, 3, 14, 29, 53
     assert params_by_part(samples.LLAMA_GQA) == {
         "token embedding": v * d,
-        "attention": 2 * (d * n * h + 2 * d * k * h + n * h * d),
+        "attention": 3 * (d * n * h + 2 * d * k * h + n * h * d),
         "feed-forward": 3 * 3 * d * f,
         "norms": (2 * 3 + 1) * d,
         "output matrix": v * d,
