@@ -32,6 +32,8 @@ SETTINGS_FILES = (
     "chat_template.jinja",
 )
 """Files of Hugging Face's that are kept as they are, for the way back."""
+FILES = (JSON_FILE, MODEL_FILE, MARKS_FILE, *SETTINGS_FILES)
+"""All files that a vocabulary may consist of."""
 
 
 @dataclass(frozen=True)
@@ -170,7 +172,7 @@ class _FirstWordDecoder(ByteDecoder):
         return text.removeprefix(" ")
 
 
-def vocabulary_from_files(files: dict[str, bytes]) -> Vocabulary:
+def from_files(files: dict[str, bytes]) -> Vocabulary:
     """The inverse of `to_files`, for a vocabulary of any kind. Raises DataError."""
     if MARKS_FILE not in files:
         return LosslessVocabulary(files.get(MODEL_FILE, b""))
@@ -181,7 +183,7 @@ def vocabulary_from_files(files: dict[str, bytes]) -> Vocabulary:
     return _imported(files, marks)
 
 
-def vocabulary_from_hf(files: dict[str, bytes], config: dict[str, Any]) -> Vocabulary:
+def from_hf(files: dict[str, bytes], config: dict[str, Any]) -> Vocabulary:
     """The vocabulary of a Hugging Face folder.
 
     Args:
@@ -215,7 +217,9 @@ def vocabulary_from_hf(files: dict[str, bytes], config: dict[str, Any]) -> Vocab
     return _imported(files, Marks(bos_id, eos_id, pad_id, unk_id))
 
 
-def _imported(files: dict[str, bytes], marks: Marks) -> "TokenizersVocabulary | SentencePieceVocabulary":
+def _imported(
+    files: dict[str, bytes], marks: Marks
+) -> "TokenizersVocabulary | SentencePieceVocabulary":
     if JSON_FILE in files:
         return TokenizersVocabulary(files, marks)
     if MODEL_FILE in files:

@@ -122,7 +122,9 @@ def register(name: str, corpus: Corpus, vocabulary: Vocabulary) -> seqio.Task:
             functools.partial(add_marks, start=vocabulary.start, end=vocabulary.end),
         ],
         output_features={
-            "targets": seqio.Feature(SeqioVocabulary(vocabulary), add_eos=bool(vocabulary.end), dtype=tf.int32)
+            "targets": seqio.Feature(
+                SeqioVocabulary(vocabulary), add_eos=bool(vocabulary.end), dtype=tf.int32
+            )
         },
         metric_fns=[],
     )

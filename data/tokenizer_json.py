@@ -6,7 +6,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, normalizers
 from tokenizers.models import BPE
 from tokenizers.processors import TemplateProcessing
 
-from data.vocabularies import LosslessVocabulary
+from data.vocabularies import BOS_ID, EOS_ID, PAD_ID, UNK_ID, LosslessVocabulary
 
 _SPACE_MARK = "\u2581"
 
@@ -19,13 +19,10 @@ def to_tokenizer_json(vocabulary: LosslessVocabulary) -> dict[str, bytes]:
     """
     ids = {vocabulary.piece(i): i for i in range(vocabulary.size)}
     marks = {
-        name: vocabulary.piece(token_id)
-        for name, token_id in (
-            ("bos_token", vocabulary.bos_id),
-            ("eos_token", vocabulary.eos_id),
-            ("unk_token", vocabulary.unk_id),
-            ("pad_token", vocabulary.pad_id),
-        )
+        "bos_token": vocabulary.piece(BOS_ID),
+        "eos_token": vocabulary.piece(EOS_ID),
+        "unk_token": vocabulary.piece(UNK_ID),
+        "pad_token": vocabulary.piece(PAD_ID),
     }
     tokenizer = Tokenizer(
         BPE(vocab=ids, merges=_merges(ids), unk_token=marks["unk_token"], byte_fallback=True)
@@ -36,7 +33,7 @@ def to_tokenizer_json(vocabulary: LosslessVocabulary) -> dict[str, bytes]:
     )
     bos = marks["bos_token"]
     tokenizer.post_processor = TemplateProcessing(
-        single=f"{bos} $A", special_tokens=[(bos, vocabulary.bos_id)]
+        single=f"{bos} $A", special_tokens=[(bos, BOS_ID)]
     )
     tokenizer.add_special_tokens(
         [AddedToken(mark, special=True, normalized=False) for mark in marks.values()]

@@ -10,6 +10,7 @@ have none.
 """
 
 import dataclasses
+import functools
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,8 +22,8 @@ import orbax.checkpoint as ocp
 from flax import nnx
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
+from data import imported_vocabularies
 from data.errors import DataError
-from data.imported_vocabularies import vocabulary_from_files
 from data.vocabularies import Vocabulary
 from models.transformer import abstract_params
 from zoo import serialize
@@ -43,7 +44,8 @@ class TokenizerHandler(ocp.CheckpointHandler):
 
     def restore(self, directory, args: "TokenizerRestore") -> dict[str, bytes]:
         del args
-        return {path.name: path.read_bytes() for path in directory.iterdir() if path.is_file()}
+        found = {name: directory / name for name in imported_vocabularies.FILES}
+        return {name: path.read_bytes() for name, path in found.items() if path.is_file()}
 
 
 @ocp.args.register_with_handler(TokenizerHandler, for_save=True)
@@ -149,11 +151,15 @@ def _storage_errors() -> Iterator[None]:
         raise OSError(str(error).splitlines()[0][:200]) from error
 
 
-def find(path: str | Path) -> Path:
-    """The folder of one step: `path` itself, or the newest in the workdir `path`."""
+def find(path: str | Path, *, flag: str = "--checkpoint") -> Path:
+    """The folder of one step: `path` itself, or the newest in the workdir `path`.
+
+    Args:
+      flag: which names the path in an error.
+    """
     path = Path(path).expanduser()
     if not path.exists():
-        raise CheckpointError(f"--checkpoint={path}: there is no such folder; name the --workdir of "
+        raise CheckpointError(f"{flag}={path}: there is no such folder; name the --workdir of "
                               "a run or one of its checkpoints/STEP folders")  # fmt: skip
     if (path / "params").is_dir():
         return path.absolute()
@@ -162,6 +168,11 @@ def find(path: str | Path) -> Path:
         raise CheckpointError(f"{path} holds no finished checkpoint; train one with python -m "
                               f"zoo.train --model=palm_small --workdir={path}")  # fmt: skip
     return (path / FOLDER / str(steps[-1])).absolute()
+
+
+def run_name(folder: Path) -> str:
+    """What the run is called that wrote the checkpoint in `folder`: its workdir's name."""
+    return folder.parents[1].name if folder.parent.name == FOLDER else folder.name
 
 
 def saved_steps(workdir: Path) -> list[int]:
@@ -179,7 +190,7 @@ def read_run(folder: Path) -> Run:
 def read_vocabulary(folder: Path) -> Vocabulary:
     """The vocabulary that the checkpoint in `folder` was trained with."""
     try:
-        return vocabulary_from_files(_read(folder, "tokenizer", TokenizerRestore()))
+        return imported_vocabularies.from_files(_read(folder, "tokenizer", TokenizerRestore()))
     except DataError as error:
         raise CheckpointError(f"the tokenizer in {folder} is damaged: {error}") from error
 
@@ -196,9 +207,15 @@ def read_params_like(folder: Path, target: nnx.State) -> nnx.State:
 
 def read_params_as_saved(folder: Path, experiment: Experiment) -> nnx.State:
     """The parameters on the default device, in the precision in which they were saved."""
-    with ocp.StandardCheckpointer() as checkpointer:
-        saved = checkpointer.metadata(folder / "params").item_metadata
-    target = jax.tree.map(lambda x, y: print(type(x), type(y)), abstract_params(experiment.model), saved)
+    saved = ocp.PyTreeCheckpointHandler().metadata(folder / "params").tree
+
+    def as_saved(path: tuple, leaf: nnx.Variable) -> nnx.Variable:
+        found = functools.reduce(lambda tree, key: tree[key], path, saved)["value"]
+        value = leaf.get_value()
+        return leaf.replace(jax.ShapeDtypeStruct(value.shape, found.dtype, sharding=value.sharding))
+
+    flat = nnx.to_flat_state(abstract_params(experiment.model))
+    target = nnx.from_flat_state([(path, as_saved(path, leaf)) for path, leaf in flat])
     return read_params_like(folder, target)
 
 

@@ -16,15 +16,11 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from data import imported_vocabularies
 from data.errors import DataError
-from data.imported_vocabularies import (
-    JSON_FILE,
-    MARKS_FILE,
-    SETTINGS_FILES,
-    vocabulary_from_hf,
-)
+from data.imported_vocabularies import FILES, JSON_FILE, MARKS_FILE
 from data.tokenizer_json import to_tokenizer_json
-from data.vocabularies import MODEL_FILE, LosslessVocabulary, Vocabulary
+from data.vocabularies import LosslessVocabulary, Vocabulary
 from models.config import ConfigError, ModelConfig
 from models.transformer import Transformer, abstract_params
 from zoo import checkpoint, hf_config, hf_folder, hf_params, sharding, workdir
@@ -72,11 +68,17 @@ def import_folder(
         leaves = jax.tree.leaves(params)
         size, num_bytes = sum(leaf.size for leaf in leaves), sum(leaf.nbytes for leaf in leaves)
         kinds = sorted({leaf.dtype.name for leaf in leaves})
-        report(f"{architecture}: {size:,} parameters, {num_bytes / 1e6:,.1f} MB of {', '.join(kinds)}")
+        report(
+            f"{architecture}: {size:,} parameters, {num_bytes / 1e6:,.1f} MB of {', '.join(kinds)}"
+        )
         verified = None
         if verify:
-            verified = _verify(LanguageModel(experiment, _graphdef(experiment), params, vocabulary), source)
-            report(f"logits differ from transformers' by {verified['max_abs_difference']:.2e} at most")
+            verified = _verify(
+                LanguageModel(experiment, _graphdef(experiment), params, vocabulary), source
+            )
+            report(
+                f"logits differ from transformers' by {verified['max_abs_difference']:.2e} at most"
+            )
         origin = {
             "architecture": architecture,
             "folder": source.name,
@@ -127,7 +129,9 @@ def export_checkpoint(
             verified = _verify(
                 LanguageModel(experiment, _graphdef(experiment), params, vocabulary), partial
             )
-            report(f"logits differ from transformers' by {verified['max_abs_difference']:.2e} at most")
+            report(
+                f"logits differ from transformers' by {verified['max_abs_difference']:.2e} at most"
+            )
     return {
         "folder": str(out),
         "architecture": architecture,
@@ -161,10 +165,10 @@ def new_folder(path: Path, flag: str) -> Iterator[Path]:
 
 
 def _read_vocabulary(source: Path, config: dict[str, Any], model: ModelConfig) -> Vocabulary:
-    names = (JSON_FILE, MODEL_FILE, *SETTINGS_FILES)
+    paths = {name: source / name for name in FILES if name != MARKS_FILE}
     try:
-        files = {name: (source / name).read_bytes() for name in names if (source / name).is_file()}
-        vocabulary = vocabulary_from_hf(files, config)
+        files = {name: path.read_bytes() for name, path in paths.items() if path.is_file()}
+        vocabulary = imported_vocabularies.from_hf(files, config)
     except (OSError, DataError) as error:
         raise CheckpointError(
             f"the tokenizer in {source} cannot be used: {error}. Where transformers can load it, "

@@ -94,10 +94,9 @@ def tensors(folder: Path) -> dict[str, Tensor]:
 
 def _tensors_of(file: Path) -> list[Tensor]:
     with _damage(file), safe_open(file, framework="np", backend="pread") as opened:
-        slices = {name: opened.get_slice(name) for name in opened.keys()}
+        slices = [(name, opened.get_slice(name)) for name in opened.offset_keys()]
         return [
-            Tensor(name, file, tuple(each.get_shape()), each.get_dtype())
-            for name, each in slices.items()
+            Tensor(name, file, tuple(each.get_shape()), each.get_dtype()) for name, each in slices
         ]
 
 

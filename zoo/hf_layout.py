@@ -154,9 +154,7 @@ LAYOUTS = {
 
 def _groups(axes: str) -> list[list[str]]:
     """`(N H) D` as [[N, H], [D]]."""
-    return [
-        (joined or alone).split() for joined, alone in re.findall(r"\(([^)]*)\)|(\S+)", axes)
-    ]
+    return [(joined or alone).split() for joined, alone in re.findall(r"\(([^)]*)\)|(\S+)", axes)]
 
 
 def _sizes(model: ModelConfig, num_fused: int) -> dict[str, int]:

@@ -18,9 +18,7 @@ SHARD_BYTES = 5_000_000_000
 """Largest safetensors file that is written."""
 
 
-def read(
-    folder: Path, architecture: str, model: ModelConfig, shardings: nnx.State
-) -> nnx.State:
+def read(folder: Path, architecture: str, model: ModelConfig, shardings: nnx.State) -> nnx.State:
     """The parameters, in the precision of the files; no more than one of them is in memory twice.
 
     Args:
@@ -85,9 +83,7 @@ def _without_prefix(tensors: dict[str, Tensor], layout: Layout) -> dict[str, Ten
     return found
 
 
-def _check(
-    tensors: dict[str, Tensor], layout: Layout, rows: list[Row], model: ModelConfig
-) -> None:
+def _check(tensors: dict[str, Tensor], layout: Layout, rows: list[Row], model: ModelConfig) -> None:
     """Raise CheckpointError unless the tensors are those of the rows, in shape and type."""
     problems: list[str] = []
     expected: set[str] = set()

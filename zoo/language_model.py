@@ -107,7 +107,10 @@ class LanguageModel:
         # Neither marks that are not text, nor ids of the model that the vocabulary does not use.
         vocabulary = self.vocabulary
         is_text = np.arange(self.experiment.model.vocab_size) < vocabulary.size
-        marks = {vocabulary.pad_id, vocabulary.unk_id, vocabulary.bos_id} - {vocabulary.eos_id, None}
+        marks = {vocabulary.pad_id, vocabulary.unk_id, vocabulary.bos_id} - {
+            vocabulary.eos_id,
+            None,
+        }
         is_text[list(marks)] = False
         allowed = np.tile(is_text, (len(prompts), 1))
         decoders = [vocabulary.stream_decoder(tokens) for tokens in ids]
