@@ -19,6 +19,7 @@ from typing import Any, Self
 
 import jax
 import orbax.checkpoint as ocp
+from etils import epath
 from flax import nnx
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
@@ -207,7 +208,7 @@ def read_params_like(folder: Path, target: nnx.State) -> nnx.State:
 
 def read_params_as_saved(folder: Path, experiment: Experiment) -> nnx.State:
     """The parameters on the default device, in the precision in which they were saved."""
-    saved = ocp.PyTreeCheckpointHandler().metadata(folder / "params").tree
+    saved = ocp.PyTreeCheckpointHandler().metadata(epath.Path(folder / "params")).tree
 
     def as_saved(path: tuple, leaf: nnx.Variable) -> nnx.Variable:
         found = functools.reduce(lambda tree, key: tree[key], path, saved)["value"]

@@ -107,11 +107,9 @@ class LanguageModel:
         # Neither marks that are not text, nor ids of the model that the vocabulary does not use.
         vocabulary = self.vocabulary
         is_text = np.arange(self.experiment.model.vocab_size) < vocabulary.size
-        marks = {vocabulary.pad_id, vocabulary.unk_id, vocabulary.bos_id} - {
-            vocabulary.eos_id,
-            None,
-        }
-        is_text[list(marks)] = False
+        for mark in (vocabulary.pad_id, vocabulary.unk_id, vocabulary.bos_id):
+            if mark is not None:
+                is_text[mark] = mark == vocabulary.eos_id
         allowed = np.tile(is_text, (len(prompts), 1))
         decoders = [vocabulary.stream_decoder(tokens) for tokens in ids]
         running = [True] * len(prompts)
