@@ -10,7 +10,6 @@ have none.
 """
 
 import dataclasses
-import functools
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,8 +17,8 @@ from pathlib import Path
 from typing import Any, Self
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
-from etils import epath
 from flax import nnx
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
@@ -206,18 +205,15 @@ def read_params_like(folder: Path, target: nnx.State) -> nnx.State:
     return _read(folder, "params", ocp.args.StandardRestore(target))
 
 
-def read_params_as_saved(folder: Path, experiment: Experiment) -> nnx.State:
-    """The parameters on the default device, in the precision in which they were saved."""
-    saved = ocp.PyTreeCheckpointHandler().metadata(epath.Path(folder / "params")).tree
-
-    def as_saved(path: tuple, leaf: nnx.Variable) -> nnx.Variable:
-        found = functools.reduce(lambda tree, key: tree[key], path, saved)["value"]
-        value = leaf.get_value()
-        return leaf.replace(jax.ShapeDtypeStruct(value.shape, found.dtype, sharding=value.sharding))
-
-    flat = nnx.to_flat_state(abstract_params(experiment.model))
-    target = nnx.from_flat_state([(path, as_saved(path, leaf)) for path, leaf in flat])
-    return read_params_like(folder, target)
+def read_param(folder: Path, path: tuple[Any, ...]) -> np.ndarray:
+    """One parameter on the host, in the precision in which it was saved."""
+    tree: Any = {"value": 0}
+    for key in reversed(path):
+        tree = {key: tree}
+    as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
+    args = ocp.args.PyTreeRestore(item=tree, restore_args=as_numpy, partial_restore=True)
+    (value,) = jax.tree.leaves(_read(folder, "params", args))
+    return value
 
 
 def write_weights(workdir: Path, params: nnx.State, run: Run, vocabulary: Vocabulary) -> None:

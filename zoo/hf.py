@@ -1,6 +1,7 @@
 """Weights in and out: a Hugging Face folder as a checkpoint of the zoo, and the way back."""
 
 import dataclasses
+import functools
 import importlib.metadata
 import importlib.util
 import json
@@ -22,7 +23,7 @@ from data.imported_vocabularies import FILES, JSON_FILE, MARKS_FILE
 from data.tokenizer_json import to_tokenizer_json
 from data.vocabularies import LosslessVocabulary, Vocabulary
 from models.config import ConfigError, ModelConfig
-from models.transformer import Transformer, abstract_params
+from models.transformer import Transformer, abstract_params, num_params
 from zoo import checkpoint, hf_config, hf_folder, hf_params, sharding, workdir
 from zoo.checkpoint import Run
 from zoo.config import AdamW, Experiment, Mesh, WarmupCosine
@@ -105,20 +106,21 @@ def export_checkpoint(
     architecture, config = hf_config.hf_config(experiment.model)
     vocabulary = checkpoint.read_vocabulary(folder)
     files = _hf_tokenizer(vocabulary)
-    params = checkpoint.read_params_as_saved(folder, experiment)
-    parameters = {hf_params.dotted(p): leaf.get_value() for p, leaf in nnx.to_flat_state(params)}
-    del params
-    kinds = {leaf.dtype.name for leaf in parameters.values()}
-    config |= {
-        "bos_token_id": vocabulary.bos_id,
-        "eos_token_id": vocabulary.eos_id,
-        "pad_token_id": vocabulary.pad_id,
-        "dtype": kinds.pop() if len(kinds) == 1 else "float32",
-    }
-    size = sum(leaf.size for leaf in parameters.values())
+    size = num_params(experiment.model)
     verified = None
     with new_folder(out, "--to-hf") as partial:
-        hf_params.write(partial, architecture, experiment.model, parameters)
+        kinds = hf_params.write(
+            partial,
+            architecture,
+            experiment.model,
+            functools.partial(checkpoint.read_param, folder),
+        )
+        config |= {
+            "bos_token_id": vocabulary.bos_id,
+            "eos_token_id": vocabulary.eos_id,
+            "pad_token_id": vocabulary.pad_id,
+            "dtype": kinds.pop() if len(kinds) == 1 else "float32",
+        }
         for name, content in files.items():
             (partial / name).write_bytes(content)
         text = json.dumps(config, indent=2) + "\n"

@@ -76,7 +76,9 @@ OUTPUT = "lm_head.weight"
 
 def rows_of(layout: Layout, parameters: set[str]) -> list[Row]:
     """The rows of a model with these parameters: without the biases or the output matrix it lacks."""
-    return [row for row in layout.rows if parameters.issuperset(row.ours)]
+    rows = [row for row in layout.rows if parameters.issuperset(row.ours)]
+    assert parameters == {path for row in rows for path in row.ours}, "the table has holes"
+    return rows
 
 
 def _norm(theirs: str, ours: str) -> tuple[Row, ...]:

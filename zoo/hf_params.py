@@ -1,6 +1,6 @@
 """The zoo's parameters and the tensors of a Hugging Face folder, each made into the other."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ import numpy as np
 from flax import nnx
 
 from models.config import ModelConfig
+from models.transformer import abstract_params
 from zoo import hf_folder
 from zoo.errors import CheckpointError
 from zoo.hf_folder import FLOATS, Tensor
@@ -50,26 +51,32 @@ def write(
     folder: Path,
     architecture: str,
     model: ModelConfig,
-    parameters: dict[str, jax.Array],
+    read_param: Callable[[tuple[Any, ...]], np.ndarray],
     *,
     shard_bytes: int = SHARD_BYTES,
-) -> None:
-    """Write the weights into `folder`, in files of at most `shard_bytes`.
+) -> set[str]:
+    """Write the weights into `folder`, in files of at most `shard_bytes`: one of these and one row's
+    parameters are in memory at a time.
 
     Args:
-      parameters: by their dotted paths. The dictionary is emptied on the way, so that no more than
-        one stacked parameter is in memory twice.
+      read_param: reads the parameter with a path.
+
+    Returns the names of the parameters' types.
     """
     layout = LAYOUTS[architecture]
-    writer = hf_folder.Writer(folder, shard_bytes)
-    for row in rows_of(layout, set(parameters)):
-        values = [np.asarray(parameters.pop(path)) for path in row.ours]
+    paths = {dotted(path): path for path, _ in nnx.to_flat_state(abstract_params(model))}
+    rows = rows_of(layout, set(paths))
+    writer, kinds = hf_folder.Writer(folder, shard_bytes), set()
+    for row in rows:
+        values = [read_param(paths[name]) for name in row.ours]
+        kinds |= {value.dtype.name for value in values}
         for layer in range(model.num_layers if row.is_stacked else 1):
             parts = [value[layer] if row.is_stacked else value for value in values]
             prefix = "" if row.theirs == OUTPUT else layout.prefix
             writer.add(prefix + row.their_name(layer), row.to_theirs(parts, model))
-    assert not parameters, f"no row for {sorted(parameters)}"
+        del values
     writer.finish()
+    return kinds
 
 
 def _without_prefix(tensors: dict[str, Tensor], layout: Layout) -> dict[str, Tensor]:
