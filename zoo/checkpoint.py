@@ -20,6 +20,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 from flax import nnx
+from jax.sharding import SingleDeviceSharding
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
 from data import imported_vocabularies
@@ -196,8 +197,13 @@ def read_vocabulary(folder: Path) -> Vocabulary:
 
 
 def read_params(folder: Path, experiment: Experiment) -> nnx.State:
-    """The parameters on the default device."""
-    return read_params_like(folder, abstract_params(experiment.model))
+    """The parameters on the default device, whatever mesh they were saved on."""
+    where = SingleDeviceSharding(jax.local_devices()[0])
+
+    def place(leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where)
+
+    return read_params_like(folder, jax.tree.map(place, abstract_params(experiment.model)))
 
 
 def read_params_like(folder: Path, target: nnx.State) -> nnx.State:
