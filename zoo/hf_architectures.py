@@ -7,7 +7,6 @@ from typing import Any
 
 from models.config import (
     Attention,
-    ConfigError,
     FeedForward,
     LayerNorm,
     Learned,
@@ -26,6 +25,8 @@ class Architecture:
     """One of Hugging Face's architectures."""
 
     class_name: str
+    divided: tuple[str, str]
+    """Two keys: there the first must be a multiple of the second."""
     defaults: Config
     """Of the keys that `to_ours` reads."""
     fixed: Config
@@ -60,7 +61,7 @@ def _gpt_to_ours(config: Config, **choices: Any) -> ModelConfig:
         attention=Attention(
             num_heads=num_heads,
             num_kv_heads=num_heads,
-            head_dim=_divided(d_model, num_heads, "n_embd", "n_head"),
+            head_dim=max(1, d_model // num_heads),
         ),
         norm=LayerNorm(eps=config["layer_norm_epsilon"]),
         position=Learned(),
@@ -129,7 +130,6 @@ def _gpt2_to_theirs(model: ModelConfig) -> Config:
 
 def _llama_to_ours(config: Config) -> ModelConfig:
     d_model, num_heads = config["hidden_size"], config["num_attention_heads"]
-    head_dim = _divided(d_model, num_heads, "hidden_size", "num_attention_heads")
     return ModelConfig(
         vocab_size=config["vocab_size"],
         context_length=config["max_position_embeddings"],
@@ -138,7 +138,7 @@ def _llama_to_ours(config: Config) -> ModelConfig:
         attention=Attention(
             num_heads=num_heads,
             num_kv_heads=config["num_key_value_heads"] or num_heads,
-            head_dim=config["head_dim"] or head_dim,
+            head_dim=config["head_dim"] or d_model // num_heads,
         ),
         feed_forward=FeedForward(d_ff=config["intermediate_size"], kind="swiglu"),
         norm=RMSNorm(eps=config["rms_norm_eps"]),
@@ -196,6 +196,7 @@ def _llama_to_theirs(model: ModelConfig) -> Config:
 ARCHITECTURES = {
     "openai-gpt": Architecture(
         class_name="OpenAIGPTLMHeadModel",
+        divided=("n_embd", "n_head"),
         defaults=_GPT_DEFAULTS | {"vocab_size": 40_478, "n_positions": 512},
         # GPT-1's "gelu" is the tanh form there, unlike GPT-2's
         fixed={"afn": "gelu"},
@@ -204,6 +205,7 @@ ARCHITECTURES = {
     ),
     "gpt2": Architecture(
         class_name="GPT2LMHeadModel",
+        divided=("n_embd", "n_head"),
         defaults=_GPT_DEFAULTS
         | {
             "vocab_size": 50_257,
@@ -221,6 +223,7 @@ ARCHITECTURES = {
     ),
     "llama": Architecture(
         class_name="LlamaForCausalLM",
+        divided=("hidden_size", "num_attention_heads"),
         defaults={
             "vocab_size": 32_000,
             "max_position_embeddings": 2048,
@@ -266,12 +269,6 @@ WITHOUT_EFFECT = frozenset((
 ))
 # fmt: on
 """Keys that leave the language model's function as it is."""
-
-
-def _divided(width: int, num_heads: int, width_key: str, heads_key: str) -> int:
-    if width % num_heads:
-        raise ConfigError(f"{width_key}={width} must be a multiple of {heads_key}={num_heads}")
-    return width // num_heads
 
 
 def _dropout_rate(config: Config) -> float:

@@ -35,10 +35,15 @@ def model_config(config: Config) -> tuple[str, ModelConfig]:
                 f"config.json has {key}={value!r}, which the zoo's model does not do"
                 + (f"; it has {key}={expected!r} only" if key in architecture.fixed else "")
             )
+    config = architecture.defaults | config
     try:
-        return name, architecture.to_ours(architecture.defaults | config)
+        problems = _indivisible(architecture, config)
+        model = architecture.to_ours(config)
     except (ConfigError, TypeError, ZeroDivisionError) as error:
-        raise CheckpointError(f"config.json does not describe a model: {error}") from error
+        problems, model = [str(error)], None
+    if model is None or problems:
+        raise CheckpointError(f"config.json does not describe a model: {'; '.join(problems)}")
+    return name, model
 
 
 def hf_config(model: ModelConfig) -> tuple[str, Config]:
@@ -46,9 +51,8 @@ def hf_config(model: ModelConfig) -> tuple[str, Config]:
 
     Raises ConfigError with the choices that no architecture has.
     """
-    unfit = {
-        name: _lost_choices(architecture, model) for name, architecture in ARCHITECTURES.items()
-    }
+    lost = {name: _lost_choices(each, model) for name, each in ARCHITECTURES.items()}
+    unfit = {name: choices for name, choices in lost.items() if choices is not None}
     nearest = min(unfit, key=lambda name: len(unfit[name]))
     if unfit[nearest]:
         raise ConfigError(
@@ -60,20 +64,28 @@ def hf_config(model: ModelConfig) -> tuple[str, Config]:
     return nearest, named | architecture.to_theirs(model)
 
 
-def _lost_choices(architecture: Architecture, model: ModelConfig) -> list[str]:
-    """What would be another choice after a journey there and back."""
+def _lost_choices(architecture: Architecture, model: ModelConfig) -> list[str] | None:
+    """What would be another choice after a journey there and back; None if there is no way back."""
 
     def as_json(model: ModelConfig) -> Any:
         # How a model is initialised and regularised is not its function.
         model = dataclasses.replace(model, init=Normal(std=1.0), dropout_rate=0.0)
         return serialize.to_json(dataclasses.replace(model, biases=tuple(sorted(model.biases))))
 
+    theirs = architecture.defaults | architecture.to_theirs(model)
     try:
-        back = architecture.to_ours(architecture.defaults | architecture.to_theirs(model))
-    except ConfigError as error:
-        return [str(error)]
+        back = architecture.to_ours(theirs)
+    except ConfigError:
+        return None
     found = serialize.differences(as_json(model), as_json(back))
-    return [
-        f"model.{key} is {ours!r} here and {theirs!r} there"
-        for key, (ours, theirs) in found.items()
+    lost = [
+        f"model.{key} is {here!r} here and {there!r} there" for key, (here, there) in found.items()
     ]
+    return lost + _indivisible(architecture, theirs)
+
+
+def _indivisible(architecture: Architecture, config: Config) -> list[str]:
+    width, heads = architecture.divided
+    if config[width] % config[heads] == 0:
+        return []
+    return [f"{width}={config[width]} must be a multiple of {heads}={config[heads]}"]

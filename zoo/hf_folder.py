@@ -1,16 +1,15 @@
 """A Hugging Face folder: config.json and tensors in one or many safetensors files."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import ml_dtypes
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
 from zoo.errors import CheckpointError
 
@@ -112,52 +111,66 @@ def _damage(file: Path) -> Iterator[None]:
 
 
 class Writer:
-    """Writes tensors in files of at most `shard_bytes`, and an index where there are several."""
+    """Writes tensors as they come in files of at most `shard_bytes`, and an index where there are
+    several. The library's own `save_file` needs all tensors of a file in memory at once.
 
-    def __init__(self, folder: Path, shard_bytes: int):
+    A safetensors file is the length of its header in 8 bytes, the header, JSON that may end in
+    spaces, and the tensors' bytes one after the other.
+    """
+
+    def __init__(self, folder: Path, shard_bytes: int, names: Sequence[str]):
+        """`names`: of all tensors to come, so that there is room for the header before them."""
         self._folder = folder
         self._shard_bytes = shard_bytes
-        self._open: dict[str, np.ndarray] = {}
-        self._shards: list[list[str]] = []
+        self._header_bytes = 64 + sum(len(json.dumps(name)) + 192 for name in names)
+        self._shards: list[dict[str, Any]] = []
         self._num_bytes = 0
+        self._file: BinaryIO | None = None
 
     def add(self, name: str, tensor: np.ndarray) -> None:
-        """Keep the tensor for the file that is being filled; write that file first if it is full."""
-        if self._open and _num_bytes(self._open) + tensor.nbytes > self._shard_bytes:
-            self._write()
-        self._open[name] = tensor
+        """Write the tensor to the file that is being filled, or to the next if that is full."""
+        if self._file is not None and self._num_bytes + tensor.nbytes > self._shard_bytes:
+            self._close()
+        if self._file is None:
+            self._file = self._partial(len(self._shards)).open("wb")
+            self._file.seek(8 + self._header_bytes)
+            self._shards.append({})
+            self._num_bytes = 0
+        end = self._num_bytes + tensor.nbytes
+        self._shards[-1][name] = {
+            "dtype": next(kind for kind, dtype in FLOATS.items() if dtype == tensor.dtype),
+            "shape": list(tensor.shape),
+            "data_offsets": [self._num_bytes, end],
+        }
+        self._file.write(tensor.reshape(-1).view(np.uint8).data)
+        self._num_bytes = end
 
     def finish(self) -> None:
-        """Write what is left, and give the files the names that Hugging Face knows."""
-        self._write()
-        if len(self._shards) == 1:
-            self._partial(0).rename(self._folder / _ONE_FILE)
-            return
-        names = [
-            f"model-{number:05}-of-{len(self._shards):05}.safetensors"
-            for number in range(1, len(self._shards) + 1)
-        ]
-        for number, name in enumerate(names):
+        """End the last file, and give the files the names that Hugging Face knows."""
+        self._close()
+        count = len(self._shards)
+        names = [f"model-{i:05}-of-{count:05}.safetensors" for i in range(1, count + 1)]
+        for number, name in enumerate(names if count > 1 else [_ONE_FILE]):
             self._partial(number).rename(self._folder / name)
-        index = {
-            "metadata": {"total_size": self._num_bytes},
-            "weight_map": {
-                tensor: name
-                for name, shard in zip(names, self._shards, strict=True)
-                for tensor in shard
-            },
+        if count == 1:
+            return
+        weight_map = {
+            tensor: name
+            for name, shard in zip(names, self._shards, strict=True)
+            for tensor in shard
         }
+        sizes = [max(each["data_offsets"][1] for each in shard.values()) for shard in self._shards]
+        index = {"metadata": {"total_size": sum(sizes)}, "weight_map": weight_map}
         (self._folder / _INDEX).write_text(json.dumps(index, indent=2) + "\n")
 
-    def _write(self) -> None:
-        save_file(self._open, self._partial(len(self._shards)), metadata={"format": "pt"})
-        self._num_bytes += _num_bytes(self._open)
-        self._shards.append(list(self._open))
-        self._open = {}
+    def _close(self) -> None:
+        assert self._file is not None
+        header = json.dumps({"__metadata__": {"format": "pt"}} | self._shards[-1]).encode()
+        self._file.seek(0)
+        self._file.write(self._header_bytes.to_bytes(8, "little"))
+        self._file.write(header.ljust(self._header_bytes))
+        self._file.close()
+        self._file = None
 
     def _partial(self, number: int) -> Path:
         return self._folder / f"{number}.partial"
-
-
-def _num_bytes(arrays: dict[str, np.ndarray]) -> int:
-    return sum(array.nbytes for array in arrays.values())

@@ -55,8 +55,8 @@ def write(
     *,
     shard_bytes: int = SHARD_BYTES,
 ) -> set[str]:
-    """Write the weights into `folder`, in files of at most `shard_bytes`: one of these and one row's
-    parameters are in memory at a time.
+    """Write the weights into `folder`, in files of at most `shard_bytes`, with one row's parameters
+    in memory at a time.
 
     Args:
       read_param: reads the parameter with a path.
@@ -66,7 +66,8 @@ def write(
     layout = LAYOUTS[architecture]
     paths = {dotted(path): path for path, _ in nnx.to_flat_state(abstract_params(model))}
     rows = rows_of(layout, set(paths))
-    writer, kinds = hf_folder.Writer(folder, shard_bytes), set()
+    names = [layout.prefix + name for row in rows for name in _names(row, model)]
+    writer, kinds = hf_folder.Writer(folder, shard_bytes, names), set()
     for row in rows:
         values = [read_param(paths[name]) for name in row.ours]
         kinds |= {value.dtype.name for value in values}
