@@ -132,9 +132,9 @@ class Attention(nnx.Module):
         """Attend within `x`, or with a cache to all that it holds, `x` included."""
         query, key, value = self.query(x), self.key(x), self.value(x)
         match self.position:
-            case c.Rotary(theta=theta):
-                query = rotate(query, places.positions, theta)
-                key = rotate(key, places.positions, theta)
+            case c.Rotary() as rotary:
+                query = rotate(query, places.positions, rotary)
+                key = rotate(key, places.positions, rotary)
             case c.Learned():
                 pass  # added to the embedding
             case _:

@@ -14,6 +14,7 @@ from models.config import (
     Normal,
     RMSNorm,
     Rotary,
+    SlowedRotation,
 )
 from zoo.errors import CheckpointError
 
@@ -154,23 +155,42 @@ def _llama_to_ours(config: Config) -> ModelConfig:
     )
 
 
+_SLOWED_KEYS = {
+    "factor": "factor",
+    "slow_turns": "low_freq_factor",
+    "fast_turns": "high_freq_factor",
+    "original_length": "original_max_position_embeddings",
+}
+
+
 def _rotary(config: Config) -> Rotary:
     """`rope_parameters` of transformers 5, `rope_theta` and `rope_scaling` before."""
-    rope = {"rope_theta": config["rope_theta"]}
-    rope |= (config["rope_parameters"] or {}) | (config["rope_scaling"] or {})
+    given = (config["rope_parameters"] or {}) | (config["rope_scaling"] or {})
+    rope = {"rope_theta": config["rope_theta"]} | given
     kind = rope.pop("rope_type", rope.pop("type", "default"))
-    theta = rope.pop("rope_theta")
-    if kind != "default" or any(rope.values()):
-        key = "rope_parameters" if config["rope_parameters"] else "rope_scaling"
-        raise CheckpointError(
-            f"config.json has {key}={config[key]!r}; the zoo's rotary positions have a base "
-            "(rope_theta) and no scaling"
-        )
-    return Rotary(theta=float(theta))
+    theta = float(rope.pop("rope_theta"))
+    if kind == "default" and not any(rope.values()):
+        return Rotary(theta=theta)
+    if kind == "llama3" and rope.keys() == set(_SLOWED_KEYS.values()):
+        values = {ours: rope[theirs] for ours, theirs in _SLOWED_KEYS.items()}
+        return Rotary(theta=theta, slowed=SlowedRotation(**values))
+    key = "rope_parameters" if config["rope_parameters"] else "rope_scaling"
+    raise CheckpointError(
+        f"config.json has {key}={config[key]!r}; the zoo's rotary positions have a base "
+        "(rope_theta) and, of the ways to scale, llama3's"
+    )
+
+
+def _rope_parameters(model: ModelConfig) -> Config:
+    rotary = model.position if isinstance(model.position, Rotary) else Rotary()
+    if rotary.slowed is None:
+        return {"rope_type": "default", "rope_theta": rotary.theta}
+    slowed = {theirs: getattr(rotary.slowed, ours) for ours, theirs in _SLOWED_KEYS.items()}
+    return {"rope_type": "llama3", "rope_theta": rotary.theta} | slowed
 
 
 def _llama_to_theirs(model: ModelConfig) -> Config:
-    theta = model.position.theta if isinstance(model.position, Rotary) else None
+    rope = _rope_parameters(model)
     return {
         "vocab_size": model.vocab_size,
         "max_position_embeddings": model.context_length,
@@ -182,9 +202,10 @@ def _llama_to_theirs(model: ModelConfig) -> Config:
         "intermediate_size": model.feed_forward.d_ff,
         "hidden_act": "silu",
         "rms_norm_eps": model.norm.eps,
-        # transformers 5 reads the first, versions before it the second
-        "rope_parameters": {"rope_type": "default", "rope_theta": theta or 10_000.0},
-        "rope_theta": theta or 10_000.0,
+        # transformers 5 reads the first, versions before it the others
+        "rope_parameters": rope,
+        "rope_theta": rope["rope_theta"],
+        "rope_scaling": None if rope["rope_type"] == "default" else rope,
         "attention_bias": {"qkv", "attention_output"} <= set(model.biases),
         "mlp_bias": "feed_forward" in model.biases,
         "tie_word_embeddings": model.tie_embeddings,

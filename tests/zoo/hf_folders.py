@@ -45,6 +45,9 @@ CONFIGS: dict[str, Config] = {
     "gpt2 untied":      {"model_type": "gpt2", "tie_word_embeddings": False} | _GPT,
     "llama":            {"model_type": "llama"} | _LLAMA,
     "llama grouped":    {"model_type": "llama", "num_key_value_heads": 3, "rms_norm_eps": 1e-3} | _LLAMA,
+    "llama slowed":     {"model_type": "llama", "rope_parameters": {
+                         "rope_type": "llama3", "rope_theta": 500.0, "factor": 8.0, "low_freq_factor": 1.0,
+                         "high_freq_factor": 4.0, "original_max_position_embeddings": 16}} | _LLAMA,
     "llama tied":       {"model_type": "llama", "tie_word_embeddings": True} | _LLAMA,
     "llama biased":     {"model_type": "llama", "attention_bias": True, "mlp_bias": True,
                          "num_key_value_heads": 2} | _LLAMA,

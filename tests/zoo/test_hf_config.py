@@ -101,6 +101,16 @@ def test_what_the_zoo_does_not_do_is_refused_by_name(name):
         {"model_type": "openai-gpt"},
         GPT2 | {"n_inner": 29, "activation_function": "gelu"},
         LLAMA | {"num_key_value_heads": 1, "mlp_bias": True, "rope_theta": 500.0},
+        LLAMA
+        | {
+            "rope_scaling": {
+                "rope_type": "llama3",
+                "factor": 8.0,
+                "low_freq_factor": 1.0,
+                "high_freq_factor": 4.0,
+                "original_max_position_embeddings": 8192,
+            }
+        },
     ],
 )
 def test_there_and_back_is_the_same_model(config):
