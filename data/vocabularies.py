@@ -128,10 +128,10 @@ class LosslessVocabulary(Vocabulary):
     For every valid Unicode `text`, `decode(encode(text)) == text`.
     """
 
-    pad_id = PAD_ID
-    eos_id = EOS_ID
-    unk_id = UNK_ID
-    bos_id = BOS_ID
+    pad_id: int = PAD_ID
+    eos_id: int = EOS_ID
+    unk_id: int = UNK_ID
+    bos_id: int = BOS_ID
 
     def __init__(self, model: bytes) -> None:
         """Reads a serialized SentencePiece model.
