@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from data.imported_vocabularies import from_hf
 from data.vocabularies import LosslessVocabulary, train_vocabulary
 from models.config import ConfigError
 from tests.models import experiments, samples
+from tests.zoo import hf_folders
 from zoo.generate import Sampling
 from zoo.language_model import LanguageModel, Score
 
@@ -137,3 +139,20 @@ def test_scores_come_one_a_text(model: LanguageModel):
     first, empty, again = model.score([TEXT, "", TEXT])
     assert first == again
     assert empty.log_probability == 0
+
+
+def test_a_vocabulary_without_marks_begins_with_the_prompt_and_ends_nowhere(
+    model: LanguageModel, tmp_path
+):
+    hf_folders.write_bpe(tmp_path)
+    files = {"tokenizer.json": (tmp_path / "tokenizer.json").read_bytes()}
+    unmarked = dataclasses.replace(model, vocabulary=from_hf(files, {}))
+    ids = unmarked.vocabulary.encode("a model")
+    (score,) = unmarked.score(["a model"])
+    log_p = jax.nn.log_softmax(model.logits([ids])[0])
+    expected = sum(float(log_p[i, token]) for i, token in enumerate(ids[1:]))
+    assert score.num_tokens == len(ids) - 1
+    assert score.log_probability == pytest.approx(expected, rel=1e-5)
+    assert len(unmarked.sample(["a model"], max_tokens=5)) == 1
+    with pytest.raises(ConfigError, match="has no tokens, .* write a prompt"):
+        unmarked.sample([""])
