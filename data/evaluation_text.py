@@ -43,12 +43,13 @@ class EvaluationText:
         tokens = self.windows.tokens[: max_tokens + 1]
         if len(tokens) == len(self.windows.tokens):
             return self
-        lengths = np.array([len(vocabulary.bytes_of(i)) for i in range(vocabulary.size)])
+        decoder = vocabulary.stream_decoder()  # whole characters: one cut in two does not count
+        num_bytes = sum(len(decoder.feed(i).encode()) for i in tokens.tolist())
         return replace(
             self,
             source=f"the first {max_tokens:,} tokens of {self.source}",
             windows=replace(self.windows, tokens=tokens),
-            num_bytes=int(lengths[tokens].sum()),
+            num_bytes=num_bytes,
         )
 
 
@@ -153,9 +154,9 @@ def _seen_in_training(corpus: Corpus) -> str | None:
 
 
 def _encoded(documents: Iterable[Document], vocabulary: Vocabulary) -> np.ndarray:
-    """[num_tokens] uint32: each document's BOS, ids, EOS, as the seqio task lays them out."""
+    """[num_tokens] uint32: each document's ids between its marks, as the seqio task lays them out."""
     ids = [
-        np.array([vocabulary.bos_id, *vocabulary.encode(d.text), vocabulary.eos_id], np.uint32)
+        np.array([*vocabulary.start, *vocabulary.encode(d.text), *vocabulary.end], np.uint32)
         for d in documents
     ]
     return np.concatenate(ids)

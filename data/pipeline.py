@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from data.permutation import epoch_order
-from data.vocabularies import BOS_ID, PAD_ID
+from data.vocabularies import BOS_ID, EOS_ID, PAD_ID
 
 Batch = dict[str, np.ndarray]
 """Arrays [B, T], int32 but for `weights`:
@@ -15,7 +15,8 @@ inputs       token ids
 targets      the ids that follow them
 segment_ids  1, 2, ... for the documents of a row; 0 on padding
 positions    from 0 in each document, and again from 0 at the start of a row
-weights      float32: 1, but 0 where the target is another document's BOS, and on padding
+weights      float32: 1, but 0 where the target is another document's BOS, and on padding. A mark
+             that is BOS and EOS in one counts: it ends the document before it
 """
 
 
@@ -28,16 +29,21 @@ class TokenWindows:
     dropped: the last window is padded.
 
     Attributes:
-      tokens: [num_tokens] unsigned integers; each document is BOS, ids, EOS.
+      tokens: [num_tokens] unsigned integers; each document with its vocabulary's marks.
       seq_len: T.
       batch_size: rows of a training batch over all hosts.
       seed: of the order in which training sees the windows.
+      bos_id: starts a document. None: it starts after `eos_id`; without that too, the documents
+        run on into each other.
+      eos_id: ends a document.
     """
 
     tokens: np.ndarray
     seq_len: int
     batch_size: int
     seed: int
+    bos_id: int | None = BOS_ID
+    eos_id: int | None = EOS_ID
 
     def __len__(self) -> int:
         """The number of windows, the padded one included."""
@@ -68,26 +74,34 @@ class TokenWindows:
 
     def _batch(self, windows: np.ndarray) -> Batch:
         """The rows of `windows`, [B] int64; beyond the last window a row is padding."""
-        tokens = self._gather(windows)
+        tokens, real = self._gather(windows)
         targets = tokens[:, 1:]
-        real = targets != PAD_ID
         inputs = np.where(real, tokens[:, :-1], PAD_ID)
 
-        starts = inputs == BOS_ID
+        starts = real & self._starts(inputs)
         segment_ids = np.cumsum(starts, axis=1, dtype=np.int32)
         segment_ids += 1 - segment_ids[:, :1]  # a row that starts inside a document counts it too
         column = np.arange(self.seq_len, dtype=np.int32)
+        next_document = (targets == self.bos_id) & (self.bos_id != self.eos_id)
         positions = column - np.maximum.accumulate(np.where(starts, column, 0), axis=1)
         return {
             "inputs": inputs,
             "targets": targets,
             "segment_ids": segment_ids * real,
             "positions": positions * real,
-            "weights": (real & (targets != BOS_ID)).astype(np.float32),
+            "weights": (real & ~next_document).astype(np.float32),
         }
 
-    def _gather(self, windows: np.ndarray) -> np.ndarray:
-        """[B, T + 1] int32 token ids, filled up with PAD_ID."""
+    def _starts(self, inputs: np.ndarray) -> np.ndarray:
+        """[B, T] bool: where a document begins."""
+        if self.bos_id is not None:
+            return inputs == self.bos_id
+        after_the_end = np.zeros(inputs.shape, bool)
+        after_the_end[:, 1:] = inputs[:, :-1] == self.eos_id
+        return after_the_end
+
+    def _gather(self, windows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """[B, T + 1] int32 token ids, filled up with PAD_ID, and which targets, [B, T], are real."""
         length = self.seq_len + 1
         num_full = (len(self.tokens) - 1) // self.seq_len
         tokens = np.full((len(windows), length), PAD_ID, np.int32)
@@ -98,4 +112,5 @@ class TokenWindows:
         rest = self.tokens[num_full * self.seq_len :]
         if len(rest) > 1:
             tokens[windows == num_full, : len(rest)] = rest
-        return tokens
+        place = windows[:, None] * self.seq_len + np.arange(1, length)
+        return tokens, place < len(self.tokens)

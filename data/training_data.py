@@ -102,7 +102,14 @@ def load(
                 f"sequence needs seq_len + 1 = {seq_len + 1:,}. Add text, or lower --seq-len."
             )
     train, validation = (
-        TokenWindows(splits[split].tokens, seq_len, batch_size, config.seed)
+        TokenWindows(
+            splits[split].tokens,
+            seq_len,
+            batch_size,
+            config.seed,
+            vocabulary.bos_id,
+            vocabulary.eos_id,
+        )
         for split in ("train", "validation")
     )
     return TrainingData(

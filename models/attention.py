@@ -77,9 +77,9 @@ class Attention(nnx.Module):
         query, key, value = self.query(x), self.key(x), self.value(x)
         distance_keys = None
         match self.position:
-            case c.Rotary(theta=theta):
-                query = rotate(query, places.positions, theta)
-                key = rotate(key, places.positions, theta)
+            case c.Rotary() as rotary:
+                query = rotate(query, places.positions, rotary)
+                key = rotate(key, places.positions, rotary)
             case c.Relative():
                 # What x's own length needs; a cache brings those of its length.
                 distance_keys = self.distance_keys(x.shape[1], x.dtype) if cache is None else None

@@ -45,11 +45,33 @@ class Learned:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SlowedRotation:
+    """How Llama 3.1 reads texts longer than those it was first trained on (Grattafiori et al. 2024,
+    and its released code): slow pairs turn `factor` times slower, fast ones as before."""
+
+    factor: float
+    slow_turns: float = 1.0
+    """A pair that turns less often than this over `original_length` is slow."""
+    fast_turns: float = 4.0
+    """One that turns more often is fast; between them the two are blended."""
+    original_length: int
+    """The context of the first training, in tokens."""
+
+    def __post_init__(self):
+        check(self.factor > 0 and 0 < self.slow_turns < self.fast_turns,
+              f"model.position.slowed has factor={self.factor}, slow_turns={self.slow_turns} and "
+              f"fast_turns={self.fast_turns}; all must be above zero, and the last the "
+              "largest of the two turns")  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
 class Rotary:
     """Queries and keys rotated by an angle proportional to their position (Su et al. 2021)."""
 
     theta: float = 10_000.0
     """Pair i of H/2 turns by theta^(-2i/H) radians per position."""
+    slowed: SlowedRotation | None = None
+    """None: every pair turns so."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -70,8 +70,9 @@ def _position(model: c.ModelConfig) -> Choice:
         case c.Learned():
             words = f"{model.context_length:,} learned positions"
             return Choice(kind="learned positions", words=words)
-        case c.Rotary(theta=theta):
-            return Choice(kind="rotary positions", detail=f"(base {theta:,.0f})")
+        case c.Rotary(theta=theta, slowed=slowed):
+            slow = "" if slowed is None else f", slow pairs {slowed.factor:g} times slower"
+            return Choice(kind="rotary positions", detail=f"(base {theta:,.0f}{slow})")
         case c.Relative():
             return Choice(kind="relative positions", detail="(Transformer-XL)")
         case _:

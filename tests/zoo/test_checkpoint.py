@@ -82,7 +82,7 @@ def damaged(saved: Path, tmp_path: Path) -> Path:
 def test_everything_comes_back(saved: Path):
     folder = checkpoint.find(saved)
     assert checkpoint.read_run(folder) == RUN
-    assert checkpoint.read_vocabulary(folder).to_bytes() == vocabulary().to_bytes()
+    assert checkpoint.read_vocabulary(folder).to_files() == vocabulary().to_files()
     expected = random_state()
     state = checkpoint.read_state(folder, abstract_state(Mesh(), 1))
     for ours, theirs in zip(values(state), values(expected), strict=True):

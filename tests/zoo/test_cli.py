@@ -307,7 +307,7 @@ def test_checkpoint_must_be_there(path, parts, tmp_path, run_here):
     check_refusal(outcome, 3, (str(tmp_path / path), *parts))
 
 
-@pytest.mark.parametrize("command", ["train", "sample", "evaluate"])
+@pytest.mark.parametrize("command", ["train", "sample", "evaluate", "convert"])
 def test_help_answers_without_jax(command, run_process):
     program = (
         f"import sys, zoo.{command}\n"

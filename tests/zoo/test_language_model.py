@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from data.vocabularies import Vocabulary, train_vocabulary
+from data.imported_vocabularies import from_hf
+from data.vocabularies import LosslessVocabulary, train_vocabulary
 from models.config import ConfigError
 from tests.models import experiments, samples
+from tests.zoo import hf_folders
 from zoo.generate import Sampling
 from zoo.language_model import LanguageModel, Score
 
@@ -23,16 +25,16 @@ TEXT = "a model reads tokens é€😀"
 
 
 @pytest.fixture(scope="module")
-def vocabulary() -> Vocabulary:
+def vocabulary() -> LosslessVocabulary:
     return train_vocabulary(["a model reads tokens and learns which comes next\n" * 20], 290)
 
 
 @pytest.fixture(scope="module")
-def model(vocabulary: Vocabulary) -> LanguageModel:
+def model(vocabulary: LosslessVocabulary) -> LanguageModel:
     return with_logit_bias(vocabulary, np.zeros(CONFIG.vocab_size))
 
 
-def with_logit_bias(vocabulary: Vocabulary, bias: np.ndarray) -> LanguageModel:
+def with_logit_bias(vocabulary: LosslessVocabulary, bias: np.ndarray) -> LanguageModel:
     transformer = samples.random_model(CONFIG)
     assert transformer.logit_bias is not None
     transformer.logit_bias[...] = jax.numpy.asarray(bias, "float32")
@@ -51,8 +53,9 @@ def test_streamed_pieces_joined_are_the_sample(model: LanguageModel):
     assert all(joined)
 
 
-def test_sample_is_the_text_of_the_likeliest_tokens(model: LanguageModel):
-    vocabulary = model.vocabulary
+def test_sample_is_the_text_of_the_likeliest_tokens(
+    model: LanguageModel, vocabulary: LosslessVocabulary
+):
     (text,) = model.sample(["a model"], max_tokens=1, sampling=Sampling(temperature=0))
     ids = [vocabulary.bos_id, *vocabulary.encode("a model")]
     logits = np.array(model.logits([ids])[0, -1])
@@ -60,9 +63,10 @@ def test_sample_is_the_text_of_the_likeliest_tokens(model: LanguageModel):
     assert text == vocabulary.decode([int(logits[: vocabulary.size].argmax())])
 
 
-def test_the_last_space_of_a_prompt_is_left_to_the_model(model: LanguageModel):
+def test_the_last_space_of_a_prompt_is_left_to_the_model(
+    model: LanguageModel, vocabulary: LosslessVocabulary
+):
     """The first token begins with the space, which stands in the prompt and is not shown again."""
-    vocabulary = model.vocabulary
     stream = model.stream(["a model ", "a model"], max_tokens=2, sampling=Sampling(temperature=0))
     spaced, plain = next(stream)
     logits = np.array(model.logits([[vocabulary.bos_id, *vocabulary.encode("a model")]])[0, -1])
@@ -74,7 +78,9 @@ def test_the_last_space_of_a_prompt_is_left_to_the_model(model: LanguageModel):
     assert plain == model.sample(["a model"], max_tokens=1, sampling=Sampling(temperature=0))[0]
 
 
-def test_marks_and_unused_ids_are_never_drawn_and_the_end_stops_a_row(vocabulary: Vocabulary):
+def test_marks_and_unused_ids_are_never_drawn_and_the_end_stops_a_row(
+    vocabulary: LosslessVocabulary,
+):
     bias = np.zeros(CONFIG.vocab_size)
     bias[[vocabulary.pad_id, vocabulary.unk_id, vocabulary.bos_id]] = 1e4
     bias[vocabulary.size :] = 1e4
@@ -88,7 +94,7 @@ def test_marks_and_unused_ids_are_never_drawn_and_the_end_stops_a_row(vocabulary
     assert with_logit_bias(vocabulary, bias).sample(["a"], max_tokens=5) == ["xxxxx"]
 
 
-def test_a_sample_ends_where_the_context_does(vocabulary: Vocabulary):
+def test_a_sample_ends_where_the_context_does(vocabulary: LosslessVocabulary):
     bias = np.zeros(CONFIG.vocab_size)
     (letter,) = vocabulary.encode("x")
     bias[letter] = 1e3
@@ -133,3 +139,20 @@ def test_scores_come_one_a_text(model: LanguageModel):
     first, empty, again = model.score([TEXT, "", TEXT])
     assert first == again
     assert empty.log_probability == 0
+
+
+def test_a_vocabulary_without_marks_begins_with_the_prompt_and_ends_nowhere(
+    model: LanguageModel, tmp_path
+):
+    hf_folders.write_bpe(tmp_path)
+    files = {"tokenizer.json": (tmp_path / "tokenizer.json").read_bytes()}
+    unmarked = dataclasses.replace(model, vocabulary=from_hf(files, {}))
+    ids = unmarked.vocabulary.encode("a model")
+    (score,) = unmarked.score(["a model"])
+    log_p = jax.nn.log_softmax(model.logits([ids])[0])
+    expected = sum(float(log_p[i, token]) for i, token in enumerate(ids[1:]))
+    assert score.num_tokens == len(ids) - 1
+    assert score.log_probability == pytest.approx(expected, rel=1e-5)
+    assert len(unmarked.sample(["a model"], max_tokens=5)) == 1
+    with pytest.raises(ConfigError, match="has no tokens, .* write a prompt"):
+        unmarked.sample([""])
