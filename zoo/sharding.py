@@ -31,10 +31,10 @@ def make_mesh(mesh: c.Mesh, num_devices: int, num_rows: int | None = None) -> ja
         "sequence": mesh.sequence,
         "tensor": mesh.tensor,
     }
-    written = " ".join(f"--mesh.{axis}={size}" for axis, size in shape.items())
+    written = " ".join(f"--mesh.{axis}={size}" for axis, size in shape.items() if size > 1)
     if data * others != num_devices:
         raise ConfigError(
-            f"{written} needs {data * others} devices and there {_are(num_devices)}; the product "
+            f"{written or '--mesh.data=1'} needs {data * others} devices and there {_are(num_devices)}; the product "
             "must be the number of devices (on a CPU, --fake-devices=N makes N of one)"
         )
     return jax.make_mesh(

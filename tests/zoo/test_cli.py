@@ -64,7 +64,7 @@ BAD_FLAGS = {
     ),
     "mesh larger than the devices": (
         ["--mesh.fsdp=64"],
-        ("--mesh.data=1 --mesh.fsdp=64 --mesh.tensor=1", "needs 64 devices", "--fake-devices="),
+        ("--mesh.fsdp=64", "needs 64 devices", "--fake-devices="),
     ),
     "unknown task": (["--data.task=stdlibs", "--data.files=None"], ("'stdlibs'", "stdlib")),
 }

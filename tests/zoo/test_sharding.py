@@ -185,9 +185,9 @@ def test_a_batch_that_does_not_fit_the_mesh_is_refused_with_the_numbers():
 
 
 def test_a_mesh_of_other_than_all_devices_is_refused_with_the_numbers():
-    with pytest.raises(ConfigError, match=r"--mesh\.fsdp=3 .* needs 6 devices and there are 8"):
+    with pytest.raises(ConfigError, match=r"--mesh\.fsdp=3 needs 6 devices and there are 8"):
         sharding.make_mesh(Mesh(data=2, fsdp=3), 8)
-    with pytest.raises(ConfigError, match=r"--mesh\.data=1 --mesh\.fsdp=2 .* there is 1"):
+    with pytest.raises(ConfigError, match=r"--mesh\.fsdp=2 needs 2 .* there is 1"):
         sharding.make_mesh(Mesh(fsdp=2), 1)
 
 
