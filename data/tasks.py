@@ -1,18 +1,21 @@
-"""The corpora as seqio tasks. The only module that imports TensorFlow (4 s, so import it late).
+"""The corpora as seqio tasks. TensorFlow is imported here (4 s), so import this module late.
 
-A task yields documents as seqio users know them: `{"targets": [BOS, ids..., EOS]}`, int32.
+A text task yields documents as `{"targets": text}`, whatever the vocabulary; `with_vocabulary` makes
+of it what seqio users know: `{"targets": [BOS, ids..., EOS]}`, int32.
 """
 
 import functools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import cast
 
 import absl.logging
 import numpy as np
 
-from data.corpus import Corpus
+from data.errors import DataConfigError, DataError
+from data.survey import Split
+from data.tfds_sets import SETS
 from data.vocabularies import Vocabulary
 
 
@@ -29,6 +32,7 @@ def _silent_stderr() -> Iterator[None]:
         os.close(null)
 
 
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # it would log what it also raises
 with _silent_stderr():
     import seqio
     import tensorflow as tf
@@ -98,25 +102,92 @@ class SeqioVocabulary(seqio.Vocabulary):
         )
 
 
-def register(name: str, corpus: Corpus, vocabulary: Vocabulary) -> seqio.Task:
-    """Registers `corpus` as the seqio task `name`, in place of an earlier one of that name."""
-    splits = {"train": corpus.train, "validation": corpus.validation}
+TEXT = seqio.Feature(seqio.PassThroughVocabulary(0), add_eos=False, dtype=tf.string, rank=0)
+"""The output feature `targets` of a task that leaves the encoding to the run."""
+
+
+# Every element that passes between Python and TensorFlow takes 0.2 ms: many documents at a time.
+_CHUNK_BYTES = 1 << 20
+_BATCH_DOCUMENTS = 64
+# By name of the task: why its source ended. TensorFlow would pass on no more than a traceback.
+_failures: dict[str, Exception] = {}
+
+
+def register(name: str, documents: Callable[[Split], Iterator[str]]) -> seqio.Task:
+    """Registers texts as the text task `name`, in place of an earlier one of that name."""
 
     def read(split: str, shuffle_files: bool, seed: int | None = None) -> tf.data.Dataset:
-        del shuffle_files, seed  # the documents are in memory: seqio shuffles them itself
-        # dtype object: NumPy's own strings would lose NULs at the end of a text.
-        texts = np.array([d.text.encode("utf-8") for d in splits[split]], dtype=object)
-        return tf.data.Dataset.from_tensor_slices(texts).map(lambda text: {"targets": text})
+        del shuffle_files, seed  # there is one order; seqio shuffles what comes out
 
-    source = seqio.FunctionDataSource(
-        read, splits=list(splits), num_input_examples={k: len(v) for k, v in splits.items()}
+        def chunks() -> Iterator[np.ndarray]:
+            try:
+                # dtype object: NumPy's own strings would lose NULs at the end of a text.
+                for chunk in _chunks(documents(cast(Split, split))):
+                    yield np.array(chunk, dtype=object)
+            except Exception as error:
+                _failures[name] = error
+                raise
+
+        dataset = tf.data.Dataset.from_generator(
+            chunks, output_signature=tf.TensorSpec((None,), tf.string)
+        )
+        return dataset.unbatch().map(lambda text: {"targets": text})
+
+    return _add(name, seqio.FunctionDataSource(read, splits=["train", "validation"]))
+
+
+def _chunks(texts: Iterator[str]) -> Iterator[list[bytes]]:
+    chunk, size = [], 0
+    for text in texts:
+        chunk.append(text.encode("utf-8"))
+        size += len(chunk[-1])
+        if size >= _CHUNK_BYTES:
+            yield chunk
+            chunk, size = [], 0
+    if chunk:
+        yield chunk
+
+
+def register_tfds(
+    name: str, tfds_name: str, data_dir: str | None, splits: Mapping[Split, str]
+) -> seqio.Task:
+    """Registers a set of TensorFlow Datasets as the text task `name`, in place of an earlier one.
+
+    Args:
+      tfds_name: with config and version.
+      data_dir: None is where TensorFlow Datasets looks by itself.
+      splits: what it is to read for each split.
+    """
+    source = seqio.TfdsDataSource(
+        tfds_name,
+        tfds_data_dir=data_dir,
+        splits=dict(splits),
+        read_only=True,  # otherwise seqio downloads what is not there
     )
+    keys = {"targets": "text"}
+    return _add(name, source, [functools.partial(seqio.preprocessors.rekey, key_map=keys)])
+
+
+def _add(name: str, source: object, preprocessors: Sequence[Callable] = ()) -> seqio.Task:
     seqio.TaskRegistry.remove(name)
     return seqio.TaskRegistry.add(
         name,
         # The cast is for a slip in seqio's own annotations: no source of its own fits.
         source=cast(seqio.DataSourceInterface, source),
+        preprocessors=list(preprocessors),
+        output_features={"targets": TEXT},
+        metric_fns=[],
+    )
+
+
+def with_vocabulary(task: seqio.Task, vocabulary: Vocabulary, name: str) -> seqio.Task:
+    """Registers, as `name`, the text task `task` with its documents encoded."""
+    seqio.TaskRegistry.remove(name)
+    return seqio.TaskRegistry.add(
+        name,
+        source=cast(seqio.DataSourceInterface, task.source),
         preprocessors=[
+            *task.preprocessors,
             functools.partial(seqio.preprocessors.tokenize, copy_pretokenized=False),
             seqio.preprocessors.append_eos,
             functools.partial(prepend_bos, bos_id=vocabulary.bos_id),
@@ -138,10 +209,43 @@ def prepend_bos(dataset: tf.data.Dataset, bos_id: int) -> tf.data.Dataset:
     )
 
 
-def encoded_documents(task: seqio.Task, split: str) -> Iterator[np.ndarray]:
-    """The ids of each document of `split`, in the corpus's order: int32 arrays."""
+def texts(task: seqio.Task, split: str) -> Iterator[str]:
+    """The text of each document of `split`, in the task's own order.
+
+    It is the feature `targets`; of a task that encodes it already, what seqio's `tokenize` keeps as
+    `targets_pretokenized`.
+
+    Raises:
+      DataError: the task fails, or has no text; what its own source raised, if that was one.
+    """
     dataset = task.get_dataset(
         sequence_length=None, split=split, shuffle=False, try_in_mem_cache=False
     )
-    for example in dataset.as_numpy_iterator():
-        yield example["targets"]
+    spec = dataset.element_spec
+    keys = [key for key in ("targets", "targets_pretokenized")
+            if key in spec and spec[key].dtype == tf.string and spec[key].shape.rank == 0]  # fmt: skip
+    if not keys:
+        raise DataConfigError(
+            f"The task {task.name!r} gives no text: neither `targets` nor `targets_pretokenized` is "
+            f"a string. Give it output_features={{'targets': data.tasks.TEXT}} and no tokenizer."
+        )
+    batches = dataset.map(lambda example: example[keys[0]]).batch(_BATCH_DOCUMENTS)
+    try:
+        for batch in batches.as_numpy_iterator():
+            yield from (text.decode("utf-8") for text in batch)
+    except (tf.errors.OpError, UnicodeDecodeError) as error:
+        if cause := _failures.pop(task.name, None):
+            raise cause from None
+        reason = str(error).strip().splitlines()[0][:300]
+        raise DataError(
+            f"The task {task.name!r} cannot read its {split} split: {reason}"
+        ) from error
+
+
+for _name, _set in SETS.items():
+    register_tfds(
+        _name,
+        f"{_set.name}:{_set.version}",
+        None,
+        {"train": "train", "validation": f"{_set.held_out}[:{_set.max_held_out}]"},
+    )

@@ -7,7 +7,7 @@ import io
 import json
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import sentencepiece
@@ -148,6 +148,22 @@ class StreamDecoder:
         return self._decoder.decode(b"", final=True)
 
 
+def read_vocabulary(path: str) -> Vocabulary:
+    """The vocabulary in the file `path`, from `data.vocabulary`.
+
+    Raises:
+      DataError: it is not there, or is damaged.
+    """
+    try:
+        return Vocabulary.from_bytes(Path(path).expanduser().read_bytes())
+    except (OSError, DataError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise DataError(
+            f"data.vocabulary={path!r} cannot be used: {reason} "
+            "Make one with python -m data.vocabulary --out=FILE."
+        ) from error
+
+
 def train_vocabulary(texts: Iterable[str], size: int) -> Vocabulary:
     """Trains a byte-pair vocabulary of exactly `size` pieces; the same texts give the same bytes.
 
@@ -169,15 +185,18 @@ def train_vocabulary(texts: Iterable[str], size: int) -> Vocabulary:
 
 
 def cached_vocabulary(
-    texts: Sequence[str], size: int, folder: Path, report: Callable[[str], None]
+    texts: Iterable[str], key: str, size: int, folder: Path, report: Callable[[str], None]
 ) -> Vocabulary:
     """What `train_vocabulary` makes of `texts`, from the cache `folder` if it stands there.
+
+    Args:
+      key: tells these texts from all others.
 
     Raises:
       DataConfigError: as `train_vocabulary`.
       DataError: what stands in the cache is damaged, or the cache cannot be written.
     """
-    path = _cache_path(texts, size, folder)
+    path = _cache_path(key, size, folder)
     if path.exists():
         try:
             return Vocabulary(path.read_bytes())
@@ -190,14 +209,9 @@ def cached_vocabulary(
     return vocabulary
 
 
-def _cache_path(texts: Sequence[str], size: int, folder: Path) -> Path:
-    settings = json.dumps([_FORMAT_VERSION, _TRAINING_CHUNK, size, _TRAINER_OPTIONS])
-    digest = hashlib.sha256(settings.encode())
-    for text in texts:
-        content = text.encode("utf-8")
-        digest.update(len(content).to_bytes(8, "little"))
-        digest.update(content)
-    return folder / "vocabularies" / f"{digest.hexdigest()}.model"
+def _cache_path(key: str, size: int, folder: Path) -> Path:
+    settings = json.dumps([_FORMAT_VERSION, _TRAINING_CHUNK, size, _TRAINER_OPTIONS, key])
+    return folder / "vocabularies" / f"{hashlib.sha256(settings.encode()).hexdigest()}.model"
 
 
 def _chunks(text: str, size: int) -> Iterator[str]:
