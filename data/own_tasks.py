@@ -22,7 +22,7 @@ from data.config import Data
 from data.corpus import Corpus, PresplitCorpus, SplitCorpus
 from data.errors import DataConfigError, DataError
 from data.sources import Document
-from data.survey import SPLITS, Split, read_survey, survey_path, take_survey
+from data.survey import SPLITS, read_survey, survey_path, take_survey
 
 
 def find(name: str, config: Data, folder: Path) -> catalog.Weighted:
@@ -34,8 +34,6 @@ def find(name: str, config: Data, folder: Path) -> catalog.Weighted:
       DataError: its data is not there or cannot be read.
     """
     module = str(config.module)
-    # A mixture may name it too; here only its name matters.
-    tasks.register("stdlib", lambda split: _builtin_texts("stdlib", split, config, folder))
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     try:
@@ -71,10 +69,10 @@ def _corpus(task: seqio.Task, version: str, config: Data, folder: Path) -> Corpu
     if task.name in catalog.BUILT_IN:
         return catalog.built_in(task.name, config, folder)
     source = f"data.task={task.name!r}"
+    key = _key(task, version)
     if "train" not in task.splits:
         raise DataConfigError(f"{source} has no split `train`, only {', '.join(task.splits)}.")
     read = functools.partial(tasks.texts, task)
-    key = _key(task, version)
     if "validation" in task.splits:
         return PresplitCorpus(task.name, source, key or _fingerprint(read), read)
 
@@ -87,7 +85,8 @@ def _corpus(task: seqio.Task, version: str, config: Data, folder: Path) -> Corpu
         survey = take_survey(documents(), [])
         if key:
             survey.keep(path)
-    return SplitCorpus(task.name, source, documents, survey)
+    # Another name: what it yields is registered as a task too.
+    return SplitCorpus(f"{task.name}.split", source, documents, survey)
 
 
 def _key(task: seqio.Task, version: str) -> str | None:
@@ -125,11 +124,6 @@ def _fingerprint(read) -> str:
             digest.update(len(content).to_bytes(8, "little") + content)
         digest.update(b"\xff" * 8)
     return digest.hexdigest()
-
-
-def _builtin_texts(name: str, split: Split, config: Data, folder: Path) -> Iterator[str]:
-    documents = catalog.built_in(name, config, folder).documents(split)
-    return (document.text for document in documents)
 
 
 def _sha256(content: bytes) -> str:

@@ -13,7 +13,9 @@ from typing import cast
 import absl.logging
 import numpy as np
 
+from data.config import Data
 from data.errors import DataConfigError, DataError
+from data.storage import cache_folder
 from data.survey import Split
 from data.tfds_sets import SETS
 from data.vocabularies import Vocabulary
@@ -32,7 +34,8 @@ def _silent_stderr() -> Iterator[None]:
         os.close(null)
 
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # it would log what it also raises
+# It would log what it also raises. JAX has set a lower level, for itself.
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 with _silent_stderr():
     import seqio
     import tensorflow as tf
@@ -242,6 +245,15 @@ def texts(task: seqio.Task, split: str) -> Iterator[str]:
         ) from error
 
 
+def _stdlib(split: Split) -> Iterator[str]:
+    from data import catalog
+
+    corpus = catalog.built_in("stdlib", Data(), cache_folder(None))
+    return (document.text for document in corpus.documents(split))
+
+
+# What a user's own mixture may name, and T5X may read.
+register("stdlib", _stdlib)
 for _name, _set in SETS.items():
     register_tfds(
         _name,

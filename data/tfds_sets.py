@@ -74,10 +74,9 @@ def find(task: str, configured_dir: str | None) -> PreparedSet:
 
     tfds_set, data_dir = SETS[task], data_folder(configured_dir)
     folder = epath.Path(data_dir) / tfds_set.name
-    try:
+    versions = []
+    if folder.is_dir():  # False, too, for a bucket that cannot be reached
         versions = [path for path in folder.iterdir() if (path / "dataset_info.json").exists()]
-    except (OSError, ValueError):  # no such folder; no such bucket
-        versions = []
     if not versions:
         raise DataError(
             f"data.task={task!r} is not prepared: there is no {folder}/VERSION/dataset_info.json. "
