@@ -117,7 +117,7 @@ class TextFiles:
             try:
                 yield Document(f"{name}:{number}", self._text_of(line))
             except _DamagedLineError as error:
-                self._damaged(f"{path}:{number} {error}", skipped)
+                self._damaged(f"{path}:{number} {error} Mend it", skipped)
 
     def _text_of(self, line: bytes) -> str:
         """Raises _DamagedLineError saying what is wrong with a line of JSON."""
@@ -165,7 +165,7 @@ class TextFiles:
 
     def _damaged(self, message: str, skipped: list[str]) -> None:
         if self.options.on_error == "stop":
-            raise DataError(f"{message} Mend it, or leave such out with --data.on-error=skip.")
+            raise DataError(f"{message}, or leave such out with --data.on-error=skip.")
         skipped.append(message)
 
 
@@ -214,4 +214,4 @@ def _kind(path: Path) -> str:
 
 
 def _not_utf8(path: Path, reason: str, position: int) -> str:
-    return f"{path} is not UTF-8 text: {reason} at byte {position}."
+    return f"{path} is not UTF-8 text: {reason} at byte {position}. Convert it to UTF-8"

@@ -39,6 +39,7 @@ os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 with _silent_stderr():
     import seqio
     import tensorflow as tf
+    import tensorflow_datasets as tfds
 
     # The accelerators are JAX's: TensorFlow would take all their memory. It refuses where a
     # program around this one has used it already.
@@ -169,6 +170,11 @@ def register_tfds(
     )
     keys = {"targets": "text"}
     return _add(name, source, [functools.partial(seqio.preprocessors.rekey, key_map=keys)])
+
+
+def tfds_builder(tfds_name: str, data_dir: str) -> tfds.core.DatasetBuilder:
+    """What prepares a set of TensorFlow Datasets, with bars of progress."""
+    return tfds.builder(tfds_name, data_dir=data_dir)
 
 
 def _add(name: str, source: object, preprocessors: Sequence[Callable] = ()) -> seqio.Task:

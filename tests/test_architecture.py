@@ -113,7 +113,7 @@ def test_plain_data_needs_only_the_standard_library(module, others):
     assert top(anywhere(module)) - set(PACKAGES) <= sys.stdlib_module_names
 
 
-@pytest.mark.parametrize("command", ["zoo.train", "zoo.sample"])
+@pytest.mark.parametrize("command", ["zoo.train", "zoo.sample", "data.command"])
 def test_help_reaches_nothing_heavy(command):
     assert not top(reachable(command)) & HEAVY
 

@@ -9,6 +9,7 @@ import tyro
 from rich.console import Console
 
 import configs
+from data.command import expand_short_flags
 from models.config import ConfigError
 from zoo.config import Experiment
 
@@ -43,7 +44,7 @@ def parse_with_model(
     return tyro.cli(
         tyro.conf.AvoidSubcommands[type(default)],
         default=default,
-        args=rest,
+        args=expand_short_flags(rest),
         prog=f"{prog} --model={name}",
         description=description,
     )

@@ -237,5 +237,5 @@ def test_a_file_that_changes_meanwhile_stops_the_survey(folder, monkeypatch):
 def test_files_without_text_are_explained(tmp_path):
     (tmp_path / "empty.txt").write_text("")
     files = TextFiles.matching(f"{tmp_path}/*.txt", Data())
-    with pytest.raises(DataError, match="here has no text to train on in 1 files"):
+    with pytest.raises(DataError, match="here has no text to train on, in 1 files"):
         file_corpus("files", "here", files, tmp_path / "cache")
