@@ -61,15 +61,15 @@ class SeqioVocabulary(seqio.Vocabulary):
         self._vocabulary = vocabulary
 
     @property
-    def bos_id(self) -> int:
+    def bos_id(self) -> int | None:
         return self._vocabulary.bos_id
 
     @property
-    def eos_id(self) -> int:
+    def eos_id(self) -> int | None:
         return self._vocabulary.eos_id
 
     @property
-    def unk_id(self) -> int:
+    def unk_id(self) -> int | None:
         return self._vocabulary.unk_id
 
     @property
@@ -192,28 +192,29 @@ def _add(name: str, source: object, preprocessors: Sequence[Callable] = ()) -> s
 def with_vocabulary(task: seqio.Task, vocabulary: Vocabulary, name: str) -> seqio.Task:
     """Registers, as `name`, the text task `task` with its documents encoded."""
     seqio.TaskRegistry.remove(name)
+    feature = seqio.Feature(
+        SeqioVocabulary(vocabulary), add_eos=vocabulary.eos_id is not None, dtype=tf.int32
+    )
     return seqio.TaskRegistry.add(
         name,
         source=cast(seqio.DataSourceInterface, task.source),
         preprocessors=[
             *task.preprocessors,
             functools.partial(seqio.preprocessors.tokenize, copy_pretokenized=False),
-            seqio.preprocessors.append_eos,
-            functools.partial(prepend_bos, bos_id=vocabulary.bos_id),
+            functools.partial(add_marks, start=vocabulary.start, end=vocabulary.end),
         ],
-        output_features={
-            "targets": seqio.Feature(SeqioVocabulary(vocabulary), add_eos=True, dtype=tf.int32)
-        },
+        output_features={"targets": feature},
         metric_fns=[],
     )
 
 
-def prepend_bos(dataset: tf.data.Dataset, bos_id: int) -> tf.data.Dataset:
-    """A seqio preprocessor that puts `bos_id` before every feature's ids."""
+def add_marks(
+    dataset: tf.data.Dataset, start: Sequence[int], end: Sequence[int]
+) -> tf.data.Dataset:
+    """A seqio preprocessor that puts `start` before and `end` after every feature's ids."""
+    first, last = np.array(start, np.int32), np.array(end, np.int32)
     return dataset.map(
-        lambda example: {
-            key: tf.pad(ids, [[1, 0]], constant_values=bos_id) for key, ids in example.items()
-        },
+        lambda example: {key: tf.concat([first, ids, last], 0) for key, ids in example.items()},
         num_parallel_calls=tf.data.AUTOTUNE,
     )
 

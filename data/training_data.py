@@ -16,12 +16,13 @@ from data.config import Data
 from data.corpus import Corpus
 from data.encoding import encode_documents, num_cores
 from data.errors import DataConfigError, DataError
+from data.imported_vocabularies import read_vocabulary
 from data.mixture import Mixture
 from data.pipeline import Batches, PackedDocuments, Rows, TokenWindows, row_starts
 from data.storage import cache_folder, replace_file
 from data.survey import SPLITS, Split
 from data.token_cache import Encoded, TokenSplit
-from data.vocabularies import Vocabulary, cached_vocabulary, read_vocabulary
+from data.vocabularies import Vocabulary, cached_vocabulary
 
 # Of a larger corpus an even sample is enough to train a vocabulary: BPE takes 0.2 s and 15 MB of
 # memory a megabyte.

@@ -1,5 +1,7 @@
-"""A SentencePiece vocabulary that gives back every text exactly as it was."""
+"""Text to token ids and back: what every vocabulary does, and the one that is trained here, a
+SentencePiece model that gives back every text exactly as it was."""
 
+import abc
 import codecs
 import functools
 import hashlib
@@ -7,8 +9,9 @@ import io
 import json
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import sentencepiece
 
@@ -51,8 +54,77 @@ _ENCODING_CHUNK = 1 << 18
 _FORMAT_VERSION = 1
 
 
-class Vocabulary:
+class StreamDecoder(Protocol):
+    """Decodes one sequence id by id and never shows half a character."""
+
+    def feed(self, token_id: int) -> str:
+        """The text that `token_id` completes. Raises ValueError as `Vocabulary.decode` does."""
+        ...
+
+    def flush(self) -> str:
+        """What is left at the end: U+FFFD for a character that was never completed, or ''."""
+        ...
+
+
+class Vocabulary(abc.ABC):
     """The pieces that text is cut into, and their ids.
+
+    The ids of marks that are not text are None where a vocabulary has no such mark. A vocabulary
+    whose `bos_id` is its `eos_id` puts one mark between documents, as GPT-2's <|endoftext|>.
+    """
+
+    pad_id: int | None
+    eos_id: int | None
+    unk_id: int | None
+    bos_id: int | None
+    size: int
+    """All ids are below it."""
+
+    @abc.abstractmethod
+    def encode(self, text: str) -> list[int]:
+        """The ids of `text`, with no BOS or EOS. UnicodeEncodeError for half of a surrogate pair."""
+
+    @abc.abstractmethod
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text of `ids`, without marks. ValueError for an id outside `[0, size)`."""
+
+    @abc.abstractmethod
+    def stream_decoder(self, prompt_ids: Sequence[int] = ()) -> StreamDecoder:
+        """A decoder of the text that follows `prompt_ids`."""
+
+    @abc.abstractmethod
+    def begins_with_space(self, token_id: int) -> bool:
+        """Whether the text of the id, inside a sentence, begins with a space."""
+
+    @abc.abstractmethod
+    def to_files(self) -> dict[str, bytes]:
+        """Contents by name of the files that it can be made from again."""
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of the files, in hexadecimal."""
+        digest = hashlib.sha256()
+        for _, content in sorted(self.to_files().items()):
+            digest.update(content)
+        return digest.hexdigest()
+
+    @property
+    def start(self) -> list[int]:
+        """What stands before a document: BOS, where there is one."""
+        return [] if self.bos_id is None else [self.bos_id]
+
+    @property
+    def end(self) -> list[int]:
+        """What stands after a document: EOS, where there is one. It may be the id of BOS, and the next
+        document begins with that once more: so the last document has an end, too."""
+        return [] if self.eos_id is None else [self.eos_id]
+
+
+MODEL_FILE = "tokenizer.model"
+
+
+class LosslessVocabulary(Vocabulary):
+    """A SentencePiece model trained here.
 
     For every valid Unicode `text`, `decode(encode(text)) == text`.
     """
@@ -68,13 +140,11 @@ class Vocabulary:
         Raises:
           DataError: `model` is damaged, or is not a model of the lossless kind trained here.
         """
-        if not model:
-            raise DataError("The SentencePiece model is empty.")
         self._model = model
+        self._processor = read_sentencepiece(model)
+        self.size = self._processor.vocab_size()
         try:
-            self._processor = sentencepiece.SentencePieceProcessor(model_proto=model)
-            self.size: int = self._processor.vocab_size()
-            self._bytes_of_id = [_piece_bytes(self._processor, i) for i in range(self.size)]
+            self._bytes_of_id = [piece_bytes(self._processor, i) for i in range(self.size)]
             probe = " \t0 1\r\n  \U0001f600 "
             lossless = self.decode(self.encode(probe)) == probe
         except (RuntimeError, ValueError, IndexError) as error:
@@ -82,26 +152,14 @@ class Vocabulary:
         if not lossless:
             raise DataError("The SentencePiece model is damaged or does not keep text as it is.")
 
-    @classmethod
-    def from_bytes(cls, model: bytes) -> "Vocabulary":
-        """The inverse of `to_bytes`. Raises DataError as the constructor does."""
-        return cls(model)
-
     def to_bytes(self) -> bytes:
         """The serialized SentencePiece model, which other tools read too."""
         return self._model
 
-    @functools.cached_property
-    def fingerprint(self) -> str:
-        """SHA-256 of the model, in hexadecimal."""
-        return hashlib.sha256(self._model).hexdigest()
+    def to_files(self) -> dict[str, bytes]:
+        return {MODEL_FILE: self._model}
 
     def encode(self, text: str) -> list[int]:
-        """The ids of `text`, with no BOS or EOS.
-
-        Raises:
-          UnicodeEncodeError: `text` holds half of a surrogate pair.
-        """
         ids: list[int] = []
         for chunk in _chunks(text, _ENCODING_CHUNK):
             for index, part in enumerate(chunk.split(_SPACE_MARK)):
@@ -118,8 +176,14 @@ class Vocabulary:
         Raises:
           ValueError: an id is outside `[0, size)`.
         """
-        decoder = StreamDecoder(self)
+        decoder = self.stream_decoder()
         return "".join([decoder.feed(token_id) for token_id in ids]) + decoder.flush()
+
+    def stream_decoder(self, prompt_ids: Sequence[int] = ()) -> StreamDecoder:
+        return ByteDecoder(self.bytes_of)
+
+    def begins_with_space(self, token_id: int) -> bool:
+        return self.bytes_of(token_id).startswith(b" ")
 
     def bytes_of(self, token_id: int) -> bytes:
         """The UTF-8 bytes, maybe a part of a character, that one id stands for."""
@@ -127,44 +191,32 @@ class Vocabulary:
             raise ValueError(f"id {token_id} is not in a vocabulary of {self.size} pieces")
         return self._bytes_of_id[token_id]
 
+    def piece(self, token_id: int) -> str:
+        """What SentencePiece calls the id: U+2581 stands for a space, `<0x0A>` for a byte."""
+        return self._processor.id_to_piece(token_id)
+
     @functools.cached_property
     def _mark_ids(self) -> list[int]:
         return [self._processor.piece_to_id(f"<0x{b:02X}>") for b in _SPACE_MARK.encode("utf-8")]
 
 
-class StreamDecoder:
-    """Decodes one sequence id by id and never shows half a character."""
+class ByteDecoder:
+    """A StreamDecoder of a vocabulary whose every id stands for bytes."""
 
-    def __init__(self, vocabulary: Vocabulary) -> None:
-        self._bytes_of = vocabulary.bytes_of
+    def __init__(self, bytes_of: Callable[[int], bytes]) -> None:
+        self._bytes_of = bytes_of
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
     def feed(self, token_id: int) -> str:
-        """The text that `token_id` completes. Raises ValueError as `Vocabulary.decode` does."""
+        """The text that `token_id` completes."""
         return self._decoder.decode(self._bytes_of(token_id))
 
     def flush(self) -> str:
-        """What is left at the end: U+FFFD for a character that was never completed, or ''."""
+        """U+FFFD for a character that was never completed, or ''."""
         return self._decoder.decode(b"", final=True)
 
 
-def read_vocabulary(path: str) -> Vocabulary:
-    """The vocabulary in the file `path`, from `data.vocabulary`.
-
-    Raises:
-      DataError: it is not there, or is damaged.
-    """
-    try:
-        return Vocabulary.from_bytes(Path(path).expanduser().read_bytes())
-    except (OSError, DataError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise DataError(
-            f"data.vocabulary={path!r} cannot be used: {reason} "
-            "Make one with python -m data.vocabulary --out=FILE."
-        ) from error
-
-
-def train_vocabulary(texts: Iterable[str], size: int) -> Vocabulary:
+def train_vocabulary(texts: Iterable[str], size: int) -> LosslessVocabulary:
     """Trains a byte-pair vocabulary of exactly `size` pieces; the same texts give the same bytes.
 
     Raises:
@@ -181,12 +233,12 @@ def train_vocabulary(texts: Iterable[str], size: int) -> Vocabulary:
         )
     except RuntimeError as error:
         raise DataConfigError(_explain(str(error), size)) from error
-    return Vocabulary(model.getvalue())
+    return LosslessVocabulary(model.getvalue())
 
 
 def cached_vocabulary(
     texts: Iterable[str], key: str, size: int, folder: Path, report: Callable[[str], None]
-) -> Vocabulary:
+) -> LosslessVocabulary:
     """What `train_vocabulary` makes of `texts`, from the cache `folder` if it stands there.
 
     Args:
@@ -199,7 +251,7 @@ def cached_vocabulary(
     path = _cache_path(key, size, folder)
     if path.exists():
         try:
-            return Vocabulary(path.read_bytes())
+            return LosslessVocabulary(path.read_bytes())
         except (OSError, DataError) as error:
             raise DataError(f"Cannot use the vocabulary {path}: {error} Delete it.") from error
     start_s = time.monotonic()
@@ -225,7 +277,18 @@ def _chunks(text: str, size: int) -> Iterator[str]:
         start = end
 
 
-def _piece_bytes(processor: sentencepiece.SentencePieceProcessor, token_id: int) -> bytes:
+def read_sentencepiece(model: bytes) -> sentencepiece.SentencePieceProcessor:
+    """A serialized model, ready to use. Raises DataError if it is damaged."""
+    if not model:
+        raise DataError("The SentencePiece model is empty.")
+    try:
+        return sentencepiece.SentencePieceProcessor(model_proto=model)
+    except RuntimeError as error:
+        raise DataError(f"The SentencePiece model is damaged: {error}.") from error
+
+
+def piece_bytes(processor: sentencepiece.SentencePieceProcessor, token_id: int) -> bytes:
+    """The UTF-8 bytes of one id, b"" for a mark that is not text."""
     piece = processor.id_to_piece(token_id)
     if processor.is_control(token_id) or processor.is_unknown(token_id):
         return b""

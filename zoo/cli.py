@@ -1,6 +1,7 @@
 """From argv to a config, and from an exception to an exit code."""
 
 import argparse
+import dataclasses
 import sys
 from collections.abc import Callable
 from typing import TypeVar
@@ -27,25 +28,35 @@ def parse(kind: type[Command], argv: list[str], *, prog: str, description: str) 
 def parse_with_model(
     kind: Callable[[Experiment, str], Command], argv: list[str], *, prog: str, description: str
 ) -> Command:
-    """Like `parse`, after `--model=NAME` has picked the config that the other flags change.
+    """Like `parse`, after `--model=NAME` has picked the config that the other flags change; without it
+    `--init-from=CHECKPOINT` picks the one of the run that wrote the checkpoint.
 
     Args:
       kind: makes the command's defaults from the experiment and its name.
     """
     picker = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     picker.add_argument("--model")
+    picker.add_argument("--init-from", "--init_from")
     picked, rest = picker.parse_known_args(argv)
-    asks_help = bool({"-h", "--help"} & set(rest))
-    name = picked.model or ("palm_small" if asks_help else None)
-    if name is None:
-        raise ConfigError(f"--model is missing; choose one of: {', '.join(configs.MODELS)}")
-    default = kind(configs.get(name), name)
-    description += f"\n\n--model={name} sets the defaults below; all: {', '.join(configs.MODELS)}."
+    if picked.model is not None or picked.init_from is None:
+        asks_help = bool({"-h", "--help"} & set(rest))
+        name = picked.model or ("palm_small" if asks_help else None)
+        if name is None:
+            raise ConfigError(f"--model is missing; choose one of: {', '.join(configs.MODELS)}")
+        experiment, source = configs.get(name), f"--model={name}"
+    else:
+        from zoo import checkpoint  # imports JAX, which no other command line needs
+
+        folder = checkpoint.find(picked.init_from, flag="--init-from")
+        name = checkpoint.run_name(folder)
+        experiment, source = checkpoint.read_run(folder).experiment, f"--init-from={folder}"
+    default = kind(dataclasses.replace(experiment, init_from=picked.init_from), name)
+    description += f"\n\n{source} sets the defaults below; all models: {', '.join(configs.MODELS)}."
     return tyro.cli(
         tyro.conf.AvoidSubcommands[type(default)],
         default=default,
         args=expand_short_flags(rest),
-        prog=f"{prog} --model={name}",
+        prog=f"{prog} {source}",
         description=description,
     )
 

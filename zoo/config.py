@@ -100,6 +100,9 @@ class Experiment:
     """Tokens per optimizer step, over all devices."""
     seq_len: int
     """Tokens per sequence."""
+    init_from: str | None = None
+    """Start with the parameters and the vocabulary of this checkpoint (a workdir or one of its
+    checkpoints/STEP folders) at step 0 of a new run, instead of random ones. None: random."""
     z_loss: float = 0.0
     """Weight of log^2 Z in the loss, Z the softmax normaliser (PaLM, section 5: 1e-4)."""
     micro_batches: int = 1

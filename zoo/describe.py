@@ -16,7 +16,7 @@ def describe_choices(model: c.ModelConfig) -> list[str]:
         }[model.layout],
         _norm(model),
         _attention(model.attention),
-        {"gelu": "GELU", "swiglu": "SwiGLU"}[model.feed_forward.kind]
+        {"gelu": "GELU", "gelu_erf": "exact GELU", "swiglu": "SwiGLU"}[model.feed_forward.kind]
         + f" with d_ff {model.feed_forward.d_ff:,}",
         f"biases in {', '.join(model.biases)}" if model.biases else "no biases",
         "tied input and output embeddings" if model.tie_embeddings else "an output matrix",

@@ -129,11 +129,12 @@ def generate(
     max_tokens: int,
     sampling: Sampling,
     seed: int,
-    end_id: int,
+    end_id: int | None,
     allowed: np.ndarray,
     allowed_first: np.ndarray,
 ) -> Iterator[np.ndarray]:
-    """Yields [B, n] new tokens as they are made, until every row has drawn `end_id` or `max_tokens`.
+    """Yields [B, n] new tokens as they are made, until every row has drawn `end_id` (None: never) or
+    `max_tokens`.
 
     A row goes on after its `end_id`; the caller cuts it there.
 
@@ -171,6 +172,7 @@ def generate(
             tokens = np.asarray(chunk).T[:, :left]
             left -= tokens.shape[1]
             yield tokens
-            running &= ~(tokens == end_id).any(axis=1)
+            if end_id is not None:
+                running &= ~(tokens == end_id).any(axis=1)
             if not running.any():
                 return

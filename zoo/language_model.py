@@ -13,7 +13,7 @@ from flax import nnx
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int
 
-from data.vocabularies import StreamDecoder, Vocabulary
+from data.vocabularies import Vocabulary
 from models.attention import Places
 from models.config import ConfigError
 from models.transformer import Transformer
@@ -27,7 +27,8 @@ class Score:
     """How likely a model finds a text."""
 
     log_probability: float
-    """Natural logarithm of the probability of all the text's tokens, given the start of a document."""
+    """Natural logarithm of the probability of all the text's tokens, given the start of a document;
+    where the vocabulary has no mark for that, of all but the first, given that."""
     num_tokens: int
     num_bytes: int
     """UTF-8 bytes of the text."""
@@ -80,13 +81,20 @@ class LanguageModel:
             return
         # A space is the first character of the piece of the word that follows it. So a prompt's last
         # space is left to the model: its first token must begin with one, which is not shown again.
+        # A vocabulary without such pieces puts spaces between words by itself.
         left_to_model = np.array([prompt.endswith(" ") for prompt in prompts])
+        left_to_model &= self._begins_with_space.any()
         ids = [
-            [self.vocabulary.bos_id, *self.vocabulary.encode(prompt.removesuffix(" "))]
+            [*self.vocabulary.start, *self.vocabulary.encode(prompt.removesuffix(" "))]
             for prompt in prompts
         ]
         context = self.experiment.model.context_length
         for prompt, tokens in zip(prompts, ids, strict=True):
+            if not tokens:
+                raise ConfigError(
+                    f"the prompt {prompt!r} has no tokens, and this model's vocabulary has no mark for "
+                    "the start of a document; write a prompt"
+                )
             if len(tokens) > context:
                 raise ConfigError(
                     f"the prompt {prompt[:30]!r}... has {len(tokens)} tokens with its start mark "
@@ -97,10 +105,13 @@ class LanguageModel:
         if max_tokens < 1:
             raise ConfigError(f"max_tokens={max_tokens} must be above zero")
         # Neither marks that are not text, nor ids of the model that the vocabulary does not use.
-        is_text = np.arange(self.experiment.model.vocab_size) < self.vocabulary.size
-        is_text[[self.vocabulary.pad_id, self.vocabulary.unk_id, self.vocabulary.bos_id]] = False
+        vocabulary = self.vocabulary
+        is_text = np.arange(self.experiment.model.vocab_size) < vocabulary.size
+        for mark in (vocabulary.pad_id, vocabulary.unk_id, vocabulary.bos_id):
+            if mark is not None:
+                is_text[mark] = mark == vocabulary.eos_id
         allowed = np.tile(is_text, (len(prompts), 1))
-        decoders = [StreamDecoder(self.vocabulary) for _ in prompts]
+        decoders = [vocabulary.stream_decoder(tokens) for tokens in ids]
         running = [True] * len(prompts)
         for chunk in generate(
             self.graphdef,
@@ -109,14 +120,14 @@ class LanguageModel:
             max_tokens=min(max_tokens, room),
             sampling=sampling,
             seed=seed,
-            end_id=self.vocabulary.eos_id,
+            end_id=vocabulary.eos_id,
             allowed=allowed,
             allowed_first=allowed & (self._begins_with_space | ~left_to_model[:, None]),
         ):
             pieces = [""] * len(prompts)
             for row, tokens in enumerate(chunk.tolist()):
                 for token in tokens:
-                    running[row] = running[row] and token != self.vocabulary.eos_id
+                    running[row] = running[row] and token != vocabulary.eos_id
                     if running[row]:
                         pieces[row] += decoders[row].feed(token)
                 if left_to_model[row] and pieces[row]:
@@ -128,11 +139,11 @@ class LanguageModel:
     @functools.cached_property
     def _begins_with_space(self) -> np.ndarray:
         """[V] bool."""
-        begins = [self.vocabulary.bytes_of(i)[:1] == b" " for i in range(self.vocabulary.size)]
+        begins = [self.vocabulary.begins_with_space(i) for i in range(self.vocabulary.size)]
         return np.pad(begins, (0, self.experiment.model.vocab_size - len(begins)))
 
     def logits(self, tokens: ArrayLike | Sequence[Sequence[int]]) -> Float[Array, "B T V"]:
-        """Scores of every next token. Each row is one document; start it with `vocabulary.bos_id`."""
+        """Scores of every next token. Each row is one document; begin it with `vocabulary.start`."""
         return _logits(self.graphdef, self.params, jnp.asarray(tokens, jnp.int32))
 
     def score(self, texts: Sequence[str]) -> list[Score]:
@@ -140,7 +151,7 @@ class LanguageModel:
         return [self._score(text) for text in texts]
 
     def _score(self, text: str) -> Score:
-        ids = np.array([self.vocabulary.bos_id, *self.vocabulary.encode(text)], np.int32)
+        ids = np.array([*self.vocabulary.start, *self.vocabulary.encode(text)], np.int32)
         context = self.experiment.model.context_length
         total = 0.0
         for start in range(0, len(ids) - 1, context):
@@ -149,7 +160,7 @@ class LanguageModel:
             inputs[0, : len(window) - 1] = window[:-1]
             log_p = jax.nn.log_softmax(self.logits(inputs)[0, : len(window) - 1])
             total += float(jnp.sum(jnp.take_along_axis(log_p, window[1:, None], axis=1)))
-        return Score(total, len(ids) - 1, len(text.encode()))
+        return Score(total, max(0, len(ids) - 1), len(text.encode()))
 
 
 def load(path: str | Path) -> LanguageModel:

@@ -10,6 +10,7 @@ import jax
 from flax import nnx
 
 from data.training_data import TrainingData, load
+from models.config import ConfigError
 from models.transformer import num_params
 from zoo import checkpoint, metrics, sharding, workdir
 from zoo.checkpoint import CheckpointWriter, Run
@@ -64,13 +65,16 @@ def train(
         _check_space(abstract, experiment, folder, fresh=fresh)
         if fresh:  # only now that the new run is known to be possible
             workdir.clear(folder)
-        state, shardings = _initial_state(steps, abstract, mesh, rules, resume_from)
+        shardings = sharding.state_shardings(abstract, mesh, rules)
+        state = _initial_state(steps, abstract, shardings, experiment, resume_from)
         first_step, num_steps = int(state.step), experiment.num_steps
         workdir.write_config(folder, experiment)
         if first_step >= num_steps:
             report.line(f"finished before: step {first_step} is saved, --num-steps is {num_steps}")
         elif resume_from is not None:
             report.line(f"resuming from {resume_from.relative_to(folder.absolute())}")
+        elif experiment.init_from is not None:
+            report.line(f"starting from the parameters of {experiment.init_from}")
         train_step = jax.jit(steps.train_step, donate_argnums=0, out_shardings=(shardings, None))
         eval_step = jax.jit(steps.eval_step)
         rows_on_devices = sharding.batch_sharding(mesh)
@@ -144,8 +148,18 @@ def _load_data(
     if not fresh and checkpoint.saved_steps(folder):
         resume_from = checkpoint.find(folder)
         saved = checkpoint.read_run(resume_from)
+        if saved.imported_from is not None:
+            raise ConfigError(
+                f"--workdir={folder} holds imported weights, not a run; train them with "
+                f"--init-from={folder} and another --workdir"
+            )
         workdir.check_same_experiment(saved.experiment, experiment, folder)
         vocabulary = checkpoint.read_vocabulary(resume_from)
+    elif experiment.init_from is not None:
+        init_from = checkpoint.find(experiment.init_from, flag="--init-from")
+        model = checkpoint.read_run(init_from).experiment.model
+        workdir.check_same_architecture(model, experiment.model, experiment.init_from)
+        vocabulary = checkpoint.read_vocabulary(init_from)
     data = load(
         experiment.data,
         vocab_size=experiment.model.vocab_size,
@@ -178,20 +192,22 @@ def _check_space(
 def _initial_state(
     steps: Steps,
     abstract: TrainState,
-    mesh: jax.sharding.Mesh,
-    rules: sharding.Rules,
+    shardings: TrainState,
+    experiment: Experiment,
     resume_from: Path | None,
-) -> tuple[TrainState, TrainState]:
-    """A new or the saved state, laid out over the mesh, and the sharding of each of its arrays."""
-    shardings = sharding.state_shardings(abstract, mesh, rules)
-    if resume_from is None:
-        return jax.jit(steps.init, out_shardings=shardings)(), shardings
+) -> TrainState:
+    """The saved state, or one of step 0 with random or given parameters, laid out over the mesh."""
     target = jax.tree.map(
         lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
         abstract,
         shardings,
     )
-    return checkpoint.read_state(resume_from, target), shardings
+    if resume_from is not None:
+        return checkpoint.read_state(resume_from, target)
+    if experiment.init_from is None:
+        return jax.jit(steps.init, out_shardings=shardings)()
+    params = checkpoint.read_params_like(checkpoint.find(experiment.init_from), target.params)
+    return jax.jit(steps.start, out_shardings=shardings, donate_argnums=0)(params)
 
 
 def _evaluate(

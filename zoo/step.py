@@ -36,6 +36,8 @@ class Steps:
     """The functions of one experiment, ready to be jitted."""
 
     init: Callable[[], TrainState]
+    start: Callable[[nnx.State], TrainState]
+    """The state of step 0 with these parameters."""
     train_step: Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]
     eval_step: Callable[[nnx.State, Batch], LossSums]
     graphdef: nnx.GraphDef
@@ -52,9 +54,11 @@ def make_steps(experiment: Experiment, *, num_batch_shards: int = 1) -> Steps:
     graphdef, _ = nnx.split(nnx.eval_shape(build), nnx.Param)
     optimizer, schedule = make_optimizer(experiment.optimizer, experiment.num_steps)
 
-    def init() -> TrainState:
-        params = nnx.state(build(), nnx.Param)
+    def start(params: nnx.State) -> TrainState:
         return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
+
+    def init() -> TrainState:
+        return start(nnx.state(build(), nnx.Param))
 
     def loss_sums(params: nnx.State, batch: Batch, dropout_key) -> tuple[jax.Array, LossSums]:
         model: Transformer = nnx.merge(graphdef, params)
@@ -91,7 +95,7 @@ def make_steps(experiment: Experiment, *, num_batch_shards: int = 1) -> Steps:
         _, sums = loss_sums(params, batch, None)
         return sums
 
-    return Steps(init, train_step, eval_step, graphdef)
+    return Steps(init, start, train_step, eval_step, graphdef)
 
 
 def accumulate(grad_sums, params, batch: Batch, key: jax.Array, micro_batches: int):

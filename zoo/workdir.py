@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from data.errors import DataError
-from models.config import ConfigError
+from models.config import ConfigError, Learned, ModelConfig
 from zoo import checkpoint, metrics, serialize
 from zoo.checkpoint import Run
 from zoo.config import Experiment
@@ -137,6 +137,29 @@ def check_same_experiment(saved: Experiment, asked: Experiment, workdir: Path) -
         raise ConfigError(
             f"{workdir} holds a run with another config: {listed}. Undo the change, choose another "
             "--workdir, or start over with --fresh"
+        )
+
+
+def check_same_architecture(saved: ModelConfig, asked: ModelConfig, init_from: str) -> None:
+    """Raise ConfigError, with all differing keys, unless the parameters of `saved` make the same
+    function in `asked`: dropout and the unused initialisation may differ, and a context that is not
+    one of learned positions."""
+    free = ["init", "dropout_rate"]
+    free += [] if isinstance(saved.position, Learned) else ["context_length"]
+    changed = {
+        key: values
+        for key, values in serialize.differences(
+            serialize.to_json(saved), serialize.to_json(asked)
+        ).items()
+        if key.split(".")[0] not in free
+    }
+    if changed:
+        listed = "; ".join(
+            f"model.{key} is {old} there, {new} here" for key, (old, new) in changed.items()
+        )
+        raise ConfigError(
+            f"--init-from={init_from} holds another model: {listed}. Undo the change, or leave out "
+            "--model to take the checkpoint's own config"
         )
 
 

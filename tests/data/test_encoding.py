@@ -66,9 +66,9 @@ def test_a_program_without_a_main_guard_survives(vocabulary, tmp_path):
         textwrap.dedent("""
             import pathlib, sys
             from data import encoding
-            from data.vocabularies import Vocabulary
+            from data.vocabularies import LosslessVocabulary
             encoding._MIN_BYTES_TO_DIVIDE = 1
-            vocabulary = Vocabulary.from_bytes(pathlib.Path(sys.argv[1]).read_bytes())
+            vocabulary = LosslessVocabulary(pathlib.Path(sys.argv[1]).read_bytes())
             print(len(list(encoding.encode_documents(["text"] * 9, vocabulary, 2))))
         """)
     )

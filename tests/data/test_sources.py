@@ -131,7 +131,9 @@ def test_a_glob_without_files_is_explained(tmp_path):
 def test_a_file_that_is_not_text_is_named_with_the_byte(tmp_path, separator, monkeypatch):
     monkeypatch.setattr(sources, "_CHUNK_BYTES", 3)
     write(tmp_path / "photo.txt", "12é45".encode() + b"\xff67")
-    message = r"photo\.txt is not UTF-8 text: .* at byte 6\. Convert it to UTF-8, or .*on-error=skip"
+    message = (
+        r"photo\.txt is not UTF-8 text: .* at byte 6\. Convert it to UTF-8, or .*on-error=skip"
+    )
     with pytest.raises(DataError, match=message):
         read(tmp_path / "*", separator=separator)
     write(tmp_path / "text.txt", b"text")

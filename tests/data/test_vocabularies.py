@@ -8,13 +8,7 @@ from hypothesis import strategies as st
 
 from data import vocabularies
 from data.errors import DataConfigError, DataError
-from data.vocabularies import (
-    StreamDecoder,
-    Vocabulary,
-    cached_vocabulary,
-    read_vocabulary,
-    train_vocabulary,
-)
+from data.vocabularies import LosslessVocabulary, cached_vocabulary, train_vocabulary
 from tests.data.samples import small_documents
 
 TEXTS = [document.text for document in small_documents(60)]
@@ -41,7 +35,7 @@ def test_decoding_gives_back_the_text(vocabulary, text):
 
 @given(unicode_texts)
 def test_a_stream_never_shows_half_a_character(vocabulary, text):
-    decoder, shown = StreamDecoder(vocabulary), ""
+    decoder, shown = vocabulary.stream_decoder(), ""
     for token_id in vocabulary.encode(text):
         shown += decoder.feed(token_id)
         assert text.startswith(shown)
@@ -66,7 +60,7 @@ def test_an_unfinished_character_becomes_a_replacement_character(vocabulary):
     smile = vocabulary.encode("😀")
     assert len(smile) == 4
     assert vocabulary.decode(smile[:3] + vocabulary.encode("a")) == "\ufffda"
-    decoder = StreamDecoder(vocabulary)
+    decoder = vocabulary.stream_decoder()
     assert decoder.feed(smile[0]) == ""
     assert decoder.flush() == "\ufffd"
 
@@ -101,7 +95,7 @@ def test_the_same_texts_give_the_same_vocabulary(vocabulary, corpus):
 
 
 def test_a_vocabulary_travels_as_bytes(vocabulary):
-    copy = Vocabulary.from_bytes(vocabulary.to_bytes())
+    copy = LosslessVocabulary(vocabulary.to_bytes())
     assert copy.fingerprint == vocabulary.fingerprint
     assert copy.encode("def f(x):\n") == vocabulary.encode("def f(x):\n")
 
@@ -109,7 +103,7 @@ def test_a_vocabulary_travels_as_bytes(vocabulary):
 @pytest.mark.parametrize("keep", [0, 1000, -1])
 def test_a_damaged_model_is_refused(vocabulary, keep):
     with pytest.raises(DataError, match="SentencePiece model is"):
-        Vocabulary.from_bytes(vocabulary.to_bytes()[:keep])
+        LosslessVocabulary(vocabulary.to_bytes()[:keep])
 
 
 def test_a_model_that_changes_text_is_refused():
@@ -118,7 +112,7 @@ def test_a_model_that_changes_text_is_refused():
         sentence_iterator=iter(TEXTS), model_writer=model, vocab_size=320, byte_fallback=True
     )
     with pytest.raises(DataError, match="does not keep text as it is"):
-        Vocabulary.from_bytes(model.getvalue())
+        LosslessVocabulary(model.getvalue())
 
 
 def test_a_vocabulary_larger_than_the_text_allows_names_the_largest():
@@ -163,8 +157,3 @@ def test_a_damaged_cached_vocabulary_is_named(tmp_path):
     path.write_bytes(path.read_bytes()[:500])
     with pytest.raises(DataError, match=f"{path}: .* Delete it"):
         cached_vocabulary(TEXTS, "text", 320, tmp_path, print)
-
-
-def test_a_vocabulary_file_that_is_not_there_is_explained(tmp_path):
-    with pytest.raises(DataError, match=r"data\.vocabulary='.*none' .*No such file.* --out"):
-        read_vocabulary(f"{tmp_path}/none")

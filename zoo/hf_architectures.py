@@ -1,0 +1,290 @@
+"""The three architectures of Hugging Face's that the zoo reads and writes, and what each key of their
+config.json means here. The defaults are those of `transformers`."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+from models.config import (
+    Attention,
+    ConfigError,
+    FeedForward,
+    LayerNorm,
+    Learned,
+    ModelConfig,
+    Normal,
+    RMSNorm,
+    Rotary,
+)
+from zoo.errors import CheckpointError
+
+Config = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Architecture:
+    """One of Hugging Face's architectures."""
+
+    class_name: str
+    defaults: Config
+    """Of the keys that `to_ours` reads."""
+    fixed: Config
+    """Keys that change the function, with the one value for which it is the zoo's, their default."""
+    to_ours: Callable[[Config], ModelConfig]
+    to_theirs: Callable[[ModelConfig], Config]
+
+
+# --- GPT-1 and GPT-2 ---------------------------------------------------------------------------
+
+_GPT_BIASES = ("qkv", "attention_output", "feed_forward", "norm")
+_GPT_DEFAULTS: Config = {
+    "n_embd": 768,
+    "n_layer": 12,
+    "n_head": 12,
+    "layer_norm_epsilon": 1e-5,
+    "initializer_range": 0.02,
+    "resid_pdrop": 0.1,
+    "embd_pdrop": 0.1,
+    "attn_pdrop": 0.1,
+    "tie_word_embeddings": True,
+}
+
+
+def _gpt_to_ours(config: Config, **choices: Any) -> ModelConfig:
+    d_model, num_heads = config["n_embd"], config["n_head"]
+    return ModelConfig(
+        vocab_size=config["vocab_size"],
+        context_length=config["n_positions"],
+        num_layers=config["n_layer"],
+        d_model=d_model,
+        attention=Attention(
+            num_heads=num_heads,
+            num_kv_heads=num_heads,
+            head_dim=_divided(d_model, num_heads, "n_embd", "n_head"),
+        ),
+        norm=LayerNorm(eps=config["layer_norm_epsilon"]),
+        position=Learned(),
+        biases=_GPT_BIASES,
+        tie_embeddings=config["tie_word_embeddings"],
+        dropout_rate=_dropout_rate(config),
+        **choices,
+    )
+
+
+def _gpt_to_theirs(model: ModelConfig) -> Config:
+    return {
+        "vocab_size": model.vocab_size,
+        "n_positions": model.context_length,
+        "n_embd": model.d_model,
+        "n_layer": model.num_layers,
+        "n_head": model.attention.num_heads,
+        "layer_norm_epsilon": model.norm.eps,
+        "initializer_range": _std(model),
+        "resid_pdrop": model.dropout_rate,
+        "embd_pdrop": model.dropout_rate,
+        "attn_pdrop": model.dropout_rate,
+        "tie_word_embeddings": model.tie_embeddings,
+    }
+
+
+def _gpt1_to_ours(config: Config) -> ModelConfig:
+    return _gpt_to_ours(
+        config,
+        layout="post_norm",
+        feed_forward=FeedForward(d_ff=4 * config["n_embd"], kind="gelu"),
+        init=Normal(std=config["initializer_range"]),
+    )
+
+
+_TANH_GELU = ("gelu_new", "gelu_pytorch_tanh", "gelu_fast")
+
+
+def _gpt2_to_ours(config: Config) -> ModelConfig:
+    activation = config["activation_function"]
+    if activation not in (*_TANH_GELU, "gelu"):
+        raise CheckpointError(
+            f"config.json has activation_function={activation!r}; the zoo has "
+            f"{', '.join(_TANH_GELU)} (the tanh form) and gelu (the exact one)"
+        )
+    return _gpt_to_ours(
+        config,
+        layout="pre_norm",
+        feed_forward=FeedForward(
+            d_ff=config["n_inner"] or 4 * config["n_embd"],
+            kind="gelu" if activation in _TANH_GELU else "gelu_erf",
+        ),
+        init=Normal(std=config["initializer_range"], residual="scaled_by_depth"),
+    )
+
+
+def _gpt2_to_theirs(model: ModelConfig) -> Config:
+    return _gpt_to_theirs(model) | {
+        "n_inner": model.feed_forward.d_ff,
+        "activation_function": "gelu" if model.feed_forward.kind == "gelu_erf" else "gelu_new",
+    }
+
+
+# --- LLaMA -------------------------------------------------------------------------------------
+
+
+def _llama_to_ours(config: Config) -> ModelConfig:
+    d_model, num_heads = config["hidden_size"], config["num_attention_heads"]
+    head_dim = _divided(d_model, num_heads, "hidden_size", "num_attention_heads")
+    return ModelConfig(
+        vocab_size=config["vocab_size"],
+        context_length=config["max_position_embeddings"],
+        num_layers=config["num_hidden_layers"],
+        d_model=d_model,
+        attention=Attention(
+            num_heads=num_heads,
+            num_kv_heads=config["num_key_value_heads"] or num_heads,
+            head_dim=config["head_dim"] or head_dim,
+        ),
+        feed_forward=FeedForward(d_ff=config["intermediate_size"], kind="swiglu"),
+        norm=RMSNorm(eps=config["rms_norm_eps"]),
+        position=_rotary(config),
+        layout="pre_norm",
+        biases=(
+            *(("qkv", "attention_output") if config["attention_bias"] else ()),
+            *(("feed_forward",) if config["mlp_bias"] else ()),
+        ),
+        tie_embeddings=config["tie_word_embeddings"],
+        init=Normal(std=config["initializer_range"]),
+        dropout_rate=config["attention_dropout"],
+    )
+
+
+def _rotary(config: Config) -> Rotary:
+    """`rope_parameters` of transformers 5, `rope_theta` and `rope_scaling` before."""
+    rope = {"rope_theta": config["rope_theta"]}
+    rope |= (config["rope_parameters"] or {}) | (config["rope_scaling"] or {})
+    kind = rope.pop("rope_type", rope.pop("type", "default"))
+    theta = rope.pop("rope_theta")
+    if kind != "default" or any(rope.values()):
+        key = "rope_parameters" if config["rope_parameters"] else "rope_scaling"
+        raise CheckpointError(
+            f"config.json has {key}={config[key]!r}; the zoo's rotary positions have a base "
+            "(rope_theta) and no scaling"
+        )
+    return Rotary(theta=float(theta))
+
+
+def _llama_to_theirs(model: ModelConfig) -> Config:
+    theta = model.position.theta if isinstance(model.position, Rotary) else None
+    return {
+        "vocab_size": model.vocab_size,
+        "max_position_embeddings": model.context_length,
+        "num_hidden_layers": model.num_layers,
+        "hidden_size": model.d_model,
+        "num_attention_heads": model.attention.num_heads,
+        "num_key_value_heads": model.attention.num_kv_heads,
+        "head_dim": model.attention.head_dim,
+        "intermediate_size": model.feed_forward.d_ff,
+        "hidden_act": "silu",
+        "rms_norm_eps": model.norm.eps,
+        # transformers 5 reads the first, versions before it the second
+        "rope_parameters": {"rope_type": "default", "rope_theta": theta or 10_000.0},
+        "rope_theta": theta or 10_000.0,
+        "attention_bias": {"qkv", "attention_output"} <= set(model.biases),
+        "mlp_bias": "feed_forward" in model.biases,
+        "tie_word_embeddings": model.tie_embeddings,
+        "initializer_range": _std(model),
+        "attention_dropout": model.dropout_rate,
+    }
+
+
+ARCHITECTURES = {
+    "openai-gpt": Architecture(
+        class_name="OpenAIGPTLMHeadModel",
+        defaults=_GPT_DEFAULTS | {"vocab_size": 40_478, "n_positions": 512},
+        # GPT-1's "gelu" is the tanh form there, unlike GPT-2's
+        fixed={"afn": "gelu"},
+        to_ours=_gpt1_to_ours,
+        to_theirs=_gpt_to_theirs,
+    ),
+    "gpt2": Architecture(
+        class_name="GPT2LMHeadModel",
+        defaults=_GPT_DEFAULTS
+        | {
+            "vocab_size": 50_257,
+            "n_positions": 1024,
+            "n_inner": None,
+            "activation_function": "gelu_new",
+        },
+        fixed={
+            "scale_attn_weights": True,
+            "scale_attn_by_inverse_layer_idx": False,
+            "add_cross_attention": False,
+        },
+        to_ours=_gpt2_to_ours,
+        to_theirs=_gpt2_to_theirs,
+    ),
+    "llama": Architecture(
+        class_name="LlamaForCausalLM",
+        defaults={
+            "vocab_size": 32_000,
+            "max_position_embeddings": 2048,
+            "num_hidden_layers": 32,
+            "hidden_size": 4096,
+            "num_attention_heads": 32,
+            "num_key_value_heads": None,
+            "head_dim": None,
+            "intermediate_size": 11_008,
+            "rms_norm_eps": 1e-6,
+            "rope_parameters": None,
+            "rope_theta": 10_000.0,
+            "rope_scaling": None,
+            "attention_bias": False,
+            "mlp_bias": False,
+            "tie_word_embeddings": False,
+            "initializer_range": 0.02,
+            "attention_dropout": 0.0,
+        },
+        fixed={"hidden_act": "silu"},
+        to_ours=_llama_to_ours,
+        to_theirs=_llama_to_theirs,
+    ),
+}
+
+# fmt: off
+WITHOUT_EFFECT = frozenset((
+    # who wrote the file, and how
+    "architectures", "model_type", "torch_dtype", "dtype", "transformers_version", "_name_or_path",
+    "id2label", "label2id", "problem_type", "finetuning_task", "_commit_hash",
+    # how the same function is computed
+    "use_cache", "pretraining_tp", "reorder_and_upcast_attn", "gradient_checkpointing", "return_dict",
+    "chunk_size_feed_forward", "_attn_implementation", "_attn_implementation_autoset", "output_past",
+    # token ids, which the tokenizer names too
+    "bos_token_id", "eos_token_id", "pad_token_id", "unk_token_id", "sep_token_id",
+    # other heads than the language model's, and older names of the context's length
+    "summary_type", "summary_use_proj", "summary_activation", "summary_proj_to_labels",
+    "summary_first_dropout", "n_ctx", "n_special", "predict_special_tokens",
+    # how text is generated
+    "task_specific_params", "max_length", "min_length", "do_sample", "temperature", "top_k", "top_p",
+    "num_beams", "num_return_sequences", "repetition_penalty", "length_penalty", "diversity_penalty",
+    "num_beam_groups", "encoder_no_repeat_ngram_size", "no_repeat_ngram_size", "typical_p",
+))
+# fmt: on
+"""Keys that leave the language model's function as it is."""
+
+
+def _divided(width: int, num_heads: int, width_key: str, heads_key: str) -> int:
+    if width % num_heads:
+        raise ConfigError(f"{width_key}={width} must be a multiple of {heads_key}={num_heads}")
+    return width // num_heads
+
+
+def _dropout_rate(config: Config) -> float:
+    """The zoo has one rate for all three places."""
+    rates = {key: config[key] for key in ("embd_pdrop", "attn_pdrop", "resid_pdrop")}
+    if len(set(rates.values())) > 1:
+        listed = ", ".join(f"{key}={rate}" for key, rate in rates.items())
+        raise CheckpointError(
+            f"config.json has {listed}; the zoo has one dropout rate for all three places. They "
+            "matter for training only: make them equal there"
+        )
+    return float(rates["embd_pdrop"])
+
+
+def _std(model: ModelConfig) -> float:
+    return model.init.std if isinstance(model.init, Normal) else 0.02

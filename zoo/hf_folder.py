@@ -1,0 +1,163 @@
+"""A Hugging Face folder: config.json and tensors in one or many safetensors files."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from zoo.errors import CheckpointError
+
+CONFIG = "config.json"
+_ONE_FILE, _INDEX = "model.safetensors", "model.safetensors.index.json"
+
+FLOATS = {
+    "F32": np.dtype(np.float32),
+    "F16": np.dtype(np.float16),
+    "BF16": np.dtype(ml_dtypes.bfloat16),
+}
+"""Safetensors' names of the types that a weight may have."""
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A tensor that has not been read yet."""
+
+    name: str
+    file: Path
+    shape: tuple[int, ...]
+    kind: str
+    """Safetensors' name of its type."""
+
+    def read(self) -> np.ndarray:
+        """Its values, in the file's own precision."""
+        # pread: the pages of a mapped file would count as this process's memory.
+        with _damage(self.file), safe_open(self.file, framework="np", backend="pread") as file:
+            return file.get_tensor(self.name)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """An object from a file. Raises CheckpointError."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise CheckpointError(f"there is no {path}") from error
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} is damaged: {error}") from error
+    if not isinstance(value, dict):
+        raise CheckpointError(f"{path} is damaged: it holds no JSON object")
+    return value
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The folder's config.json. Raises CheckpointError where there is no Hugging Face folder."""
+    if not (folder / CONFIG).is_file():
+        raise CheckpointError(
+            f"--from-hf={folder} is not a Hugging Face folder: it has no {CONFIG}; name a folder with "
+            "config.json, safetensors and a tokenizer"
+        )
+    return read_json(folder / CONFIG)
+
+
+def tensors(folder: Path) -> dict[str, Tensor]:
+    """All tensors of the folder, by name, without their values. Raises CheckpointError."""
+    if (folder / _INDEX).is_file():
+        promised = read_json(folder / _INDEX).get("weight_map")
+        if not isinstance(promised, dict):
+            raise CheckpointError(f"{folder / _INDEX} is damaged: it has no weight_map")
+        files = [folder / str(name) for name in sorted(set(promised.values()))]
+    elif (folder / _ONE_FILE).is_file():
+        promised, files = {}, [folder / _ONE_FILE]
+    else:
+        raise CheckpointError(
+            f"{folder} has neither {_ONE_FILE} nor {_INDEX}; other formats are not read. Where "
+            "transformers can load it, model.save_pretrained(...) writes safetensors"
+        )
+    found: dict[str, Tensor] = {}
+    for file in files:
+        for tensor in _tensors_of(file):
+            if tensor.name in found:
+                raise CheckpointError(
+                    f"{tensor.name} stands in {file.name} and in {found[tensor.name].file.name}"
+                )
+            found[tensor.name] = tensor
+    if missing := sorted(set(promised) - set(found)):
+        raise CheckpointError(f"{folder / _INDEX} promises {missing[0]}, which is in no file")
+    return found
+
+
+def _tensors_of(file: Path) -> list[Tensor]:
+    with _damage(file), safe_open(file, framework="np", backend="pread") as opened:
+        slices = [(name, opened.get_slice(name)) for name in opened.offset_keys()]
+        return [
+            Tensor(name, file, tuple(each.get_shape()), each.get_dtype()) for name, each in slices
+        ]
+
+
+@contextmanager
+def _damage(file: Path) -> Iterator[None]:
+    """What safetensors cannot read becomes a CheckpointError that names the file."""
+    try:
+        yield
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(
+            f"{file} cannot be read: it is damaged, cut short or missing ({error})"
+        ) from error
+
+
+class Writer:
+    """Writes tensors in files of at most `shard_bytes`, and an index where there are several."""
+
+    def __init__(self, folder: Path, shard_bytes: int):
+        self._folder = folder
+        self._shard_bytes = shard_bytes
+        self._open: dict[str, np.ndarray] = {}
+        self._shards: list[list[str]] = []
+        self._num_bytes = 0
+
+    def add(self, name: str, tensor: np.ndarray) -> None:
+        """Keep the tensor for the file that is being filled; write that file first if it is full."""
+        if self._open and _num_bytes(self._open) + tensor.nbytes > self._shard_bytes:
+            self._write()
+        self._open[name] = tensor
+
+    def finish(self) -> None:
+        """Write what is left, and give the files the names that Hugging Face knows."""
+        self._write()
+        if len(self._shards) == 1:
+            self._partial(0).rename(self._folder / _ONE_FILE)
+            return
+        names = [
+            f"model-{number:05}-of-{len(self._shards):05}.safetensors"
+            for number in range(1, len(self._shards) + 1)
+        ]
+        for number, name in enumerate(names):
+            self._partial(number).rename(self._folder / name)
+        index = {
+            "metadata": {"total_size": self._num_bytes},
+            "weight_map": {
+                tensor: name
+                for name, shard in zip(names, self._shards, strict=True)
+                for tensor in shard
+            },
+        }
+        (self._folder / _INDEX).write_text(json.dumps(index, indent=2) + "\n")
+
+    def _write(self) -> None:
+        save_file(self._open, self._partial(len(self._shards)), metadata={"format": "pt"})
+        self._num_bytes += _num_bytes(self._open)
+        self._shards.append(list(self._open))
+        self._open = {}
+
+    def _partial(self, number: int) -> Path:
+        return self._folder / f"{number}.partial"
+
+
+def _num_bytes(arrays: dict[str, np.ndarray]) -> int:
+    return sum(array.nbytes for array in arrays.values())
