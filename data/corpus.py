@@ -55,6 +55,10 @@ class Corpus(abc.ABC):
                 f"{self.source} has no text to {purpose}. Add more, and different, text."
             )
 
+    def texts(self, split: Split) -> Iterator[str]:
+        """The texts of `documents`."""
+        return (document.text for document in self.documents(split))
+
     def training_sample(self, max_bytes: int) -> Iterator[str]:
         """Training texts of about `max_bytes` together, always the same; all if they are fewer."""
         taken = 0
@@ -63,10 +67,6 @@ class Corpus(abc.ABC):
             yield document.text
             if taken >= max_bytes:
                 return
-
-    @abc.abstractmethod
-    def texts(self, split: Split) -> Iterator[str]:
-        """The texts of `documents`, read by seqio (TensorFlow is imported: 4 s)."""
 
     @abc.abstractmethod
     def describe(self) -> str:
@@ -108,14 +108,6 @@ class SplitCorpus(Corpus):
             text += f"; left out {survey.num_skipped:,} damaged, the first: {survey.first_skipped}"
         return text
 
-    def texts(self, split: Split) -> Iterator[str]:
-        from data import tasks
-
-        def read(split: Split) -> Iterator[str]:
-            return (document.text for document in self.documents(split))
-
-        return tasks.texts(tasks.register(self.name, read), split)
-
     def training_sample(self, max_bytes: int) -> Iterator[str]:
         """Training texts evenly from the whole corpus; all of them if they are fewer."""
         fraction = max_bytes / max(1, self._survey.num_bytes)
@@ -149,9 +141,6 @@ class PresplitCorpus(Corpus):
         train, validation = (self._num_documents[split] for split in SPLITS)
         return f"{train:,} documents to train on, {validation:,} held out"
 
-    def texts(self, split: Split) -> Iterator[str]:
-        return (document.text for document in self.documents(split))
-
     def _read(self, split: Split) -> Iterator[Document]:
         return (Document(str(i), text) for i, text in enumerate(self._texts(split)))
 
@@ -179,7 +168,8 @@ def file_corpus(name: str, source: str, files: TextFiles, folder: Path) -> Split
             survey.keep(path)
     if not survey.num_documents:
         raise DataError(
-            f"{source} has no text to train on in {len(files.paths):,} files. Add some."
+            f"{source} has no text to train on, in {len(files.paths):,} files. Add more, and "
+            "different, text."
         )
     return SplitCorpus(name, source, lambda: files.documents([]), survey)
 

@@ -85,8 +85,7 @@ def _corpus(task: seqio.Task, version: str, config: Data, folder: Path) -> Corpu
         survey = take_survey(documents(), [])
         if key:
             survey.keep(path)
-    # Another name: what it yields is registered as a task too.
-    return SplitCorpus(f"{task.name}.split", source, documents, survey)
+    return SplitCorpus(task.name, source, documents, survey)
 
 
 def _key(task: seqio.Task, version: str) -> str | None:

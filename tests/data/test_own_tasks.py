@@ -91,10 +91,10 @@ def test_a_mixture_brings_its_rates(find):
     found = find("own_mix")
     assert {corpus.name: float(share) for corpus, share in found} == {
         "own_both": 0.75,
-        "own_one.split": 0.25,
+        "own_one": 0.25,
     }
     names = {corpus.name for corpus, _ in find("own_and_stdlib")}
-    assert names == {"own_one.split", "stdlib"}
+    assert names == {"own_one", "stdlib"}
 
 
 @pytest.mark.parametrize(

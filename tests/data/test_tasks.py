@@ -6,8 +6,9 @@ import pytest
 import seqio
 import tensorflow as tf
 
-from data import tasks
-from data.errors import DataConfigError
+from data import catalog, tasks
+from data.config import Data
+from data.errors import DataConfigError, DataError
 from data.tfds_sets import SETS
 
 TEXTS = ("def f():\n    return 1\n", "tab\tand\r\nNUL\0", "é😀\u2581</s>", " ", "ends in NULs\0\0")
@@ -30,9 +31,8 @@ def test_a_text_task_gives_the_texts_as_they_are(task):
     assert list(tasks.texts(task, "validation")) == [TEXTS[0]]
 
 
-@pytest.mark.parametrize("limit", ["_CHUNK_BYTES", "_BATCH_DOCUMENTS"])
-def test_how_many_pass_at_once_changes_nothing(task, monkeypatch, limit):
-    monkeypatch.setattr(tasks, limit, 2)
+def test_how_many_pass_at_once_changes_nothing(task, monkeypatch):
+    monkeypatch.setattr(tasks, "_BATCH_DOCUMENTS", 2)
     assert list(tasks.texts(task, "train")) == list(TEXTS)
 
 
@@ -96,26 +96,52 @@ def test_a_task_without_text_is_explained():
     seqio.TaskRegistry.remove("test_numbers")
 
 
-FAILING_SOURCE = """
+BROKEN_SOURCE = """
+import tensorflow as tf
 from data import tasks
+import seqio
 from data.errors import DataError
 
-def documents(split):
-    yield "fine"
-    raise DataError("a.jsonl:7 is not JSON.")
+def read(split, shuffle_files, seed=None):
+    texts = tf.data.Dataset.from_tensors({"targets": "fine"})
+    return texts.concatenate(texts.map(lambda x: {"targets": tf.strings.substr(x["targets"], 9, 1)}))
 
+source = seqio.FunctionDataSource(read, splits=["train"])
+task = seqio.TaskRegistry.add("broken", source=source, preprocessors=[],
+                              output_features={"targets": tasks.TEXT})
 try:
-    list(tasks.texts(tasks.register("failing", documents), "train"))
+    list(tasks.texts(task, "train"))
 except DataError as error:
     print(error)
 """
 
 
-def test_what_a_source_raises_arrives_quietly():
+def test_what_goes_wrong_inside_tensorflow_is_said_in_a_line():
     run = subprocess.run(
-        [sys.executable, "-c", FAILING_SOURCE], capture_output=True, text=True, check=True
+        [sys.executable, "-c", "import data.tasks\n" + BROKEN_SOURCE],
+        capture_output=True,
+        text=True,
+        check=True,
     )
-    assert (run.stdout, run.stderr) == ("a.jsonl:7 is not JSON.\n", "")
+    assert run.stdout.startswith("The task 'broken' cannot read its train split: ")
+    assert len(run.stdout.splitlines()) == 1
+    assert run.stderr == ""
+
+
+def test_what_texts_raise_arrives_as_it_is(task):
+    def texts(split):
+        yield "fine"
+        raise DataError("a.jsonl:7 is not JSON.")
+
+    failing = tasks.register("test_task", texts)
+    with pytest.raises(DataError, match=r"^a\.jsonl:7 is not JSON\.$"):
+        list(tasks.texts(failing, "train"))
+
+
+def test_the_standard_librarys_task_is_the_text_of_a_run(tmp_path):
+    whole = catalog.built_in("stdlib", Data(), tmp_path)
+    stdlib = seqio.TaskRegistry.get("stdlib")
+    assert list(tasks.texts(stdlib, "validation")) == list(whole.texts("validation"))
 
 
 def test_the_sets_of_tensorflow_datasets_are_registered_and_never_downloaded():
