@@ -36,9 +36,6 @@ class Data:
     packing: Literal["split", "whole"] = "split"
     """How documents fill sequences. split: end to end, cut wherever a sequence is full, without
     padding. whole: a document is cut only if it is longer than a sequence; the rest is padding."""
-    streaming: bool = False
-    """Read a task that is too big to cache as it comes, through tf.data: its order is shuffled in a
-    buffer only, and a run can go on only on the same number of hosts."""
     seed: int = 0
     """Seed of the order in which the training windows are seen."""
     allow_change: bool = False

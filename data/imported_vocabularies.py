@@ -81,6 +81,8 @@ class TokenizersVocabulary(_Imported):
             raise DataError(f"{JSON_FILE} is damaged: {error}.") from error
         # What was set for another program's batches would cut or fill documents.
         self._tokenizer.no_truncation()
+        # A document that spells out a mark must not become two documents.
+        self._tokenizer.encode_special_tokens = True
         self._tokenizer.no_padding()
         super().__init__(files, marks, 1 + max(self._tokenizer.get_vocab().values(), default=-1))
 

@@ -9,9 +9,9 @@ import io
 import json
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import sentencepiece
 
@@ -219,6 +219,17 @@ class ByteDecoder:
 def train_vocabulary(texts: Iterable[str], size: int) -> LosslessVocabulary:
     """Trains a byte-pair vocabulary of exactly `size` pieces; the same texts give the same bytes.
 
+    Raises DataConfigError as `train_sentencepiece` does.
+    """
+    return LosslessVocabulary(train_sentencepiece(texts, size, {}))
+
+
+def train_sentencepiece(texts: Iterable[str], size: int, options: Mapping[str, Any]) -> bytes:
+    """A serialized SentencePiece model of `size` pieces.
+
+    Args:
+      options: of SentencePiece's trainer, where they are not to be those of a lossless vocabulary.
+
     Raises:
       DataConfigError: the texts have too many different characters for `size`, or too few
         repetitions to fill it.
@@ -229,11 +240,11 @@ def train_vocabulary(texts: Iterable[str], size: int) -> LosslessVocabulary:
             sentence_iterator=(c for text in texts for c in _chunks(text, _TRAINING_CHUNK)),
             model_writer=model,
             vocab_size=size,
-            **_TRAINER_OPTIONS,
+            **(_TRAINER_OPTIONS | dict(options)),
         )
     except RuntimeError as error:
         raise DataConfigError(_explain(str(error), size)) from error
-    return LosslessVocabulary(model.getvalue())
+    return model.getvalue()
 
 
 def cached_vocabulary(
