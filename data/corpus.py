@@ -1,28 +1,21 @@
-"""The text of a run: documents, and which of them are held out. Standard library only."""
+"""The text of a run: documents, and which of them are held out. Never all of it in memory."""
 
-import difflib
-import functools
-import glob
+import abc
 import hashlib
-import os
+import json
 import sysconfig
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
 
-from data.config import Data
-from data.errors import DataConfigError, DataError
+from data.errors import DataError
+from data.sources import Document, TextFiles
+from data.survey import SPLITS, Split, Survey, name_hash, read_survey, survey_path, take_survey
 
-# A document is held out when the hash of its name, as a fraction of the largest hash, is below
-# this. Hashing names keeps every document on its side when others come and go. The salt is the
-# one of 3,000 tried that holds out the most varied part of the standard library on Python 3.11 to
-# 3.13: 21 to 25 files, 0.24 to 0.25 MB, with as many encoding tables as the whole has (13 %).
-_VALIDATION_FRACTION = 0.025
-_VALIDATION_SALT = "1398:"
-
-# With fewer documents than this (most often one), each gives its last part to validation.
-_MIN_DOCUMENTS_TO_SPLIT_BY = 20
-_VALIDATION_TAIL = 0.05
+# A survey of files that changed less than this before is not kept: they may change once more
+# without their time of change telling.
+_SETTLED_S = 2.0
 
 # Not code that the standard library's authors wrote to be read: tests, programs with their own
 # history, installed packages, and tables that differ from build to build.
@@ -33,167 +26,171 @@ _SKIPPED_FOLDERS = frozenset(
 _SKIPPED_PREFIX = "_sysconfigdata"
 
 
-@dataclass(frozen=True)
-class Document:
-    """One text with a name that does not depend on the machine."""
+class Corpus(abc.ABC):
+    """Documents in two splits, each in a fixed order.
 
-    name: str
-    text: str
-
-
-@dataclass(frozen=True)
-class Corpus:
-    """Documents in a fixed order; no document of `validation` has the text of one in `train`.
-
-    `source` says where they come from: the setting and its value, for messages.
+    Attributes:
+      name: of the seqio task, and of the source in a mixture.
+      source: the setting that names the text and its value, for messages.
+      fingerprint: changes whenever the documents or their sides change.
     """
 
-    source: str
-    train: tuple[Document, ...]
-    validation: tuple[Document, ...]
+    def __init__(self, name: str, source: str, fingerprint: str) -> None:
+        self.name, self.source, self.fingerprint = name, source, fingerprint
 
-    @functools.cached_property
-    def fingerprint(self) -> str:
-        """SHA-256 of every name and text on its side of the split, in hexadecimal."""
-        digest = hashlib.sha256()
-        for split in (self.train, self.validation):
-            digest.update(len(split).to_bytes(8, "little"))
-            for document in split:
-                for part in (document.name.encode("utf-8", "surrogateescape"), _utf8(document)):
-                    digest.update(len(part).to_bytes(8, "little"))
-                    digest.update(part)
-        return digest.hexdigest()
+    def documents(self, split: Split) -> Iterator[Document]:
+        """The documents that are not empty. No text of `validation` is in `train` too.
+
+        Raises:
+          DataError: text that cannot be read; at the end, if there was none.
+        """
+        some = False
+        for document in self._read(split):
+            if document.text and (split == "validation" or not self._is_held_out(document)):
+                yield document
+                some = True
+        if not some:
+            purpose = "train on" if split == "train" else "hold out"
+            raise DataError(
+                f"{self.source} has no text to {purpose}. Add more, and different, text."
+            )
+
+    def texts(self, split: Split) -> Iterator[str]:
+        """The texts of `documents`."""
+        return (document.text for document in self.documents(split))
+
+    def training_sample(self, max_bytes: int) -> Iterator[str]:
+        """Training texts of about `max_bytes` together, always the same; all if they are fewer."""
+        taken = 0
+        for document in self.documents("train"):
+            taken += len(_utf8(document))
+            yield document.text
+            if taken >= max_bytes:
+                return
+
+    @abc.abstractmethod
+    def describe(self) -> str:
+        """How much text it is, for people."""
+
+    @abc.abstractmethod
+    def _read(self, split: Split) -> Iterator[Document]:
+        """All documents of one side."""
+
+    def _is_held_out(self, document: Document) -> bool:
+        return _digest(document) in self._held_out
+
+    @cached_property
+    def _held_out(self) -> frozenset[bytes]:
+        return frozenset(map(_digest, self._read("validation")))
 
 
-def num_bytes(documents: Iterable[Document]) -> int:
-    """The length of the texts in UTF-8 bytes."""
-    return sum(len(_utf8(document)) for document in documents)
+class SplitCorpus(Corpus):
+    """Documents that come as one series and are split here.
 
-
-def read_corpus(config: Data) -> Corpus:
-    """Reads the text that `config` names, and splits it.
-
-    Raises:
-      DataConfigError: there is no such task.
-      DataError: no such file, text that cannot be read, or nothing left to hold out.
+    Whole documents are held out, chosen by name, or the end of each where there are only a few.
     """
-    if config.files is not None:
-        return split(read_files(config.files), source=f"data.files={config.files!r}")
-    if config.task not in _TASKS:
-        near = difflib.get_close_matches(config.task, _TASKS, cutoff=0.0)
-        raise DataConfigError(
-            f"data.task={config.task!r} is not a known task. "
-            f"Write one of {', '.join(near)}, or name your own files with data.files."
+
+    def __init__(
+        self, name: str, source: str, read: Callable[[], Iterable[Document]], survey: Survey
+    ) -> None:
+        super().__init__(name, source, survey.fingerprint)
+        self._documents, self._survey = read, survey
+
+    def describe(self) -> str:
+        survey = self._survey
+        held_out = "the end of each" if survey.splits_inside else f"{survey.num_held_out:,}"
+        text = (
+            f"{survey.num_documents - survey.num_held_out:,} documents and "
+            f"{(survey.num_bytes - survey.held_out_bytes) / 1e6:.1f} MB to train on, {held_out} and "
+            f"{survey.held_out_bytes / 1e6:.2f} MB held out"
         )
-    return split(_TASKS[config.task](), source=f"data.task={config.task!r}")
+        if survey.num_skipped:
+            text += f"; left out {survey.num_skipped:,} damaged, the first: {survey.first_skipped}"
+        return text
+
+    def training_sample(self, max_bytes: int) -> Iterator[str]:
+        """Training texts evenly from the whole corpus; all of them if they are fewer."""
+        fraction = max_bytes / max(1, self._survey.num_bytes)
+        for document in self.documents("train"):
+            if fraction >= 1 or name_hash("sample:" + document.name) < fraction:
+                yield document.text
+
+    def _read(self, split: Split) -> Iterator[Document]:
+        for document in self._documents():
+            if part := self._survey.part(document, split):
+                yield part
 
 
-def read_stdlib() -> list[Document]:
-    """The source files of this Python's standard library, about 11 MB without its tests."""
-    root = Path(sysconfig.get_path("stdlib"))
-    paths = (
-        path
-        for path in root.rglob("*.py")
-        if _SKIPPED_FOLDERS.isdisjoint(path.relative_to(root).parts)
-        and not path.name.startswith(_SKIPPED_PREFIX)
-    )
-    return _read(paths, root)
+class PresplitCorpus(Corpus):
+    """Documents whose source has splits of its own."""
+
+    def __init__(
+        self,
+        name: str,
+        source: str,
+        fingerprint: str,
+        read: Callable[[Split], Iterator[str]],
+        num_documents: Mapping[Split, int] | None = None,
+    ) -> None:
+        super().__init__(name, source, fingerprint)
+        self._texts, self._num_documents = read, num_documents
+
+    def describe(self) -> str:
+        if self._num_documents is None:
+            return "train and validation splits of its own"
+        train, validation = (self._num_documents[split] for split in SPLITS)
+        return f"{train:,} documents to train on, {validation:,} held out"
+
+    def _read(self, split: Split) -> Iterator[Document]:
+        return (Document(str(i), text) for i, text in enumerate(self._texts(split)))
 
 
-def read_files(pattern: str) -> list[Document]:
-    """The files that match a glob, one document each; `**` and `~` have their usual meaning.
-
-    A document's name is its path below the pattern's fixed part, so that a moved folder is the
-    same corpus.
-    """
-    expanded = Path(os.path.expanduser(pattern))
-    matches = glob.glob(str(expanded), recursive=True)
-    paths = [Path(match) for match in matches if not os.path.isdir(match)]
-    if not paths:
-        raise DataError(
-            f"data.files={pattern!r} matches no file. Give a path or a glob that does, in quotes, "
-            "such as 'notes/**/*.txt'."
-        )
-    root = expanded.parent
-    while glob.has_magic(str(root)):
-        root = root.parent
-    return _read(paths, root)
-
-
-def split(documents: Iterable[Document], *, source: str) -> Corpus:
-    """Holds out whole documents, or the end of each where there are only a few.
+def file_corpus(name: str, source: str, files: TextFiles, folder: Path) -> SplitCorpus:
+    """The corpus of some files. They are read only if they changed since the last time.
 
     Args:
-      documents: in any order; the empty ones are left out.
-      source: where they come from.
+      folder: the cache, where surveys are kept.
 
     Raises:
-      DataError: there is no text to train on or none to hold out.
+      DataError: a file that cannot be read, no text at all, or a cache that cannot be written.
     """
-    ordered = sorted((d for d in documents if d.text), key=lambda document: document.name)
-    if len(ordered) < _MIN_DOCUMENTS_TO_SPLIT_BY:
-        train, held_out = _split_inside(ordered)
-    else:
-        train, held_out = _split_by_name(ordered)
-    known = {document.text for document in train}
-    validation = tuple(document for document in held_out if document.text not in known)
-    if not train or not validation:
+    options = files.options
+    listing = files.listing()
+    key = json.dumps([options.field, options.separator, options.on_error, listing])
+    path = survey_path(folder, key)
+    survey = read_survey(path)
+    if survey is None:
+        skipped: list[str] = []
+        survey = take_survey(files.documents(skipped), skipped)
+        if files.listing() != listing:
+            raise DataError(f"The files of {source} changed while they were read. Start again.")
+        if max(changed_ns for *_, changed_ns in listing) / 1e9 < time.time() - _SETTLED_S:
+            survey.keep(path)
+    if not survey.num_documents:
         raise DataError(
-            f"{source} has no text {'to hold out' if train else 'to train on'} "
-            f"(documents that are not empty: {len(ordered)}). Add more, and different, text."
+            f"{source} has no text to train on, in {len(files.paths):,} files. Add more, and "
+            "different, text."
         )
-    return Corpus(source, tuple(train), validation)
+    return SplitCorpus(name, source, lambda: files.documents([]), survey)
 
 
-def _split_by_name(documents: list[Document]) -> tuple[list[Document], list[Document]]:
-    # Whatever the hashes, the smallest of them is held out: there must be something to evaluate.
-    threshold = max(_VALIDATION_FRACTION, min(map(_name_hash, documents)))
-    train, validation = [], []
-    for document in documents:
-        (train if _name_hash(document) > threshold else validation).append(document)
-    return train, validation
+def stdlib_files() -> TextFiles:
+    """The source files of this Python's standard library, about 11 MB without its tests."""
+    root = Path(sysconfig.get_path("stdlib"))
+    return TextFiles.below(
+        root,
+        (
+            path
+            for path in root.rglob("*.py")
+            if _SKIPPED_FOLDERS.isdisjoint(path.relative_to(root).parts)
+            and not path.name.startswith(_SKIPPED_PREFIX)
+        ),
+    )
 
 
-def _name_hash(document: Document) -> float:
-    name = (_VALIDATION_SALT + document.name).encode("utf-8", "surrogateescape")
-    return int.from_bytes(hashlib.sha256(name).digest()[:8], "big") / 2**64
-
-
-def _split_inside(documents: list[Document]) -> tuple[list[Document], list[Document]]:
-    """Cuts off the last part of each document, after a line end if one is near."""
-    train, validation = [], []
-    for document in documents:
-        length = len(document.text)
-        cut = round(length * (1 - _VALIDATION_TAIL))
-        line_end = document.text.rfind("\n", round(length * (1 - 2 * _VALIDATION_TAIL)), cut)
-        if line_end >= 0:
-            cut = line_end + 1
-        train.append(Document(document.name, document.text[:cut]))
-        validation.append(Document(document.name, document.text[cut:]))
-    return [d for d in train if d.text], [d for d in validation if d.text]
-
-
-def _read(paths: Iterable[Path], root: Path) -> list[Document]:
-    return [Document(path.relative_to(root).as_posix(), _read_text(path)) for path in paths]
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_bytes().decode("utf-8")  # bytes: line ends stay as they are
-    except OSError as error:
-        raise DataError(
-            f"Cannot read {path}: {error.strerror or error}. "
-            "Make it readable, or narrow data.files so that it is left out."
-        ) from error
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"{path} is not UTF-8 text: {error.reason} at byte {error.start}. "
-            "Convert it to UTF-8, or narrow data.files so that it is left out."
-        ) from error
+def _digest(document: Document) -> bytes:
+    return hashlib.blake2b(_utf8(document), digest_size=16).digest()
 
 
 def _utf8(document: Document) -> bytes:
     return document.text.encode("utf-8")
-
-
-_TASKS: dict[str, Callable[[], list[Document]]] = {"stdlib": read_stdlib}

@@ -1,23 +1,26 @@
 """Text to measure a trained model on: what its run held out, or any other."""
 
-from collections.abc import Callable, Iterable, Mapping
+import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from data import training_data
-from data.baselines import cached_baselines
+from data import baselines, catalog, training_data
+from data.catalog import Weighted
 from data.config import Data
-from data.corpus import Corpus, Document, num_bytes, read_corpus, read_files
 from data.errors import DataConfigError, DataError
-from data.pipeline import TokenWindows
+from data.pipeline import Batches, TokenWindows
+from data.sources import Document, TextFiles
 from data.storage import cache_folder
+from data.training_data import Report, text_fingerprint
 from data.vocabularies import Vocabulary
 
 _OTHER_TEXT = (
     "this is not the text that the checkpoint's run read, or it has changed since: the result cannot "
     "be compared with that run's validation loss"
 )
+_MAX_TRAIN_BYTES = 16_000_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,30 +29,37 @@ class EvaluationText:
 
     Attributes:
       source: where the text comes from, in words.
-      windows: its tokens; every token but each document's BOS is predicted once.
+      rows: its tokens; every token but each document's BOS is predicted once.
       num_bytes: its UTF-8 bytes.
       baselines: bits per byte to beat on it, by name; see `data.baselines`.
       warning: why the result is not what it may seem; None if all is well.
     """
 
     source: str
-    windows: TokenWindows
+    rows: Batches
     num_bytes: int
     baselines: dict[str, float]
     warning: str | None
 
     def first_tokens(self, max_tokens: int, vocabulary: Vocabulary) -> "EvaluationText":
-        """The text cut after `max_tokens` predictions; the baselines stay those of the whole."""
-        tokens = self.windows.tokens[: max_tokens + 1]
-        if len(tokens) == len(self.windows.tokens):
+        """The text cut after `max_tokens` predictions; the baselines stay those of the whole.
+
+        Raises:
+          DataConfigError: a mixture, or documents that are kept whole: they have no such beginning.
+        """
+        if not isinstance(self.rows, TokenWindows):
+            raise DataConfigError(
+                f"--max-tokens={max_tokens} needs text of one source, end to end. Leave it out."
+            )
+        tokens = self.rows.tokens[: max_tokens + 1]
+        if len(tokens) == len(self.rows.tokens):
             return self
         decoder = vocabulary.stream_decoder()  # whole characters: one cut in two does not count
-        num_bytes = sum(len(decoder.feed(i).encode()) for i in tokens.tolist())
         return replace(
             self,
             source=f"the first {max_tokens:,} tokens of {self.source}",
-            windows=replace(self.windows, tokens=tokens),
-            num_bytes=num_bytes,
+            rows=replace(self.rows, tokens=tokens),
+            num_bytes=sum(len(decoder.feed(i).encode()) for i in tokens.tolist()),
         )
 
 
@@ -63,7 +73,7 @@ def load(
     vocabulary: Vocabulary,
     seq_len: int,
     batch_size: int,
-    report: Callable[[str], None],
+    report: Report,
 ) -> EvaluationText:
     """The validation split of the run's own text or of a task, or all the text of some files.
 
@@ -81,26 +91,15 @@ def load(
     Raises:
       DataConfigError, DataError: as `data.training_data.load`.
     """
+    # The checkpoint's own vocabulary is given: that it came from a file then is of no matter.
+    trained_with = replace(trained_with, vocabulary=None)
     if cache_dir is not None:
         trained_with = replace(trained_with, cache_dir=cache_dir)
     if files is not None:
-        train = _training_documents(trained_with, trained_on)
-        if not train:
-            report("no byte 5-gram: the text that the checkpoint's run was trained on is not here")
-        corpus = Corpus(f"data.files={files!r}", train, _documents(files))
-        tokens = _encoded(corpus.validation, vocabulary)
-        report(
-            f"text: {corpus.source}, {len(corpus.validation):,} documents and "
-            f"{num_bytes(corpus.validation) / 1e6:.2f} MB, all of it to evaluate"
-        )
-        return EvaluationText(
-            source=f"all of {corpus.source}",
-            windows=TokenWindows(tokens, seq_len, batch_size, seed=0),
-            num_bytes=num_bytes(corpus.validation),
-            baselines=cached_baselines(corpus, cache_folder(trained_with.cache_dir)),
-            warning=_seen_in_training(corpus),
-        )
-    config = trained_with if task is None else replace(trained_with, task=task, files=None)
+        return _all_of(files, trained_with, trained_on, vocabulary, seq_len, batch_size, report)
+    config = trained_with
+    if task is not None:
+        config = replace(trained_with, task=task, files=None, mixture=())
     data = training_data.load(
         config,
         vocab_size=vocabulary.size,
@@ -109,58 +108,103 @@ def load(
         vocabulary=vocabulary,
         report=report,
     )
-    expected = task is not None or data.fingerprint["corpus"] == trained_on.get("corpus")
+    expected = task is not None or _same_text(data.fingerprint, trained_on)
     return EvaluationText(
         source=f"the held-out part of {_name(config)}",
-        windows=data.validation,
+        rows=data.validation,
         num_bytes=data.num_validation_bytes,
         baselines=data.baselines(),
         warning=None if expected else _OTHER_TEXT,
     )
 
 
-def _documents(pattern: str) -> tuple[Document, ...]:
-    """The documents of the files that match a glob, in the order of their names."""
-    documents = sorted((d for d in read_files(pattern) if d.text), key=lambda d: d.name)
+def _all_of(
+    files: str,
+    trained_with: Data,
+    trained_on: Mapping[str, str | int],
+    vocabulary: Vocabulary,
+    seq_len: int,
+    batch_size: int,
+    report: Report,
+) -> EvaluationText:
+    """All the text of the files that match a glob, read as the run read its own."""
+    source = f"data.files={files!r}"
+    matching = TextFiles.matching(files, trained_with).documents([])
+    documents = [document for document in matching if document.text]
     if not documents:
-        raise DataError(f"data.files={pattern!r} has no text: every file that it matches is empty.")
-    return tuple(documents)
-
-
-def _training_documents(config: Data, fingerprint: Mapping[str, str | int]) -> tuple[Document, ...]:
-    """What the run was trained on; () if that is not on this machine any more."""
-    try:
-        corpus = read_corpus(config)
-    except (DataConfigError, DataError):
-        return ()
-    return corpus.train if corpus.fingerprint == fingerprint.get("corpus") else ()
-
-
-def _seen_in_training(corpus: Corpus) -> str | None:
-    """What to say of documents that, whole or but for a held-out end, are among the training's."""
-    texts = {document.text for document in corpus.train}
-    beginnings = {document.name: document.text for document in corpus.train}
-    seen = [
-        d
-        for d in corpus.validation
-        if d.text in texts or (d.name in beginnings and d.text.startswith(beginnings[d.name]))
-    ]
-    if not seen:
-        return None
-    return (
-        f"the model was trained on {len(seen)} of these {len(corpus.validation)} documents; without "
-        "--data.files only what its run held out is evaluated"
+        raise DataError(f"{source} has no text: every file that it matches is empty.")
+    texts = [document.text.encode("utf-8") for document in documents]
+    num_bytes = sum(map(len, texts))
+    report(
+        f"text: {source}, {len(documents):,} documents and {num_bytes / 1e6:.2f} MB, all of it to "
+        "evaluate"
     )
-
-
-def _encoded(documents: Iterable[Document], vocabulary: Vocabulary) -> np.ndarray:
-    """[num_tokens] uint32: each document's ids between its marks, as the seqio task lays them out."""
+    corpora = _training_corpora(trained_with, trained_on)
+    if not corpora:
+        report("no byte 5-gram: the text that the checkpoint's run was trained on is not here")
+    train = [
+        text.encode("utf-8")
+        for corpus, _ in corpora
+        for text in corpus.training_sample(_MAX_TRAIN_BYTES // len(corpora))
+    ]
     ids = [
         np.array([*vocabulary.start, *vocabulary.encode(d.text), *vocabulary.end], np.uint32)
         for d in documents
     ]
-    return np.concatenate(ids)
+    return EvaluationText(
+        source=f"all of {source}",
+        rows=TokenWindows(
+            np.concatenate(ids),
+            seq_len,
+            batch_size,
+            seed=0,
+            bos_id=vocabulary.bos_id,
+            eos_id=vocabulary.eos_id,
+        ),
+        num_bytes=num_bytes,
+        baselines=baselines.measure(train, texts),
+        warning=_seen_in_training(documents, corpora),
+    )
+
+
+def _training_corpora(config: Data, fingerprint: Mapping[str, str | int]) -> Weighted:
+    """What the run was trained on; nothing if that is not on this machine any more."""
+    try:
+        corpora = catalog.find(config, cache_folder(config.cache_dir))
+    except (DataConfigError, DataError):
+        return []
+    return corpora if _same_text(text_fingerprint(corpora), fingerprint) else []
+
+
+def _same_text(one: Mapping[str, str | int], other: Mapping[str, str | int]) -> bool:
+    def corpora(fingerprint: Mapping[str, str | int]) -> dict[str, str | int]:
+        return {key: value for key, value in fingerprint.items() if key.startswith("corpus")}
+
+    return corpora(one) == corpora(other)
+
+
+def _seen_in_training(documents: Sequence[Document], corpora: Weighted) -> str | None:
+    """What to say of documents that, whole or but for a held-out end, are among the training's."""
+    of_text = {_digest(document.text) for document in documents}
+    of_name = {document.name: document.text for document in documents}
+    seen = 0
+    for corpus, _ in corpora:
+        for trained in corpus.documents("train"):
+            same = _digest(trained.text) in of_text
+            seen += same or of_name.get(trained.name, "").startswith(trained.text)
+    if not seen:
+        return None
+    return (
+        f"the model was trained on {seen} of these {len(documents)} documents; without --data.files "
+        "only what its run held out is evaluated"
+    )
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.sha256(text.encode("utf-8")).digest()
 
 
 def _name(config: Data) -> str:
+    if config.mixture:
+        return f"data.mixture={' '.join(config.mixture)!r}"
     return f"data.task={config.task!r}" if config.files is None else f"data.files={config.files!r}"

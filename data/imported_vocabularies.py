@@ -7,6 +7,7 @@ where that lowers case or adds a space.
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import tokenizers
@@ -80,6 +81,8 @@ class TokenizersVocabulary(_Imported):
             raise DataError(f"{JSON_FILE} is damaged: {error}.") from error
         # What was set for another program's batches would cut or fill documents.
         self._tokenizer.no_truncation()
+        # A document that spells out a mark must not become two documents.
+        self._tokenizer.encode_special_tokens = True
         self._tokenizer.no_padding()
         super().__init__(files, marks, 1 + max(self._tokenizer.get_vocab().values(), default=-1))
 
@@ -181,6 +184,27 @@ def from_files(files: dict[str, bytes]) -> Vocabulary:
     except (ValueError, TypeError) as error:
         raise DataError(f"{MARKS_FILE} is damaged: {error}.") from error
     return _imported(files, marks)
+
+
+def read_vocabulary(path: str) -> Vocabulary:
+    """The vocabulary in the folder `path`, from `python -m data.vocabulary`, or in one model file.
+
+    Raises:
+      DataError: it is not there, or is damaged.
+    """
+    folder = Path(path).expanduser()
+    try:
+        if folder.is_dir():
+            found = {name: folder / name for name in FILES if (folder / name).is_file()}
+        else:
+            found = {MODEL_FILE: folder}
+        return from_files({name: file.read_bytes() for name, file in found.items()})
+    except (OSError, DataError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise DataError(
+            f"data.vocabulary={path!r} cannot be used: {reason} "
+            "Make one with python -m data.vocabulary --out=FOLDER."
+        ) from error
 
 
 def from_hf(files: dict[str, bytes], config: dict[str, Any]) -> Vocabulary:

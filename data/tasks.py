@@ -1,19 +1,23 @@
-"""The corpora as seqio tasks. The only module that imports TensorFlow (4 s, so import it late).
+"""The corpora as seqio tasks. TensorFlow is imported here (4 s), so import this module late.
 
-A task yields documents as seqio users know them: `{"targets": [BOS, ids..., EOS]}`, int32, with the
-marks that the vocabulary has.
+A text task yields documents as `{"targets": text}`, whatever the vocabulary; `with_vocabulary` makes
+of it what seqio users know: `{"targets": [BOS, ids..., EOS]}`, int32.
 """
 
 import functools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import cast
 
 import absl.logging
 import numpy as np
 
-from data.corpus import Corpus
+from data.config import Data
+from data.errors import DataConfigError, DataError
+from data.storage import cache_folder
+from data.survey import Split
+from data.tfds_sets import SETS
 from data.vocabularies import Vocabulary
 
 
@@ -30,9 +34,12 @@ def _silent_stderr() -> Iterator[None]:
         os.close(null)
 
 
+# It would log what it also raises. JAX has set a lower level, for itself.
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 with _silent_stderr():
     import seqio
     import tensorflow as tf
+    import tensorflow_datasets as tfds
 
     # The accelerators are JAX's: TensorFlow would take all their memory. It refuses where a
     # program around this one has used it already.
@@ -99,33 +106,82 @@ class SeqioVocabulary(seqio.Vocabulary):
         )
 
 
-def register(name: str, corpus: Corpus, vocabulary: Vocabulary) -> seqio.Task:
-    """Registers `corpus` as the seqio task `name`, in place of an earlier one of that name."""
-    splits = {"train": corpus.train, "validation": corpus.validation}
+TEXT = seqio.Feature(seqio.PassThroughVocabulary(0), add_eos=False, dtype=tf.string, rank=0)
+"""The output feature `targets` of a task that leaves the encoding to the run."""
+
+
+_BATCH_DOCUMENTS = 64  # every element that leaves TensorFlow takes 0.2 ms
+
+
+def register(name: str, texts: Callable[[Split], Iterator[str]]) -> seqio.Task:
+    """Registers texts as the text task `name`, in place of an earlier one of that name.
+
+    For T5X and one's own mixtures. When it is read the texts are held in memory: a dataset that calls
+    Python for each of them was measured to hang at the end of one program in three, when it is left
+    in the middle. The token cache therefore reads `texts` itself.
+    """
 
     def read(split: str, shuffle_files: bool, seed: int | None = None) -> tf.data.Dataset:
-        del shuffle_files, seed  # the documents are in memory: seqio shuffles them itself
+        del shuffle_files, seed  # there is one order; seqio shuffles what comes out
         # dtype object: NumPy's own strings would lose NULs at the end of a text.
-        texts = np.array([d.text.encode("utf-8") for d in splits[split]], dtype=object)
-        return tf.data.Dataset.from_tensor_slices(texts).map(lambda text: {"targets": text})
+        encoded = np.array([t.encode("utf-8") for t in texts(cast(Split, split))], dtype=object)
+        return tf.data.Dataset.from_tensor_slices(encoded).map(lambda text: {"targets": text})
 
-    source = seqio.FunctionDataSource(
-        read, splits=list(splits), num_input_examples={k: len(v) for k, v in splits.items()}
+    return _add(name, seqio.FunctionDataSource(read, splits=["train", "validation"]))
+
+
+def register_tfds(
+    name: str, tfds_name: str, data_dir: str | None, splits: Mapping[Split, str]
+) -> seqio.Task:
+    """Registers a set of TensorFlow Datasets as the text task `name`, in place of an earlier one.
+
+    Args:
+      tfds_name: with config and version.
+      data_dir: None is where TensorFlow Datasets looks by itself.
+      splits: what it is to read for each split.
+    """
+    source = seqio.TfdsDataSource(
+        tfds_name,
+        tfds_data_dir=data_dir,
+        splits=dict(splits),
+        read_only=True,  # otherwise seqio downloads what is not there
     )
+    keys = {"targets": "text"}
+    return _add(name, source, [functools.partial(seqio.preprocessors.rekey, key_map=keys)])
+
+
+def tfds_builder(tfds_name: str, data_dir: str) -> tfds.core.DatasetBuilder:
+    """What prepares a set of TensorFlow Datasets, with bars of progress."""
+    return tfds.builder(tfds_name, data_dir=data_dir)
+
+
+def _add(name: str, source: object, preprocessors: Sequence[Callable] = ()) -> seqio.Task:
     seqio.TaskRegistry.remove(name)
     return seqio.TaskRegistry.add(
         name,
         # The cast is for a slip in seqio's own annotations: no source of its own fits.
         source=cast(seqio.DataSourceInterface, source),
+        preprocessors=list(preprocessors),
+        output_features={"targets": TEXT},
+        metric_fns=[],
+    )
+
+
+def with_vocabulary(task: seqio.Task, vocabulary: Vocabulary, name: str) -> seqio.Task:
+    """Registers, as `name`, the text task `task` with its documents encoded."""
+    seqio.TaskRegistry.remove(name)
+    feature = seqio.Feature(
+        SeqioVocabulary(vocabulary), add_eos=vocabulary.eos_id is not None, dtype=tf.int32
+    )
+    return seqio.TaskRegistry.add(
+        name,
+        source=cast(seqio.DataSourceInterface, task.source),
         preprocessors=[
+            *task.preprocessors,
             functools.partial(seqio.preprocessors.tokenize, copy_pretokenized=False),
             functools.partial(add_marks, start=vocabulary.start, end=vocabulary.end),
         ],
-        output_features={
-            "targets": seqio.Feature(
-                SeqioVocabulary(vocabulary), add_eos=bool(vocabulary.end), dtype=tf.int32
-            )
-        },
+        output_features={"targets": feature},
         metric_fns=[],
     )
 
@@ -141,10 +197,50 @@ def add_marks(
     )
 
 
-def encoded_documents(task: seqio.Task, split: str) -> Iterator[np.ndarray]:
-    """The ids of each document of `split`, in the corpus's order: int32 arrays."""
+def texts(task: seqio.Task, split: str) -> Iterator[str]:
+    """The text of each document of `split`, in the task's own order.
+
+    It is the feature `targets`; of a task that encodes it already, what seqio's `tokenize` keeps as
+    `targets_pretokenized`.
+
+    Raises:
+      DataConfigError: it has no text.
+      DataError: it fails.
+    """
     dataset = task.get_dataset(
         sequence_length=None, split=split, shuffle=False, try_in_mem_cache=False
     )
-    for example in dataset.as_numpy_iterator():
-        yield example["targets"]
+    spec = dataset.element_spec
+    keys = [key for key in ("targets", "targets_pretokenized")
+            if key in spec and spec[key].dtype == tf.string and spec[key].shape.rank == 0]  # fmt: skip
+    if not keys:
+        raise DataConfigError(
+            f"The task {task.name!r} gives no text: neither `targets` nor `targets_pretokenized` is "
+            f"a string. Give it output_features={{'targets': data.tasks.TEXT}} and no tokenizer."
+        )
+    batches = dataset.map(lambda example: example[keys[0]]).batch(_BATCH_DOCUMENTS)
+    try:
+        for batch in batches.as_numpy_iterator():
+            yield from (text.decode("utf-8") for text in batch)
+    except (tf.errors.OpError, UnicodeDecodeError) as error:
+        reason = str(error).strip().splitlines()[0][:300]
+        raise DataError(
+            f"The task {task.name!r} cannot read its {split} split: {reason}"
+        ) from error
+
+
+def _stdlib(split: Split) -> Iterator[str]:
+    from data import catalog
+
+    return catalog.built_in("stdlib", Data(), cache_folder(None)).texts(split)
+
+
+# What a user's own mixture may name, and T5X may read.
+register("stdlib", _stdlib)
+for _name, _set in SETS.items():
+    register_tfds(
+        _name,
+        f"{_set.name}:{_set.version}",
+        None,
+        {"train": "train", "validation": f"{_set.held_out}[:{_set.max_held_out}]"},
+    )

@@ -9,9 +9,9 @@ import io
 import json
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import sentencepiece
 
@@ -115,8 +115,9 @@ class Vocabulary(abc.ABC):
 
     @property
     def end(self) -> list[int]:
-        """What stands after a document: EOS, unless the next document's BOS says the same."""
-        return [] if self.eos_id is None or self.eos_id == self.bos_id else [self.eos_id]
+        """What stands after a document: EOS, where there is one. It may be the id of BOS, and the next
+        document begins with that once more: so the last document has an end, too."""
+        return [] if self.eos_id is None else [self.eos_id]
 
 
 MODEL_FILE = "tokenizer.model"
@@ -218,6 +219,17 @@ class ByteDecoder:
 def train_vocabulary(texts: Iterable[str], size: int) -> LosslessVocabulary:
     """Trains a byte-pair vocabulary of exactly `size` pieces; the same texts give the same bytes.
 
+    Raises DataConfigError as `train_sentencepiece` does.
+    """
+    return LosslessVocabulary(train_sentencepiece(texts, size, {}))
+
+
+def train_sentencepiece(texts: Iterable[str], size: int, options: Mapping[str, Any]) -> bytes:
+    """A serialized SentencePiece model of `size` pieces.
+
+    Args:
+      options: of SentencePiece's trainer, where they are not to be those of a lossless vocabulary.
+
     Raises:
       DataConfigError: the texts have too many different characters for `size`, or too few
         repetitions to fill it.
@@ -228,23 +240,26 @@ def train_vocabulary(texts: Iterable[str], size: int) -> LosslessVocabulary:
             sentence_iterator=(c for text in texts for c in _chunks(text, _TRAINING_CHUNK)),
             model_writer=model,
             vocab_size=size,
-            **_TRAINER_OPTIONS,
+            **(_TRAINER_OPTIONS | dict(options)),
         )
     except RuntimeError as error:
         raise DataConfigError(_explain(str(error), size)) from error
-    return LosslessVocabulary(model.getvalue())
+    return model.getvalue()
 
 
 def cached_vocabulary(
-    texts: Sequence[str], size: int, folder: Path, report: Callable[[str], None]
+    texts: Iterable[str], key: str, size: int, folder: Path, report: Callable[[str], None]
 ) -> LosslessVocabulary:
     """What `train_vocabulary` makes of `texts`, from the cache `folder` if it stands there.
+
+    Args:
+      key: tells these texts from all others.
 
     Raises:
       DataConfigError: as `train_vocabulary`.
       DataError: what stands in the cache is damaged, or the cache cannot be written.
     """
-    path = _cache_path(texts, size, folder)
+    path = _cache_path(key, size, folder)
     if path.exists():
         try:
             return LosslessVocabulary(path.read_bytes())
@@ -257,14 +272,9 @@ def cached_vocabulary(
     return vocabulary
 
 
-def _cache_path(texts: Sequence[str], size: int, folder: Path) -> Path:
-    settings = json.dumps([_FORMAT_VERSION, _TRAINING_CHUNK, size, _TRAINER_OPTIONS])
-    digest = hashlib.sha256(settings.encode())
-    for text in texts:
-        content = text.encode("utf-8")
-        digest.update(len(content).to_bytes(8, "little"))
-        digest.update(content)
-    return folder / "vocabularies" / f"{digest.hexdigest()}.model"
+def _cache_path(key: str, size: int, folder: Path) -> Path:
+    settings = json.dumps([_FORMAT_VERSION, _TRAINING_CHUNK, size, _TRAINER_OPTIONS, key])
+    return folder / "vocabularies" / f"{hashlib.sha256(settings.encode()).hexdigest()}.model"
 
 
 def _chunks(text: str, size: int) -> Iterator[str]:

@@ -113,8 +113,19 @@ class CheckpointWriter:
             options=ocp.CheckpointManagerOptions(preservation_policy=keep),
         )
 
-    def save(self, state: TrainState, step: int, evaluation: dict[str, float] | None) -> None:
+    def save(
+        self,
+        state: TrainState,
+        step: int,
+        evaluation: dict[str, float] | None,
+        data_counters: dict[str, float],
+    ) -> None:
         """Start saving; returns once the state is copied and may be donated to the next step.
+
+        Args:
+          evaluation: of this state, if there was one.
+          data_counters: epochs and tokens read so far, for people: the step alone says where the
+            data goes on.
 
         Raises OSError if this or the save before it cannot be written.
         """
@@ -127,7 +138,7 @@ class CheckpointWriter:
                 args=ocp.args.Composite(
                     params=ocp.args.StandardSave(state.params),
                     training=ocp.args.StandardSave({"step": state.step, "opt": state.opt_state}),
-                    run=ocp.args.JsonSave(self._run.to_json()),
+                    run=ocp.args.JsonSave(self._run.to_json() | {"data_counters": data_counters}),
                     tokenizer=TokenizerSave(self._vocabulary.to_files()),
                 ),
             )

@@ -10,6 +10,7 @@ import tyro
 from rich.console import Console
 
 import configs
+from data.command import expand_short_flags
 from models.config import ConfigError
 from zoo.config import Experiment
 
@@ -58,7 +59,7 @@ def parse_with_model(
     return tyro.cli(
         tyro.conf.AvoidSubcommands[type(default)],
         default=default,
-        args=rest,
+        args=expand_short_flags(rest),
         prog=f"{prog} {source}",
         description=description,
     )

@@ -77,7 +77,7 @@ def main(argv: list[str]) -> None:
         summary = {
             "checkpoint": str(measured.folder),
             "text": text.source,
-            "seq_len": text.windows.seq_len,
+            "seq_len": measured.experiment.seq_len,
             "num_tokens": evaluation.num_tokens,
             "num_bytes": evaluation.num_bytes,
             "eval/loss": evaluation.loss,
@@ -89,7 +89,7 @@ def main(argv: list[str]) -> None:
         return
     print(
         f"text           {text.source}: {evaluation.num_bytes:,} bytes\n"
-        f"tokens         {evaluation.num_tokens:,} predicted, in rows of {text.windows.seq_len:,}\n"
+        f"tokens         {evaluation.num_tokens:,} predicted, in rows of {measured.experiment.seq_len:,}\n"
         f"loss           {evaluation.loss:.4f} nats per token\n"
         f"perplexity     {evaluation.perplexity:.4g}\n"
         f"bits per byte  {evaluation.bits_per_byte:.4f}"

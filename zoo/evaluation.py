@@ -137,8 +137,8 @@ def evaluate_checkpoint(
         shardings = sharding.state_shardings(abstract_params(experiment.model), device_mesh, rules)
         params = checkpoint.read_params(folder, experiment, shardings)
         rows_on_devices = sharding.batch_sharding(device_mesh)
-        host_batches = text.windows.eval_batches(experiment.batch_size)
-        num_batches = math.ceil(len(text.windows) / experiment.batch_size)
+        host_batches = text.rows.eval_batches(experiment.batch_size)
+        num_batches = math.ceil(len(text.rows) / experiment.batch_size)
         batches = (
             sharding.put_batch(batch, rows_on_devices)
             for batch in report.track("evaluating", host_batches, num_batches)

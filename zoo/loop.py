@@ -22,6 +22,7 @@ from zoo.generate import Sampling
 from zoo.language_model import LanguageModel
 from zoo.launch import StopRequest
 from zoo.metrics import MetricsWriter
+from zoo.prefetch import prefetched
 from zoo.report import Report
 from zoo.run_log import RunLog
 from zoo.step import Steps, TrainState, make_steps
@@ -85,11 +86,15 @@ def train(
             MetricsWriter(folder, first_step=first_step) as writer,
             report.bar(first_step, num_steps),
             StopRequest() as stop,
+            prefetched(
+                lambda step: sharding.put_batch(data.train.train_batch(step), rows_on_devices),
+                range(first_step, num_steps),
+            ) as next_batch,
         ):
-            log = RunLog(experiment, token_flops, mesh.size, writer, report)
+            log = RunLog(experiment, token_flops, mesh.size, writer, report, data.train.counters)
             for step in range(first_step, num_steps):
                 with log.waiting_for_input():
-                    batch = sharding.put_batch(data.train.train_batch(step), rows_on_devices)
+                    batch = next_batch()
                 state, step_metrics = train_step(state, batch)
                 log.push(step + 1, step_metrics)
 
@@ -106,7 +111,7 @@ def train(
                     log.flush(evaluation)  # before saving: it refuses what is not finite
                 with log.paused():
                     if saves:
-                        saver.save(state, done, evaluation or None)
+                        saver.save(state, done, evaluation or None, data.train.counters(done))
                     if stopping:
                         break
                     if evaluates:
@@ -163,8 +168,12 @@ def _load_data(
         vocabulary=vocabulary,
         report=report.line,
     )
-    if saved is not None:
-        workdir.check_same_data(saved, data.fingerprint, folder)
+    if saved is not None and (
+        note := workdir.check_same_data(
+            saved, data.fingerprint, folder, allow_change=experiment.data.allow_change
+        )
+    ):
+        report.warn(note)
     return data, resume_from
 
 
@@ -211,7 +220,7 @@ def _evaluate(
 
 def _sample(steps: Steps, state: TrainState, experiment: Experiment, data: TrainingData) -> str:
     """The opening of a held-out document, and how the model goes on from it."""
-    opening = data.vocabulary.decode(data.validation.tokens[:8].tolist())
+    opening = data.vocabulary.decode(data.opening)
     # Without axis rules: they would shard a batch of one row.
     with nnx.logical_axis_rules(()):
         model = LanguageModel(experiment, steps.graphdef, state.params, data.vocabulary)

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import jax
@@ -24,12 +24,14 @@ class RunLog:
         num_devices: int,
         writer: MetricsWriter,
         report: Report,
+        data_counters: Callable[[int], dict[str, float]],
     ):
         self._experiment = experiment
         self._token_flops = token_flops
         self._num_devices = num_devices
         self._writer = writer
         self._report = report
+        self._data_counters = data_counters
         self._unread: tuple[int, dict[str, jax.Array]] | None = None
         self._timed_step: int | None = None  # the step at which the clock was last read
         self._since_s = self._paused_s = self._input_wait_s = 0.0
@@ -63,7 +65,7 @@ class RunLog:
                 "--fresh and a --optimizer.schedule.peak-lr below "
                 f"{self._experiment.optimizer.schedule.peak_lr}"
             )
-        values |= self._speed(step)
+        values |= self._speed(step) | self._data_counters(step)
         self._report.step(step, values)
         if evaluation or step % self._experiment.log_every == 0:
             self._writer.write(step, values)

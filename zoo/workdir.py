@@ -27,7 +27,9 @@ _WRITTEN_BY_A_RUN = (
 )
 
 MAY_CHANGE = ("num_steps", "log_every", "eval_every", "save_every", "keep", "micro_batches", "mesh",
-              "execution", "data.cache_dir", "data.files", "data.task")  # fmt: skip
+              "execution", "data.cache_dir", "data.files", "data.task", "data.mixture", "data.module",
+              "data.field", "data.separator", "data.on_error", "data.data_dir", "data.vocabulary",
+              "data.allow_change")  # fmt: skip
 """What a resumed run may do otherwise: none of it changes which model sees which text when, though
 `num_steps` moves the end of a cosine schedule. Where the text lies may change; `check_same_data` sees
 that it is the same text."""
@@ -122,12 +124,13 @@ def write_sample(workdir: Path, step: int, text: str) -> None:
 
 def check_same_experiment(saved: Experiment, asked: Experiment, workdir: Path) -> None:
     """Raise ConfigError, with all differing keys, unless `asked` may go on where `saved` stopped."""
+    may_change = (*MAY_CHANGE, "data") if asked.data.allow_change else MAY_CHANGE
     changed = {
         key: values
         for key, values in serialize.differences(
             serialize.to_json(saved), serialize.to_json(asked)
         ).items()
-        if not any(key == allowed or key.startswith(allowed + ".") for allowed in MAY_CHANGE)
+        if not any(key == allowed or key.startswith(allowed + ".") for allowed in may_change)
     }
     if changed:
         listed = "; ".join(f"{key} was {old}, now {new}" for key, (old, new) in changed.items())
@@ -160,14 +163,32 @@ def check_same_architecture(saved: ModelConfig, asked: ModelConfig, init_from: s
         )
 
 
-def check_same_data(saved: Run, fingerprint: dict, workdir: Path) -> None:
-    """Raise DataError unless a resumed run would read the text that the saved one has read."""
-    changed = [
-        key for key, value in fingerprint.items() if saved.data_fingerprint.get(key) != value
-    ]
-    if changed:
-        raise DataError(
-            f"the text has changed since the run in {workdir} began ({', '.join(changed)} differs), "
-            "so it cannot go on exactly; restore the text, choose another --workdir, or start over "
-            "with --fresh"
+def check_same_data(
+    saved: Run, fingerprint: dict, workdir: Path, *, allow_change: bool
+) -> str | None:
+    """Raise DataError unless a resumed run would read the text that the saved one has read.
+
+    With `allow_change`, say what has changed instead.
+    """
+    old = saved.data_fingerprint
+    changed = [key for key in old | fingerprint if old.get(key) != fingerprint.get(key)]
+    if not changed:
+        return None
+    differs = ", ".join(
+        f"{key} was {old.get(key)}, now {fingerprint.get(key)}" if _is_short(old, fingerprint, key)
+        else key for key in changed
+    )  # fmt: skip
+    if allow_change:
+        return (
+            f"the run in {workdir} goes on with other data, as --data.allow-change says: {differs}"
         )
+    raise DataError(
+        f"the text or its order has changed since the run in {workdir} began ({differs} differs), so "
+        "it cannot go on exactly; restore it, choose another --workdir, start over with --fresh, or "
+        "go on all the same with --data.allow-change"
+    )
+
+
+def _is_short(old: dict, new: dict, key: str) -> bool:
+    """Whether the values mean something to a person, unlike a hash."""
+    return max(len(str(old.get(key))), len(str(new.get(key)))) <= 20

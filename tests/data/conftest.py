@@ -6,9 +6,9 @@ import os
 import hypothesis
 import pytest
 
-from data.corpus import Corpus, split
+from data.corpus import Corpus
 from data.vocabularies import Vocabulary, train_vocabulary
-from tests.data.samples import small_documents
+from tests.data.samples import corpus_of, small_documents
 
 # The same examples in every run, however slow the machine.
 hypothesis.settings.register_profile("repeatable", derandomize=True, database=None, deadline=None)
@@ -17,12 +17,12 @@ hypothesis.settings.load_profile("repeatable")
 
 @pytest.fixture(scope="session")
 def corpus() -> Corpus:
-    return split(small_documents(60), source="data.task='small'")
+    return corpus_of(small_documents(60))
 
 
 @pytest.fixture(scope="session")
 def vocabulary(corpus: Corpus) -> Vocabulary:
-    return train_vocabulary([document.text for document in corpus.train], 320)
+    return train_vocabulary([document.text for document in corpus.documents("train")], 320)
 
 
 @pytest.fixture

@@ -1,6 +1,10 @@
 """Small documents for the tests of `data`."""
 
-from data.corpus import Document
+from collections.abc import Sequence
+
+from data.corpus import Corpus, SplitCorpus
+from data.sources import Document
+from data.survey import take_survey
 
 _TEMPLATE = "def function_{0}(value):\n    if value > {0}:\n        return value * {0}\n\n"
 
@@ -11,3 +15,8 @@ def small_documents(count: int) -> list[Document]:
         Document(f"{i}.py", "".join(_TEMPLATE.format(i * j) for j in range(1, 6)))
         for i in range(count)
     ]
+
+
+def corpus_of(documents: Sequence[Document], source: str = "here") -> Corpus:
+    """Documents in memory as a corpus."""
+    return SplitCorpus("small", source, lambda: documents, take_survey(documents, []))

@@ -1,5 +1,7 @@
 """Which text is read, and that its tokens are those that a run's own validation has."""
 
+import dataclasses
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -7,12 +9,13 @@ import pytest
 
 from data import evaluation_text, training_data
 from data.config import Data
-from data.corpus import Corpus, read_corpus, split
-from data.errors import DataError
+from data.corpus import Corpus
+from data.errors import DataConfigError, DataError
 from data.evaluation_text import EvaluationText
+from data.pipeline import TokenWindows
 from data.training_data import TrainingData
 from data.vocabularies import Vocabulary
-from tests.data.samples import small_documents
+from tests.data.samples import corpus_of, small_documents
 
 SEQ_LEN, BATCH_SIZE = 32, 4
 
@@ -26,7 +29,7 @@ def run_text(tmp_path, corpus: Corpus) -> Data:
     """The session's corpus as a run's files, in a folder of their own."""
     folder = tmp_path / "run"
     folder.mkdir()
-    for document in (*corpus.train, *corpus.validation):
+    for document in small_documents(60):
         (folder / document.name).write_text(document.text)
     return Data(files=f"{folder}/*.py", cache_dir=f"{tmp_path}/cache")
 
@@ -64,9 +67,15 @@ def load(
     )
 
 
+def tokens(text: EvaluationText | TrainingData) -> np.ndarray:
+    rows = text.rows if isinstance(text, EvaluationText) else text.validation
+    assert isinstance(rows, TokenWindows)
+    return rows.tokens
+
+
 def test_the_runs_own_text_is_its_validation_split(run_text, run):
     text = load(run_text, run)
-    np.testing.assert_array_equal(text.windows.tokens, run.validation.tokens)
+    np.testing.assert_array_equal(tokens(text), tokens(run))
     assert text.num_bytes == run.num_validation_bytes
     assert text.baselines == run.baselines()
     assert text.warning is None
@@ -75,11 +84,11 @@ def test_the_runs_own_text_is_its_validation_split(run_text, run):
 def test_files_have_the_tokens_that_the_seqio_task_gives_them(run_text, run, corpus, tmp_path):
     folder = tmp_path / "held out"
     folder.mkdir()
-    for document in corpus.validation:
+    for document in corpus.documents("validation"):
         (folder / document.name).write_text(document.text)
     (folder / "empty.py").touch()
     text = load(run_text, run, files=f"{folder}/*.py")
-    np.testing.assert_array_equal(text.windows.tokens, run.validation.tokens)
+    np.testing.assert_array_equal(tokens(text), tokens(run))
     assert text.num_bytes == run.num_validation_bytes
     assert text.baselines == run.baselines()
     assert text.warning is None
@@ -88,13 +97,13 @@ def test_files_have_the_tokens_that_the_seqio_task_gives_them(run_text, run, cor
 def test_documents_of_the_training_are_counted_also_without_their_held_out_end(tmp_path):
     """With few documents each gives its end to validation: the whole file was not trained on, but
     nearly."""
-    documents = small_documents(5)
-    corpus = split(documents, source="here")
-    whole = Corpus("there", corpus.train, tuple(documents[2:4]))
-    warning = evaluation_text._seen_in_training(whole)
+    corpus = corpus_of(small_documents(5))
+    corpora = [(corpus, Fraction(1))]
+    warning = evaluation_text._seen_in_training(small_documents(5)[2:4], corpora)
     assert warning is not None
     assert "trained on 2 of these 2 documents" in warning
-    assert evaluation_text._seen_in_training(corpus) is None
+    held_out = list(corpus.documents("validation"))
+    assert evaluation_text._seen_in_training(held_out, corpora) is None
 
 
 def test_the_ngram_is_left_out_where_the_runs_text_is_gone_or_another(run_text, run, tmp_path):
@@ -108,13 +117,12 @@ def test_the_ngram_is_left_out_where_the_runs_text_is_gone_or_another(run_text, 
     assert any("no byte 5-gram" in line for line in lines)
     for path in root.iterdir():
         path.unlink()
-    gone = load(run_text, run, files=str(other), cache_dir=f"{tmp_path}/other cache")
+    gone = load(run_text, run, files=str(other))
     assert gone.baselines == changed.baselines
-    assert (tmp_path / "other cache").is_dir()
 
 
-def test_a_changed_text_of_the_run_is_read_with_a_warning(run_text, run):
-    held_out = read_corpus(run_text).validation[0]
+def test_a_changed_text_of_the_run_is_read_with_a_warning(run_text, run, corpus):
+    held_out = next(corpus.documents("validation"))
     (Path(run_text.files or "").parent / held_out.name).write_text("changed\n" * 50)
     warning = load(run_text, run).warning
     assert warning is not None
@@ -131,12 +139,12 @@ def test_files_must_have_text(run_text, run, tmp_path):
 def test_the_first_tokens_have_their_own_bytes(max_tokens, run_text, run, corpus):
     text = load(run_text, run)
     cut = text.first_tokens(max_tokens, run.vocabulary)
-    assert len(cut.windows.tokens) == max_tokens + 1
-    joined = "".join(document.text for document in corpus.validation)
-    decoded = run.vocabulary.decode(cut.windows.tokens.tolist())
+    assert len(tokens(cut)) == max_tokens + 1
+    joined = "".join(corpus.texts("validation"))
+    decoded = run.vocabulary.decode(tokens(cut).tolist())
     assert joined.startswith(decoded)
     assert cut.num_bytes == len(decoded.encode())
-    assert sum(np.count_nonzero(batch["targets"]) for batch in cut.windows.eval_batches(4)) == (
+    assert sum(np.count_nonzero(batch["targets"]) for batch in cut.rows.eval_batches(4)) == (
         max_tokens
     )
 
@@ -144,3 +152,9 @@ def test_the_first_tokens_have_their_own_bytes(max_tokens, run_text, run, corpus
 def test_more_tokens_than_there_are_is_the_whole_text(run_text, run):
     text = load(run_text, run)
     assert text.first_tokens(10**9, run.vocabulary) is text
+
+
+def test_only_text_end_to_end_has_first_tokens(run_text, run):
+    whole = load(dataclasses.replace(run_text, packing="whole"), run)
+    with pytest.raises(DataConfigError, match="--max-tokens=7 needs text of one source"):
+        whole.first_tokens(7, run.vocabulary)

@@ -1,11 +1,15 @@
+import dataclasses
+import itertools
 import math
 import time
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.pipeline import Batch, TokenWindows
+from data import pipeline
+from data.pipeline import Batch, PackedDocuments, Rows, TokenWindows, row_starts
 
 PAD, EOS, BOS = 0, 1, 3
 
@@ -27,6 +31,37 @@ windows = st.builds(
     batch_size=st.integers(1, 9),
     seed=st.integers(0, 100),
 )
+
+
+def packed(lengths: list[int], seq_len: int, batch_size: int, seed: int) -> PackedDocuments:
+    """Whole documents of the given numbers of ids."""
+    offsets = np.cumsum([0, *(length + 2 for length in lengths)])
+    return PackedDocuments(
+        stream(lengths),
+        seq_len,
+        batch_size,
+        seed,
+        starts=np.concatenate(list(row_starts(offsets, seq_len))),
+        num_documents=len(lengths),
+    )
+
+
+document_lengths = st.lists(st.integers(0, 30), min_size=1, max_size=12)
+packed_documents = st.builds(
+    packed,
+    document_lengths,
+    seq_len=st.integers(1, 40),
+    batch_size=st.integers(1, 9),
+    seed=st.integers(0, 100),
+)
+either = st.one_of(windows, packed_documents)
+
+
+def all_targets(data: Rows) -> list[int]:
+    """What an epoch is to learn: every token but the first or, of whole documents, every BOS."""
+    if isinstance(data, TokenWindows):
+        return data.tokens[1:].tolist()
+    return [token for token in data.tokens.tolist() if token != BOS]
 
 
 def real_targets(batch: Batch) -> list[int]:
@@ -59,22 +94,29 @@ def test_a_batch_by_hand():
     assert set(dtypes.values()) == {np.dtype(np.int32)}
 
 
-@given(windows)
+@given(either)
 def test_evaluation_targets_every_token_once_and_in_order(data):
-    assert len(data) == math.ceil((len(data.tokens) - 1) / data.seq_len)
     batches = list(data.eval_batches(data.batch_size))
     assert {batch["inputs"].shape for batch in batches} <= {(data.batch_size, data.seq_len)}
-    assert [t for batch in batches for t in real_targets(batch)] == data.tokens[1:].tolist()
+    assert [t for batch in batches for t in real_targets(batch)] == all_targets(data)
+    assert data.num_predictions == len(all_targets(data))
+    slots = len(data) * data.seq_len
+    assert data.padding == pytest.approx(1 - data.num_predictions / slots)
 
 
-@given(windows, st.integers(0, 5))
+@given(windows)
+def test_windows_waste_less_than_one_row(data):
+    assert len(data) == math.ceil(data.num_predictions / data.seq_len)
+
+
+@given(either, st.integers(0, 5))
 def test_every_training_epoch_targets_every_token_once(data, epoch):
     first, end = epoch * len(data), (epoch + 1) * len(data)
     steps = range(first // data.batch_size, -(-end // data.batch_size))
     batch = concatenate([data.train_batch(step) for step in steps])
     offset = steps.start * data.batch_size
     rows = {key: array[first - offset : end - offset] for key, array in batch.items()}
-    assert sorted(real_targets(rows)) == sorted(data.tokens[1:].tolist())
+    assert sorted(real_targets(rows)) == sorted(all_targets(data))
 
 
 @given(windows)
@@ -98,7 +140,7 @@ def test_segments_positions_and_weights_follow_from_the_tokens(data):
                 position += 1
 
 
-@given(windows, st.integers(0, 10**9), st.integers(1, 4))
+@given(either, st.integers(0, 10**9), st.integers(1, 8))
 def test_hosts_read_slices_of_the_same_batch(data, step, hosts):
     whole = data.train_batch(step)
     share = -(-data.batch_size // hosts)
@@ -109,7 +151,7 @@ def test_hosts_read_slices_of_the_same_batch(data, step, hosts):
         assert_equal(part, {key: array[host::hosts] for key, array in whole.items()})
 
 
-@given(windows, st.integers(1, 4))
+@given(either, st.integers(1, 8))
 def test_hosts_evaluate_slices_of_the_same_batches(data, hosts):
     for host in range(hosts):
         rows = slice(host, None, hosts)
@@ -128,14 +170,101 @@ def test_a_batch_is_a_pure_function_of_seed_and_step():
     assert not np.array_equal(other["inputs"], forward[0]["inputs"])
 
 
-def test_reading_is_fast():
-    tokens = np.resize(stream([3000]), 1_000_000)
-    data = TokenWindows(tokens, seq_len=1024, batch_size=64, seed=0)
+def rows_as_documents(data: Rows) -> list[list[list[int]]]:
+    """The inputs of each row, by segment."""
+    rows = []
+    for batch in data.eval_batches(1):
+        inputs, segments = batch["inputs"][0], batch["segment_ids"][0]
+        rows.append([inputs[segments == i].tolist() for i in range(1, segments.max() + 1)])
+    return rows
+
+
+@given(document_lengths, st.integers(1, 40))
+def test_whole_documents_are_cut_only_if_they_are_longer_than_a_row(lengths, seq_len):
+    data = packed(lengths, seq_len, 1, 0)
+    ends = np.flatnonzero(data.tokens == EOS)
+    documents = [part[:-1].tolist() for part in np.split(data.tokens, ends + 1)[:-1]]
+    expected = [
+        document[start : start + seq_len]
+        for document in documents
+        for start in range(0, len(document), seq_len)
+    ]
+    rows = rows_as_documents(data)
+    assert [piece for row in rows for piece in row] == expected
+    # As many as fit: the first piece of the next row had no room.
+    for row, following in itertools.pairwise(rows):
+        assert sum(map(len, row)) + len(following[0]) > seq_len
+
+
+def test_a_packed_batch_by_hand():
+    data = packed([1, 0, 5], seq_len=4, batch_size=1, seed=0)
+    (batch,) = data.eval_batches(4)
+    expected = {
+        "inputs": [[3, 4, 3, 0], [3, 5, 6, 7], [8, 9, 0, 0], [0, 0, 0, 0]],
+        "targets": [[4, 1, 1, 0], [5, 6, 7, 8], [9, 1, 0, 0], [0, 0, 0, 0]],
+        "segment_ids": [[1, 1, 2, 0], [1, 1, 1, 1], [1, 1, 0, 0], [0, 0, 0, 0]],
+        "positions": [[0, 1, 0, 0], [0, 1, 2, 3], [0, 1, 0, 0], [0, 0, 0, 0]],
+        "weights": [[1, 1, 1, 0], [1, 1, 1, 1], [1, 1, 0, 0], [0, 0, 0, 0]],
+    }
+    assert_equal(batch, {key: np.array(rows) for key, rows in expected.items()})
+    assert {key: array.dtype for key, array in batch.items()} == {
+        key: np.float32 if key == "weights" else np.int32 for key in expected
+    }
+
+
+@given(document_lengths, st.integers(1, 40), st.integers(1, 5))
+def test_planning_in_pieces_changes_nothing(lengths, seq_len, documents):
+    offsets = np.cumsum([0, *(length + 2 for length in lengths)])
+    whole = np.concatenate(list(row_starts(offsets, seq_len)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipeline, "_PLANNED_DOCUMENTS", documents)
+        assert np.concatenate(list(row_starts(offsets, seq_len))).tolist() == whole.tolist()
+
+
+@pytest.mark.parametrize(
+    ("bos", "eos", "documents", "segments", "weights"),
+    [
+        (9, 9, [[9, 5, 9], [9, 6, 9]], [1, 1, 1, 2, 2], [1, 1, 0, 1, 1]),
+        (9, None, [[9, 5], [9, 6, 0]], [1, 1, 2, 2], [1, 0, 1, 1]),
+        (None, 9, [[5, 9], [0, 6, 9]], [1, 1, 2, 2], [1, 0, 1, 1]),
+        (None, None, [[5, 0], [6, 7]], [1, 1, 1], [1, 1, 1]),
+    ],
+)
+def test_marks_may_be_one_or_missing_and_id_0_may_mean_something(
+    bos, eos, documents, segments, weights
+):
+    tokens = np.array([token for document in documents for token in document])
+    data = TokenWindows(tokens, 6, 1, 0, bos_id=bos, eos_id=eos)
+    (batch,) = data.eval_batches(1)
+    length = len(tokens) - 1
+    assert batch["segment_ids"][0].tolist() == segments + [0] * (6 - length)
+    assert batch["weights"][0].tolist() == weights + [0] * (6 - length)
+    assert batch["targets"][0, :length].tolist() == tokens[1:].tolist()
+
+
+def test_counters_tell_epochs_and_tokens():
+    data = TokenWindows(stream([98]), seq_len=10, batch_size=2, seed=0)
+    assert data.counters(0) == {"data/epochs": 0, "data/tokens": 0}
+    assert data.counters(10) == {"data/epochs": 2, "data/tokens": 2 * 99}
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_reading_is_fast(whole):
+    lengths = [2998] * 333
+    data = TokenWindows(stream([1]), seq_len=1024, batch_size=64, seed=0)
+    tokens = np.resize(stream([2998]), 999_000)
+    if whole:
+        data = dataclasses.replace(packed(lengths[:1], 1024, 64, 0), tokens=tokens)
+        starts = np.concatenate(list(row_starts(np.arange(334) * 3000, 1024)))
+        data = dataclasses.replace(data, starts=starts, num_documents=333)
+    else:
+        data = dataclasses.replace(data, tokens=tokens)
     times_s = []
     for step in range(50):
         start_s = time.process_time()
-        data.train_batch(step)
+        batch = data.train_batch(step)
         times_s.append(time.process_time() - start_s)
+    assert batch["weights"].mean() > 0.9
     assert 64 * 1024 / min(times_s) > 20e6
 
 

@@ -1,9 +1,12 @@
+import contextlib
+import shutil
+import threading
 from pathlib import Path
 
 import pytest
 
 from data.errors import DataError
-from data.storage import cache_folder, new_folder, replace_file
+from data.storage import cache_folder, growing_folder, replace_file
 
 
 def test_the_cache_folder_is_the_configured_one_or_the_users(monkeypatch):
@@ -39,24 +42,44 @@ def test_a_file_where_a_folder_should_be_is_explained(tmp_path):
         replace_file(tmp_path / "cache" / "file", b"")
 
 
-def test_a_new_folder_appears_only_when_it_is_complete(tmp_path):
+def no_wait() -> None:
+    raise AssertionError("nobody else is writing")
+
+
+def test_a_folder_appears_only_when_it_is_complete(tmp_path):
     path = tmp_path / "folder"
-    with new_folder(path) as folder:
+    with growing_folder(path, no_wait) as folder:
         (folder / "file").write_text("content")
         assert not path.exists()
     assert (path / "file").read_text() == "content"
-
-    with pytest.raises(KeyboardInterrupt), new_folder(tmp_path / "other") as folder:
-        (folder / "file").write_text("half")
-        raise KeyboardInterrupt
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_the_faster_of_two_writers_wins(tmp_path):
+def test_what_an_interrupted_writer_left_is_found_by_the_next(tmp_path):
     path = tmp_path / "folder"
-    with new_folder(path) as slow:
-        (slow / "file").write_text("slow")
-        with new_folder(path) as fast:
-            (fast / "file").write_text("fast")
-    assert (path / "file").read_text() == "fast"
+    with pytest.raises(KeyboardInterrupt), growing_folder(path, no_wait) as folder:
+        (folder / "file").write_text("half")
+        raise KeyboardInterrupt
+    assert not path.exists()
+    with growing_folder(path, no_wait) as folder:
+        assert (folder / "file").read_text() == "half"
+
+
+@pytest.mark.parametrize("finishes", [True, False])
+def test_a_second_writer_waits_for_the_first(tmp_path, finishes):
+    path, waiting, found = tmp_path / "folder", threading.Event(), []
+
+    def second() -> None:
+        with growing_folder(path, waiting.set) as folder:
+            found.append(folder)
+
+    thread = threading.Thread(target=second)
+    with contextlib.suppress(KeyboardInterrupt), growing_folder(path, no_wait) as folder:
+        thread.start()
+        assert waiting.wait(10)
+        if not finishes:
+            shutil.rmtree(folder)
+            raise KeyboardInterrupt
+    thread.join(10)
+    assert found == [path if finishes else tmp_path / "folder.partial"]
     assert list(tmp_path.iterdir()) == [path]

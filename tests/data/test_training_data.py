@@ -1,14 +1,20 @@
+import itertools
+import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
 
+from data import catalog, token_cache, training_data
 from data.config import Data
-from data.corpus import read_corpus
+from data.encoding import encode_documents
 from data.errors import DataConfigError, DataError
+from data.pipeline import Rows
 from data.training_data import TrainingData, load
 from data.vocabularies import Vocabulary
 from tests.data.samples import small_documents
@@ -36,6 +42,7 @@ def load_files(
     *,
     files: str = "*.py",
     seed: int = 0,
+    packing: Literal["split", "whole"] = "split",
     vocab_size: int = 320,
     seq_len: int = 32,
     batch_size: int = 4,
@@ -43,13 +50,18 @@ def load_files(
     report: Callable[[str], None] = no_report,
 ) -> TrainingData:
     return load(
-        Data(files=f"{folder}/{files}", cache_dir=f"{folder}/cache", seed=seed),
+        Data(files=f"{folder}/{files}", cache_dir=f"{folder}/cache", seed=seed, packing=packing),
         vocab_size=vocab_size,
         seq_len=seq_len,
         batch_size=batch_size,
         vocabulary=vocabulary,
         report=report,
     )
+
+
+def rows(batches: object) -> Rows:
+    assert isinstance(batches, Rows)
+    return batches
 
 
 @pytest.fixture
@@ -64,26 +76,26 @@ def test_the_batches_are_the_text(folder):
     loaded = load_files(folder, report=lines.append)
     assert [line.split(" ")[0] for line in lines] == ["text:", "trained", "encoded"]
 
-    corpus = read_corpus(Data(files=f"{folder}/*.py"))
-    for windows, documents in (
-        (loaded.train, corpus.train),
-        (loaded.validation, corpus.validation),
-    ):
+    ((corpus, _),) = catalog.find(Data(files=f"{folder}/*.py"), folder / "cache")
+    documents = {split: list(corpus.documents(split)) for split in ("train", "validation")}
+    for windows, split in ((loaded.train, "train"), (loaded.validation, "validation")):
         ids = [loaded.vocabulary.bos_id]
         for batch in windows.eval_batches(4):
             ids += batch["targets"][batch["segment_ids"] > 0].tolist()
         assert ids == [
             token_id
-            for document in documents
+            for document in documents[split]
             for token_id in (
                 loaded.vocabulary.bos_id,
                 *loaded.vocabulary.encode(document.text),
                 loaded.vocabulary.eos_id,
             )
         ]
-    assert loaded.num_validation_bytes == sum(len(d.text.encode()) for d in corpus.validation)
-    assert loaded.num_train_tokens == len(loaded.train.tokens)
-    assert loaded.num_validation_tokens == len(loaded.validation.tokens)
+    held_out = sum(len(document.text.encode()) for document in documents["validation"])
+    assert loaded.num_validation_bytes == held_out
+    assert loaded.num_train_tokens == len(rows(loaded.train).tokens)
+    assert loaded.num_validation_tokens == len(rows(loaded.validation).tokens)
+    assert loaded.opening == rows(loaded.validation).tokens[:8].tolist()
     assert loaded.baselines().keys() == {"xz -9", "byte 5-gram"}
 
 
@@ -114,6 +126,7 @@ def test_the_fingerprint_tells_what_changed(folder):
         "seq_len": load_files(folder, seq_len=31),
         "batch_size": load_files(folder, batch_size=5),
         "seed": load_files(folder, seed=1),
+        "packing": load_files(folder, packing="whole"),
     }
     (folder / "0.py").write_text("other")
     others["corpus"] = load_files(folder, vocabulary=original.vocabulary)
@@ -139,7 +152,10 @@ def test_the_seed_orders_the_training_and_not_the_evaluation(folder):
 def test_one_file_is_enough(folder):
     loaded = load_files(folder, files="1.py", vocabulary=load_files(folder).vocabulary, seq_len=8)
     whole = (folder / "1.py").read_text()
-    text = loaded.vocabulary.decode([*loaded.train.tokens, *loaded.validation.tokens])
+    text = "".join(
+        loaded.vocabulary.decode(rows(batches).tokens.tolist())
+        for batches in (loaded.train, loaded.validation)
+    )
     assert text == whole
 
 
@@ -151,7 +167,7 @@ def test_a_text_shorter_than_one_sequence_is_explained(folder, seq_len, split):
 
 def test_a_text_of_exactly_one_sequence_is_enough(folder):
     length = load_files(folder).num_validation_tokens
-    assert len(load_files(folder, seq_len=length - 1).validation) == 1
+    assert len(rows(load_files(folder, seq_len=length - 1).validation)) == 1
     with pytest.raises(DataError, match=rf"has {length} tokens, .* seq_len \+ 1 = {length + 1}"):
         load_files(folder, seq_len=length)
 
@@ -159,7 +175,7 @@ def test_a_text_of_exactly_one_sequence_is_enough(folder):
 def test_a_vocabulary_too_large_for_the_text_writes_nothing(folder):
     with pytest.raises(DataConfigError, match=r"model\.vocab_size=9999 .* at most"):
         load_files(folder, vocab_size=9999)
-    assert not (folder / "cache").exists()
+    assert not list((folder / "cache").rglob("*.*"))
 
 
 def test_a_damaged_token_cache_is_refused(folder):
@@ -168,3 +184,79 @@ def test_a_damaged_token_cache_is_refused(folder):
     tokens.write_bytes(tokens.read_bytes()[:-10])
     with pytest.raises(DataError, match=f"{tokens.parent} is damaged .* Delete it"):
         load_files(folder)
+
+
+def test_encoding_shows_progress(folder, monkeypatch):
+    monkeypatch.setattr(training_data, "_PROGRESS_EVERY_S", 0)
+    lines: list[str] = []
+    load_files(folder, report=lines.append)
+    assert any(re.match(r"encoding the train text: 0 MB, [\d,]+ tokens", line) for line in lines)
+
+
+def test_an_interrupted_encoding_goes_on(folder, monkeypatch):
+    whole = load_files(folder)
+    (cache,) = (folder / "cache" / "tokens").iterdir()
+    shutil.rmtree(cache)
+    monkeypatch.setattr(token_cache, "_BLOCK_TOKENS", 100)
+
+    def interrupted(texts, *rest):
+        yield from itertools.islice(encode_documents(texts, *rest), 20)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training_data, "encode_documents", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        load_files(folder)
+    monkeypatch.setattr(training_data, "encode_documents", encode_documents)
+    lines: list[str] = []
+    again = load_files(folder, report=lines.append)
+    assert any(re.match(r"going on after \d+ documents", line) for line in lines)
+    np.testing.assert_array_equal(rows(again.train).tokens, rows(whole.train).tokens)
+
+
+def test_a_vocabulary_can_be_given_as_a_file(folder, vocabulary, tmp_path):
+    path = tmp_path / "my.model"
+    path.write_bytes(vocabulary.to_bytes())
+    config = Data(files=f"{folder}/*.py", cache_dir=f"{folder}/cache", vocabulary=str(path))
+    loaded = load(config, vocab_size=400, seq_len=32, batch_size=4, report=no_report)
+    assert loaded.vocabulary.fingerprint == vocabulary.fingerprint
+    path.write_bytes(b"")
+    with pytest.raises(DataError, match=f"data.vocabulary='{path}' cannot be used: .*empty"):
+        load(config, vocab_size=400, seq_len=32, batch_size=4, report=no_report)
+
+
+def test_whole_documents_are_planned_once_and_say_their_padding(folder):
+    lines: list[str] = []
+    first = load_files(folder, packing="whole", report=lines.append)
+    assert re.match(r"documents are kept whole: \d+\.\d% of the training rows", lines[-1])
+    (plan,) = folder.rglob("train.rows-32")
+    plan.write_bytes(plan.read_bytes()[:-8])
+    again = load_files(folder, packing="whole")
+    np.testing.assert_array_equal(
+        first.train.train_batch(3)["inputs"], again.train.train_batch(3)["inputs"]
+    )
+
+
+def test_a_mixture_reads_all_its_sources(folder):
+    for number in range(30):
+        (folder / f"{number}.txt").write_text(f"note {number} is short but a text\n" * 20)
+    config = Data(mixture=(f"{folder}/*.py=3", f"{folder}/*.txt=1"), cache_dir=f"{folder}/cache")
+    lines: list[str] = []
+    loaded = load(config, vocab_size=320, seq_len=32, batch_size=8, report=lines.append)
+    assert [", 75.0% of every batch" in line for line in lines[:2]] == [True, False]
+    texts = [
+        loaded.vocabulary.decode(row.tolist())
+        for step in range(10)
+        for row in loaded.train.train_batch(step)["inputs"]
+    ]
+    notes = sum("note" in text or "short" in text for text in texts)
+    assert notes == 20
+    corpora = {key for key in loaded.fingerprint if key.startswith("corpus ")}
+    assert len(corpora) == 2
+    held_out = "".join(
+        loaded.vocabulary.decode(row.tolist())
+        for batch in loaded.validation.eval_batches(4)
+        for row in batch["inputs"]
+    )
+    assert "note" in held_out
+    assert "def function_" in held_out
+    assert loaded.baselines().keys() == {"xz -9", "byte 5-gram"}

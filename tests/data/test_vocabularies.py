@@ -89,7 +89,7 @@ def test_half_a_surrogate_pair_is_refused(vocabulary):
 
 
 def test_the_same_texts_give_the_same_vocabulary(vocabulary, corpus):
-    again = train_vocabulary([document.text for document in corpus.train], 320)
+    again = train_vocabulary([document.text for document in corpus.documents("train")], 320)
     assert again.to_bytes() == vocabulary.to_bytes()
     assert again.size == 320
 
@@ -137,20 +137,23 @@ def test_a_vocabulary_that_cannot_be_is_explained(texts, size):
 
 def test_a_vocabulary_is_trained_once(tmp_path, monkeypatch):
     lines: list[str] = []
-    first = cached_vocabulary(TEXTS, 320, tmp_path, lines.append)
-    other_size = cached_vocabulary(TEXTS, 330, tmp_path, lines.append)
-    other_text = cached_vocabulary([text.upper() for text in TEXTS], 320, tmp_path, lines.append)
+    first = cached_vocabulary(TEXTS, "text", 320, tmp_path, lines.append)
+    other_size = cached_vocabulary(TEXTS, "text", 330, tmp_path, lines.append)
+    upper = [text.upper() for text in TEXTS]
+    other_text = cached_vocabulary(upper, "TEXT", 320, tmp_path, lines.append)
     assert len({first.fingerprint, other_size.fingerprint, other_text.fingerprint}) == 3
     assert len(lines) == 3
     assert "320 pieces" in lines[0]
     monkeypatch.delattr(vocabularies, "train_vocabulary")
-    assert cached_vocabulary(TEXTS, 320, tmp_path, lines.append).fingerprint == first.fingerprint
+    unread = iter(lambda: pytest.fail("read again"), None)
+    again = cached_vocabulary(unread, "text", 320, tmp_path, lines.append)
+    assert again.fingerprint == first.fingerprint
     assert len(lines) == 3
 
 
 def test_a_damaged_cached_vocabulary_is_named(tmp_path):
-    cached_vocabulary(TEXTS, 320, tmp_path, print)
+    cached_vocabulary(TEXTS, "text", 320, tmp_path, print)
     (path,) = tmp_path.rglob("*.model")
     path.write_bytes(path.read_bytes()[:500])
     with pytest.raises(DataError, match=f"{path}: .* Delete it"):
-        cached_vocabulary(TEXTS, 320, tmp_path, print)
+        cached_vocabulary(TEXTS, "text", 320, tmp_path, print)

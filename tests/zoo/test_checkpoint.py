@@ -62,7 +62,7 @@ def save(workdir: Path, states: dict[int, TrainState], losses: dict[int, float])
     with CheckpointWriter(workdir, RUN, vocabulary()) as writer:
         for step, state in states.items():
             evaluation = {"eval/loss": losses[step]} if step in losses else None
-            writer.save(state, step, evaluation)
+            writer.save(state, step, evaluation, {})
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from data import catalog
 from data.config import Data
-from data.corpus import read_corpus
+from data.sources import Document
+from data.storage import cache_folder
+from data.survey import Split
 from tests.zoo.test_cli import check_refusal, truncate
 from zoo import evaluate, train
 
@@ -35,9 +38,15 @@ def held_out_folder(corpus_glob, tmp_path) -> Path:
     """The documents that the session's run held out, as files."""
     folder = tmp_path / "held out"
     folder.mkdir()
-    for document in read_corpus(Data(files=corpus_glob)).validation:
+    for document in documents(corpus_glob, "validation"):
         (folder / document.name).write_text(document.text)
     return folder
+
+
+def documents(corpus_glob: str, split: Split) -> list[Document]:
+    """Of the session's run."""
+    ((corpus, _),) = catalog.find(Data(files=corpus_glob), cache_folder(None))
+    return list(corpus.documents(split))
 
 
 def check_same_losses(found: dict, expected: dict, rel: float = 1e-6) -> None:
@@ -65,9 +74,9 @@ def test_a_workdir_means_its_newest_step(evaluated, trained):
 
 
 def test_tokens_and_bytes_are_those_of_the_held_out_documents(evaluated, corpus_glob, trained):
-    documents = read_corpus(Data(files=corpus_glob)).validation
+    held_out = documents(corpus_glob, "validation")
     found = evaluated()
-    assert found["num_bytes"] == sum(len(document.text.encode()) for document in documents)
+    assert found["num_bytes"] == sum(len(document.text.encode()) for document in held_out)
     nats = found["eval/loss"] * found["num_tokens"]
     assert nats / math.log(2) / found["num_bytes"] == pytest.approx(found["eval/bits_per_byte"])
 
@@ -126,7 +135,7 @@ def test_files_that_the_model_was_trained_on_are_pointed_out(trained, corpus_glo
     outcome = run_here(
         evaluate.main, f"--checkpoint={trained.workdir}", f"--data.files={corpus_glob}", "--json"
     )
-    num_train = len(read_corpus(Data(files=corpus_glob)).train)
+    num_train = len(documents(corpus_glob, "train"))
     assert result(outcome)["num_bytes"] > 0
     assert f"trained on {num_train} of these 30 documents" in outcome.stderr
 

@@ -65,7 +65,14 @@ class Bench:
 
     def start(self, experiment: Experiment, *, num_devices: int = 1) -> None:
         self.report = RecordingReport(self._screen)
-        self.log = RunLog(experiment, 1e6, num_devices, self.writer, self.report)
+        self.log = RunLog(
+            experiment,
+            1e6,
+            num_devices,
+            self.writer,
+            self.report,
+            lambda step: {"data/epochs": step / 2},
+        )
 
     def push(self, step: int, **values: float) -> dict[str, OnDevice]:
         """Note a step whose loss is its number."""
@@ -102,6 +109,7 @@ def test_metrics_are_read_one_step_late(bench: Bench):
     bench.now_s += 1
     bench.log.flush()
     assert [bench.rows[step]["train/loss"] for step in (1, 2, 3)] == [1, 2, 3]
+    assert [bench.rows[step]["data/epochs"] for step in (1, 2, 3)] == [0.5, 1, 1.5]
 
 
 def test_nothing_is_recorded_twice_or_out_of_nothing(bench: Bench):
@@ -125,7 +133,10 @@ def test_the_first_step_is_waited_for_and_has_no_speed(first_step: int, bench: B
     bench.push(first_step + 1)
     bench.now_s += 2
     bench.log.flush()
-    assert set(bench.rows[first_step]) == {"step", "train/loss", "train/lr", "train/grad_norm"}
+    counted = {"data/epochs"}
+    assert set(bench.rows[first_step]) - counted == {
+        "step", "train/loss", "train/lr", "train/grad_norm"
+    }  # fmt: skip
     # The clock starts after it.
     assert bench.rows[first_step + 1]["perf/tokens_per_s"] == EXPERIMENT.batch_tokens / 2
     assert bench.log.tokens_per_s == [EXPERIMENT.batch_tokens / 2]

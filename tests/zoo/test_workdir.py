@@ -1,4 +1,5 @@
 import dataclasses
+import functools
 import shutil
 
 import pytest
@@ -58,11 +59,26 @@ def test_a_run_may_go_on_where_the_text_lies_elsewhere(data, tmp_path):
     workdir.check_same_experiment(EXPERIMENT, asked, tmp_path)
 
 
-def test_the_text_itself_may_not_change(tmp_path):
-    saved = Run(EXPERIMENT, {"corpus": "abc", "seq_len": 64})
-    workdir.check_same_data(saved, {"corpus": "abc", "seq_len": 64}, tmp_path)
-    with pytest.raises(DataError, match=r"text has changed .*\(corpus differs\)"):
-        workdir.check_same_data(saved, {"corpus": "abd", "seq_len": 64}, tmp_path)
+def test_the_text_itself_may_change_only_when_that_is_asked_for(tmp_path):
+    saved = Run(EXPERIMENT, {"corpus": "abc" * 9, "packing": "split", "seed": 0})
+    check = functools.partial(workdir.check_same_data, saved, workdir=tmp_path)
+    assert check(fingerprint=dict(saved.data_fingerprint), allow_change=False) is None
+    changed = {"corpus": "abd" * 9, "packing": "whole", "seed": 0}
+    with pytest.raises(DataError, match=r"\(corpus, packing was split, now whole differs\)"):
+        check(fingerprint=changed, allow_change=False)
+    note = check(fingerprint=changed, allow_change=True)
+    assert note
+    assert "goes on with other data" in note
+    assert "packing was split, now whole" in note
+
+
+def test_changed_data_settings_are_listed_unless_change_is_allowed(tmp_path):
+    change = {"seed": 7, "packing": "whole"}
+    asked = dataclasses.replace(EXPERIMENT, data=Data(**change))
+    with pytest.raises(ConfigError, match=r"data\.packing was split, now whole"):
+        workdir.check_same_experiment(EXPERIMENT, asked, tmp_path)
+    asked = dataclasses.replace(EXPERIMENT, data=Data(**change, allow_change=True))
+    workdir.check_same_experiment(EXPERIMENT, asked, tmp_path)
 
 
 def test_every_other_difference_is_listed(tmp_path):

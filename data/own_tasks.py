@@ -1,0 +1,129 @@
+"""Tasks and mixtures that a module of the user's own registers with seqio.
+
+A task's own splits `train` and `validation` are used as they are; without the second, documents of
+the first are held out as they are of files. Its text is encoded with the run's vocabulary.
+"""
+
+import difflib
+import functools
+import hashlib
+import importlib
+import json
+import os
+import sys
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import seqio
+
+from data import catalog, tasks
+from data.config import Data
+from data.corpus import Corpus, PresplitCorpus, SplitCorpus
+from data.errors import DataConfigError, DataError
+from data.sources import Document
+from data.survey import SPLITS, read_survey, survey_path, take_survey
+
+
+def find(name: str, config: Data, folder: Path) -> catalog.Weighted:
+    """The task or mixture `name`, after `config.module` was imported.
+
+    Raises:
+      DataConfigError: the module cannot be imported or registers no such name, or a rate is not
+        positive.
+      DataError: its data is not there or cannot be read.
+    """
+    module = str(config.module)
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        imported = importlib.import_module(module)
+    except Exception as error:
+        raise DataConfigError(
+            f"data.module={module!r} cannot be imported: {type(error).__name__}: {error}. It must "
+            "be a Python module on the path, or in the folder of the command."
+        ) from error
+    version = _sha256(Path(str(imported.__file__)).read_bytes()) if imported.__file__ else ""
+    if name in seqio.MixtureRegistry.names():
+        mixture = seqio.MixtureRegistry.get(name)
+        rates = [(task, Fraction(mixture.get_rate(task))) for task in mixture.tasks]
+    elif name in seqio.TaskRegistry.names():
+        rates = [(seqio.TaskRegistry.get(name), Fraction(1))]
+    else:
+        known = [*seqio.MixtureRegistry.names(), *seqio.TaskRegistry.names()]
+        near = difflib.get_close_matches(name, known, n=8, cutoff=0.0)
+        raise DataConfigError(
+            f"data.task={name!r} is not registered by data.module={module!r}. "
+            f"Write one of {', '.join(near)}."
+        )
+    for task, rate in rates:
+        if rate <= 0:
+            raise DataConfigError(
+                f"The mixture {name!r} gives {task.name!r} the rate {float(rate):g}; it must be "
+                "above zero."
+            )
+    return [(_corpus(task, version, config, folder), rate) for task, rate in rates]
+
+
+def _corpus(task: seqio.Task, version: str, config: Data, folder: Path) -> Corpus:
+    if task.name in catalog.BUILT_IN:
+        return catalog.built_in(task.name, config, folder)
+    source = f"data.task={task.name!r}"
+    key = _key(task, version)
+    if "train" not in task.splits:
+        raise DataConfigError(f"{source} has no split `train`, only {', '.join(task.splits)}.")
+    read = functools.partial(tasks.texts, task)
+    if "validation" in task.splits:
+        return PresplitCorpus(task.name, source, key or _fingerprint(read), read)
+
+    def documents() -> Iterator[Document]:
+        return (Document(str(i), text) for i, text in enumerate(read("train")))
+
+    path = survey_path(folder, key or "")
+    survey = read_survey(path) if key else None
+    if survey is None:
+        survey = take_survey(documents(), [])
+        if key:
+            survey.keep(path)
+    return SplitCorpus(task.name, source, documents, survey)
+
+
+def _key(task: seqio.Task, version: str) -> str | None:
+    """Changes when the task's text may have changed; None if only reading all of it can tell.
+
+    Args:
+      version: of the module, whose functions may change the text.
+    """
+    source = task.source
+    match source:
+        case seqio.TfdsDataSource():
+            folder = source.tfds_dataset.builder.data_path
+            description = folder / "dataset_info.json"
+            if not description.exists():
+                raise DataError(
+                    f"data.task={task.name!r} is not prepared: there is no {description}. Prepare "
+                    "the set with TensorFlow Datasets, or say where it is with TFDS_DATA_DIR."
+                )
+            about = [str(folder), _sha256(description.read_bytes())]
+        case seqio.FileDataSource():
+            paths = [Path(path) for split in task.splits for path in source.list_shards(split)]
+            about = [(str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in paths if p.exists()]
+            if len(about) < len(paths):  # a folder that is not of this machine's disk
+                return None
+        case _:
+            return None
+    return _sha256(json.dumps([task.name, version, about]).encode())
+
+
+def _fingerprint(read) -> str:
+    digest = hashlib.sha256()
+    for split in SPLITS:
+        for text in read(split):
+            content = text.encode("utf-8")
+            digest.update(len(content).to_bytes(8, "little") + content)
+        digest.update(b"\xff" * 8)
+    return digest.hexdigest()
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

@@ -1,0 +1,82 @@
+"""Download and prepare a set: `python -m data.prepare --task=c4_en --data-dir=...`.
+
+The only command that uses the network, and the only step that has to happen before a set of
+TensorFlow Datasets can be trained on. What is downloaded already is not downloaded again.
+"""
+
+import contextlib
+import json
+import sys
+from dataclasses import dataclass
+
+from data import command, tasks, tfds_sets
+from data.config import Data
+from data.errors import DataConfigError, DataError
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareCommand:
+    """The flags of `python -m data.prepare`."""
+
+    data: Data = Data()
+    json: bool = False
+    """Print one JSON object at the end and nothing else on stdout."""
+
+
+def main(argv: list[str]) -> None:
+    """Prepare the set of a task, unless it is there."""
+    flags = command.parse(
+        PrepareCommand, argv, prog="python -m data.prepare", description="Prepare a TFDS set."
+    )
+    task = flags.data.task
+    if task not in tfds_sets.SETS:
+        raise DataConfigError(
+            f"data.task={task!r} needs no preparing. Write one of {', '.join(tfds_sets.SETS)}."
+        )
+    try:
+        prepared = tfds_sets.find(task, flags.data.data_dir)
+        command.report(f"{prepared.tfds_name} is in {prepared.data_dir} already")
+    except DataError:
+        _prepare(task, tfds_sets.data_folder(flags.data.data_dir))
+        prepared = tfds_sets.find(task, flags.data.data_dir)
+    sizes = ", ".join(f"{count:,} of {split}" for split, count in prepared.num_documents.items())
+    command.report(f"documents to read: {sizes}")
+    next_command = f"python -m zoo.train --model=palm_small --data.task={task}"
+    if flags.data.data_dir:
+        next_command += f" --data.data-dir={flags.data.data_dir}"
+    command.report(f"next: {next_command}")
+    if flags.json:
+        print(
+            json.dumps(
+                {
+                    "task": task,
+                    "set": prepared.tfds_name,
+                    "data_dir": prepared.data_dir,
+                    "documents": dict(prepared.num_documents),
+                }
+            )
+        )
+
+
+def _prepare(task: str, data_dir: str) -> None:
+    tfds_set = tfds_sets.SETS[task]
+    command.report(f"preparing {tfds_set.name}:{tfds_set.version} in {data_dir}")
+    builder = tasks.tfds_builder(f"{tfds_set.name}:{tfds_set.version}", data_dir)
+    try:
+        with contextlib.redirect_stdout(sys.stderr):  # its own progress
+            builder.download_and_prepare()
+    except ImportError as error:
+        raise DataError(
+            f"{tfds_set.name} is prepared with {error.name or 'apache_beam'}, which is not "
+            "installed. Install it (pip install apache-beam) and run the same command again."
+        ) from error
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0][:300] if str(error).strip() else repr(error)
+        raise DataError(
+            f"{tfds_set.name} could not be prepared in {data_dir}: {reason} "
+            "Run the same command again: what is downloaded already is kept."
+        ) from error
+
+
+if __name__ == "__main__":
+    command.run(main)

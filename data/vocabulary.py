@@ -1,0 +1,153 @@
+"""Train a vocabulary: `python -m data.vocabulary --task=stdlib --size=32000 --out=runs/vocabulary`.
+
+`--data.vocabulary=FOLDER` then trains a model with it.
+"""
+
+import json
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
+
+from data import command
+from data.config import Data
+from data.errors import DataConfigError
+from data.imported_vocabularies import JSON_FILE, MARKS_FILE, Marks, from_files
+from data.storage import cache_folder, growing_folder
+from data.training_data import MAX_VOCABULARY_BYTES, read_corpora, training_sample
+from data.vocabularies import (
+    BOS_ID,
+    EOS_ID,
+    MODEL_FILE,
+    PAD_ID,
+    UNK_ID,
+    Vocabulary,
+    train_sentencepiece,
+)
+
+Style = Literal["gpt2", "jurassic1", "gopher", "chinchilla", "palm", "llama"]
+
+# How each paper's SentencePiece differs from PaLM's, which keeps white space, splits digits and
+# spells in bytes what has no piece. What a paper does not say is PaLM's here: all else of it is
+# lossless, too.
+_SENTENCEPIECE: Mapping[str, Mapping[str, Any]] = {
+    # Lieber et al. 2021, section 2.2: pieces are not restricted to word boundaries.
+    "jurassic1": {"split_by_whitespace": False, "split_digits": False},
+    # Rae et al. 2021, section 3.1, and what Hoffmann et al. 2022 say that they left out.
+    "gopher": {"normalization_rule_name": "nfkc", "split_digits": False},
+    # Hoffmann et al. 2022, section 4.1: without NFKC normalisation.
+    "chinchilla": {"split_digits": False},
+    # Chowdhery et al. 2022, section 2.
+    "palm": {},
+    # Touvron et al. 2023, section 2.1: byte pairs, digits split, bytes for what is unknown.
+    "llama": {},
+}
+_GPT2_MARK = "<|endoftext|>"
+
+
+@dataclass(frozen=True, kw_only=True)
+class VocabularyCommand:
+    """The flags of `python -m data.vocabulary`."""
+
+    data: Data = Data()
+    size: int = 32_000
+    """Pieces, marks and single bytes included. A unigram vocabulary may get fewer."""
+    style: Style = "palm"
+    """Whose settings: gpt2 is byte-level BPE, the others SentencePiece. All but gopher, which
+    normalises by NFKC as the paper did, give back every text exactly."""
+    model_type: Literal["bpe", "unigram"] = "bpe"
+    """How SentencePiece chooses pieces: by merging pairs, or by pruning a language model."""
+    out: str = "vocabulary"
+    """Folder to make."""
+    json: bool = False
+    """Print one JSON object and nothing else on stdout."""
+
+
+def main(argv: list[str]) -> None:
+    """Train on the text's training split, and write the folder."""
+    flags = command.parse(
+        VocabularyCommand, argv, prog="python -m data.vocabulary", description="Train a vocabulary."
+    )
+    out = Path(flags.out).expanduser()
+    if out.exists():
+        raise DataConfigError(f"--out={flags.out} is there already. Name another folder.")
+    corpora = read_corpora(flags.data, cache_folder(flags.data.cache_dir), command.report)
+    command.report(
+        f"training {flags.size:,} pieces on at most {MAX_VOCABULARY_BYTES / 1e6:.0f} MB of it"
+    )
+    start_s = time.monotonic()
+    vocabulary = train(training_sample(corpora), flags.size, flags.style, flags.model_type)
+    command.report(f"{vocabulary.size:,} pieces in {time.monotonic() - start_s:.1f} s")
+    held_out = next(corpora[0][0].texts("validation"))
+    num_tokens = len(vocabulary.encode(held_out))
+    bytes_per_token = len(held_out.encode("utf-8")) / num_tokens
+    with growing_folder(out, lambda: None) as folder:
+        for name, content in vocabulary.to_files().items():
+            (folder / name).write_bytes(content)
+    if flags.json:
+        print(json.dumps({"out": flags.out, "size": vocabulary.size, "style": flags.style,
+                          "bytes_per_token": bytes_per_token,
+                          "fingerprint": vocabulary.fingerprint}))  # fmt: skip
+        return
+    print(f"{flags.out}: {vocabulary.size:,} pieces, {bytes_per_token:.2f} bytes a token on the first "
+          "held-out document")  # fmt: skip
+    print(f"next: --data.vocabulary={flags.out} --model.vocab-size={vocabulary.size}")
+
+
+def train(
+    texts: Iterable[str], size: int, style: Style, model_type: Literal["bpe", "unigram"]
+) -> Vocabulary:
+    """Raises DataConfigError if the texts do not allow such a vocabulary, or the style such a type."""
+    if style == "gpt2":
+        if model_type != "bpe":
+            raise DataConfigError("--style=gpt2 is byte-level BPE. Leave out --model-type.")
+        return _train_byte_level(texts, size)
+    options = dict(_SENTENCEPIECE[style])
+    if model_type == "unigram":
+        # As many pieces as are worth having. The trainer's own coverage of rare characters:
+        # each would be a piece.
+        options |= {
+            "model_type": "unigram",
+            "hard_vocab_limit": False,
+            "character_coverage": 0.9995,
+        }
+    files = {MODEL_FILE: train_sentencepiece(texts, size, options)}
+    if "normalization_rule_name" in options:  # not lossless
+        marks = Marks(bos_id=BOS_ID, eos_id=EOS_ID, pad_id=PAD_ID, unk_id=UNK_ID)
+        files[MARKS_FILE] = json.dumps(asdict(marks)).encode()
+    return from_files(files)
+
+
+def _train_byte_level(texts: Iterable[str], size: int) -> Vocabulary:
+    """GPT-2's: pairs of bytes merged inside words (Radford et al. 2019, section 2.2), and one mark
+    between documents, the last id."""
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    if size <= len(alphabet):
+        raise DataConfigError(
+            f"--size={size} has no room for 256 bytes and a mark. Set 300 or more."
+        )
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=size - 1, initial_alphabet=sorted(alphabet), show_progress=False
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    if (most := tokenizer.get_vocab_size() + 1) < size:
+        raise DataConfigError(
+            f"--size={size} is more than the training text has pieces for. Set it to at most {most}, "
+            "or add text."
+        )
+    tokenizer.add_special_tokens([AddedToken(_GPT2_MARK, special=True, normalized=False)])
+    mark = tokenizer.token_to_id(_GPT2_MARK)
+    marks = Marks(bos_id=mark, eos_id=mark, pad_id=None, unk_id=None)
+    return from_files(
+        {JSON_FILE: tokenizer.to_str().encode(), MARKS_FILE: json.dumps(asdict(marks)).encode()}
+    )
+
+
+if __name__ == "__main__":
+    command.run(main)

@@ -1,0 +1,138 @@
+"""Sets made on the spot and read through the real reader of TensorFlow Datasets."""
+
+import json
+from typing import Any
+
+import pytest
+import seqio
+import tensorflow as tf
+import tensorflow_datasets as tfds
+
+from data import catalog, tfds_sets
+from data.config import Data
+from data.errors import DataError
+from data.training_data import load
+
+C4_FEATURES = ("text", "url", "timestamp", "content-type", "content-length")
+TRAIN = [f"Page {i}.\n" + f"It says {i * i} and \u2581 é.\n" * 20 for i in range(60)]
+VALIDATION = [f"Held-out page {i}.\n" + "It says nothing.\n" * 20 for i in range(6)]
+
+
+def make_set(data_dir, splits: dict[str, list[str]], version: str = "3.1.0") -> None:
+    """A set shaped like c4/en."""
+
+    def dataset(texts: list[str]) -> tf.data.Dataset:
+        examples: Any = {
+            name: texts if name == "text" else ["x"] * len(texts) for name in C4_FEATURES
+        }
+        return tf.data.Dataset.from_tensor_slices(examples)
+
+    tfds.dataset_builders.store_as_tfds_dataset(
+        name="c4",
+        config="en",
+        version=version,
+        features=tfds.features.FeaturesDict({name: tfds.features.Text() for name in C4_FEATURES}),
+        split_datasets={split: dataset(texts) for split, texts in splits.items()},
+        data_dir=str(data_dir),
+        disable_shuffling=True,
+    )
+
+
+@pytest.fixture(scope="module")
+def c4(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tfds")
+    make_set(folder, {"train": [*TRAIN, VALIDATION[2]], "validation": VALIDATION})
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def forget_builders():
+    yield
+    seqio.utils.LazyTfdsLoader._MEMOIZED_BUILDERS.clear()
+
+
+def read(config: Data, folder):
+    ((corpus, _),) = catalog.find(config, folder)
+    return corpus, {split: list(corpus.texts(split)) for split in ("train", "validation")}
+
+
+def test_a_set_is_read_and_what_is_held_out_is_not_trained_on(c4, tmp_path):
+    corpus, texts = read(Data(task="c4_en", data_dir=str(c4)), tmp_path)
+    assert sorted(texts["train"]) == sorted(TRAIN)
+    assert texts["validation"] == VALIDATION
+    assert corpus.describe() == "61 documents to train on, 6 held out"
+
+
+def test_the_environment_names_the_folder_too(c4, tmp_path, monkeypatch):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(c4))
+    _, texts = read(Data(task="c4_en"), tmp_path)
+    assert texts["validation"] == VALIDATION
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
+    with pytest.raises(DataError, match=f"--data-dir={tmp_path}"):
+        tfds_sets.find("c4_en", None)
+    assert tfds_sets.find("c4_en", str(c4)).data_dir == str(c4)
+
+
+def test_only_the_beginning_of_a_large_validation_split_is_held_out(c4, tmp_path, monkeypatch):
+    few = tfds_sets.TfdsSet("c4/en", "3.1.0", "validation", 4)
+    monkeypatch.setitem(dict(tfds_sets.SETS), "c4_en", few)
+    monkeypatch.setattr(tfds_sets, "SETS", {"c4_en": few})
+    _, texts = read(Data(task="c4_en", data_dir=str(c4)), tmp_path)
+    assert texts["validation"] == VALIDATION[:4]
+
+
+def test_training_reads_a_set_once_and_without_tensorflow_again(c4, tmp_path, monkeypatch):
+    config = Data(task="c4_en", data_dir=str(c4), cache_dir=str(tmp_path))
+
+    def load_it(report):
+        return load(config, vocab_size=300, seq_len=32, batch_size=4, report=report)
+
+    first = load_it(print)
+    monkeypatch.setattr(catalog.PresplitCorpus, "_read", lambda *_: pytest.fail("read again"))
+    lines: list[str] = []
+    again = load_it(lines.append)
+    assert again.fingerprint == first.fingerprint
+    assert len(lines) == 1
+    assert first.num_validation_bytes == sum(len(text.encode()) for text in VALIDATION)
+
+
+def test_the_newest_version_is_read_and_its_fingerprint_is_its_own(tmp_path):
+    make_set(tmp_path, {"train": TRAIN, "validation": VALIDATION}, version="3.0.9")
+    old = tfds_sets.find("c4_en", str(tmp_path))
+    make_set(tmp_path, {"train": TRAIN, "validation": VALIDATION}, version="3.0.10")
+    new = tfds_sets.find("c4_en", str(tmp_path))
+    assert (old.tfds_name, new.tfds_name) == ("c4/en:3.0.9", "c4/en:3.0.10")
+    assert old.fingerprint != new.fingerprint
+
+
+@pytest.mark.parametrize("task", tfds_sets.SETS)
+def test_a_set_that_is_not_prepared_gets_the_command_at_once(task, tmp_path):
+    message = (
+        f"data.task='{task}' is not prepared.*python -m data.prepare --task={task} --data-dir="
+    )
+    with pytest.raises(DataError, match=f"(?s){message}{tmp_path}.*data.data_dir or TFDS_DATA_DIR"):
+        tfds_sets.find(task, str(tmp_path))
+
+
+def test_a_bucket_that_is_out_of_reach_is_not_prepared():
+    with pytest.raises(DataError, match=r"(?s)gs://no-such-bucket.*--data-dir=gs://no-such-bucket"):
+        tfds_sets.find("c4_en", "gs://no-such-bucket")
+
+
+@pytest.mark.parametrize("content", ["", "{}", '{"splits": [{"name": "train"}]}'])
+def test_a_damaged_description_is_named(tmp_path, content):
+    folder = tmp_path / "c4" / "en" / "3.1.0"
+    folder.mkdir(parents=True)
+    (folder / "dataset_info.json").write_text(content)
+    with pytest.raises(DataError, match=f"{folder} is damaged .*python -m data.prepare"):
+        tfds_sets.find("c4_en", str(tmp_path))
+
+
+def test_a_shard_that_is_gone_is_named(c4, tmp_path):
+    make_set(tmp_path, {"train": TRAIN, "validation": VALIDATION})
+    (shard,) = tmp_path.rglob("*train.tfrecord*")
+    shard.write_bytes(shard.read_bytes()[:1000])
+    with pytest.raises(DataError, match="The task 'c4_en' cannot read its train split"):
+        read(Data(task="c4_en", data_dir=str(tmp_path)), tmp_path / "cache")
+    description = json.loads(next(tmp_path.rglob("dataset_info.json")).read_text())
+    assert description["splits"]

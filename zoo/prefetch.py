@@ -1,0 +1,34 @@
+"""The next batches, made ready on the devices while the current step runs."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from itertools import islice
+from typing import TypeVar
+
+AHEAD = 2
+"""Batches that wait on the devices."""
+
+Batch = TypeVar("Batch")
+
+
+@contextmanager
+def prefetched(make: Callable[[int], Batch], steps: Iterable[int]) -> Iterator[Callable[[], Batch]]:
+    """Yields a function that returns `make` of the next of `steps`, computed in a thread.
+
+    What `make` raises, the function raises.
+    """
+    remaining = iter(steps)
+    with ThreadPoolExecutor(1, "prefetch") as pool:
+        ready = deque(pool.submit(make, step) for step in islice(remaining, AHEAD))
+
+        def take() -> Batch:
+            batch = ready.popleft().result()
+            ready.extend(pool.submit(make, step) for step in islice(remaining, 1))
+            return batch
+
+        try:
+            yield take
+        finally:
+            pool.shutdown(cancel_futures=True)
