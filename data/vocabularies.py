@@ -5,49 +5,29 @@ import abc
 import codecs
 import functools
 import hashlib
-import io
 import json
-import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import sentencepiece
 
-from data.errors import DataConfigError, DataError
+from data.errors import DataError
+from data.sentencepiece_training import (
+    BOS_ID,
+    EOS_ID,
+    PAD_ID,
+    TRAINER_OPTIONS,
+    TRAINING_CHUNK,
+    UNK_ID,
+    chunks,
+    train_sentencepiece,
+)
 from data.storage import replace_file
-
-PAD_ID, EOS_ID, UNK_ID, BOS_ID = 0, 1, 2, 3
 
 _SPACE_MARK = "\u2581"  # stands for a space inside pieces
 
-_TRAINER_OPTIONS = {
-    "model_type": "bpe",
-    # Lossless: text goes in as it is, and what has no piece is spelt in bytes.
-    "normalization_rule_name": "identity",
-    "add_dummy_prefix": False,
-    "remove_extra_whitespaces": False,
-    "byte_fallback": True,
-    "character_coverage": 1.0,
-    # Without it every space of an indentation is a token: 2.1 instead of 3.4 bytes a token.
-    "allow_whitespace_only_pieces": True,
-    "split_digits": True,
-    "pad_id": PAD_ID,
-    "eos_id": EOS_ID,
-    "unk_id": UNK_ID,
-    "bos_id": BOS_ID,
-    "pad_piece": "<pad>",
-    "max_sentence_length": 65536,
-    # The same bytes from the same text: no sampling, and a fixed number of threads, which is
-    # stored in the model.
-    "shuffle_input_sentence": False,
-    "num_threads": 2,
-    "minloglevel": 2,
-}
-# The trainer strips the end of each "sentence". One line a sentence would never teach it
-# newlines; whole files are too long for it.
-_TRAINING_CHUNK = 4096
 # The processor's memory grows with its input, by about 50 bytes a character.
 _ENCODING_CHUNK = 1 << 18
 # Part of the key of a cached vocabulary: raise it when the same text gives another vocabulary.
@@ -161,7 +141,7 @@ class LosslessVocabulary(Vocabulary):
 
     def encode(self, text: str) -> list[int]:
         ids: list[int] = []
-        for chunk in _chunks(text, _ENCODING_CHUNK):
+        for chunk in chunks(text, _ENCODING_CHUNK):
             for index, part in enumerate(chunk.split(_SPACE_MARK)):
                 if index:  # a piece with the mark decodes to a space: spell the mark in bytes
                     ids += self._mark_ids
@@ -224,29 +204,6 @@ def train_vocabulary(texts: Iterable[str], size: int) -> LosslessVocabulary:
     return LosslessVocabulary(train_sentencepiece(texts, size, {}))
 
 
-def train_sentencepiece(texts: Iterable[str], size: int, options: Mapping[str, Any]) -> bytes:
-    """A serialized SentencePiece model of `size` pieces.
-
-    Args:
-      options: of SentencePiece's trainer, where they are not to be those of a lossless vocabulary.
-
-    Raises:
-      DataConfigError: the texts have too many different characters for `size`, or too few
-        repetitions to fill it.
-    """
-    model = io.BytesIO()
-    try:
-        sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=(c for text in texts for c in _chunks(text, _TRAINING_CHUNK)),
-            model_writer=model,
-            vocab_size=size,
-            **(_TRAINER_OPTIONS | dict(options)),
-        )
-    except RuntimeError as error:
-        raise DataConfigError(_explain(str(error), size)) from error
-    return model.getvalue()
-
-
 def cached_vocabulary(
     texts: Iterable[str], key: str, size: int, folder: Path, report: Callable[[str], None]
 ) -> LosslessVocabulary:
@@ -273,19 +230,8 @@ def cached_vocabulary(
 
 
 def _cache_path(key: str, size: int, folder: Path) -> Path:
-    settings = json.dumps([_FORMAT_VERSION, _TRAINING_CHUNK, size, _TRAINER_OPTIONS, key])
+    settings = json.dumps([_FORMAT_VERSION, TRAINING_CHUNK, size, TRAINER_OPTIONS, key])
     return folder / "vocabularies" / f"{hashlib.sha256(settings.encode()).hexdigest()}.model"
-
-
-def _chunks(text: str, size: int) -> Iterator[str]:
-    """Cuts `text` into at most `size` characters each, after a line end where there is one."""
-    start = 0
-    while start < len(text):
-        end = start + size
-        if end < len(text):
-            end = text.rfind("\n", start, end) + 1 or end
-        yield text[start:end]
-        start = end
 
 
 def read_sentencepiece(model: bytes) -> sentencepiece.SentencePieceProcessor:
@@ -306,21 +252,3 @@ def piece_bytes(processor: sentencepiece.SentencePieceProcessor, token_id: int) 
     if processor.is_byte(token_id):
         return bytes([int(piece.removeprefix("<0x").removesuffix(">"), 16)])
     return piece.replace(_SPACE_MARK, " ").encode("utf-8")
-
-
-def _explain(message: str, size: int) -> str:
-    """Says in the project's words what SentencePiece's trainer says in its own."""
-    if largest := re.search(r"too high .*<= (\d+)", message):
-        return (
-            f"model.vocab_size={size} is more than the training text has pieces for. "
-            f"Set it to at most {largest[1]}, or add text."
-        )
-    if smallest := re.search(r"required_chars\. \S+ vs (\d+)", message):
-        return (
-            f"model.vocab_size={size} is less than the training text's characters, the 256 bytes "
-            f"and 4 special pieces need. Set it to at least {smallest[1]}."
-        )
-    return (
-        f"No vocabulary of model.vocab_size={size} pieces can be trained on this text "
-        f"(SentencePiece: {message}). Set a vocab_size of 300 or more, or add text."
-    )

@@ -16,6 +16,7 @@ from data import command
 from data.config import Data
 from data.errors import DataConfigError
 from data.imported_vocabularies import JSON_FILE, MARKS_FILE, Marks, from_files
+from data.sentencepiece_training import train_sentencepiece
 from data.storage import cache_folder, growing_folder
 from data.training_data import MAX_VOCABULARY_BYTES, read_corpora, training_sample
 from data.vocabularies import (
@@ -25,7 +26,6 @@ from data.vocabularies import (
     PAD_ID,
     UNK_ID,
     Vocabulary,
-    train_sentencepiece,
 )
 
 Style = Literal["gpt2", "jurassic1", "gopher", "chinchilla", "palm", "llama"]

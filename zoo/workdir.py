@@ -183,9 +183,9 @@ def check_same_data(
             f"the run in {workdir} goes on with other data, as --data.allow-change says: {differs}"
         )
     raise DataError(
-        f"the text or its order has changed since the run in {workdir} began ({differs} differs), so "
-        "it cannot go on exactly; restore it, choose another --workdir, start over with --fresh, or "
-        "go on all the same with --data.allow-change"
+        f"the text has changed since the run in {workdir} began ({differs} differs), so it cannot go on "
+        "exactly; restore the text, choose another --workdir, start over with --fresh, or go on all "
+        "the same with --data.allow-change"
     )
 
 

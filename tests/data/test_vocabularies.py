@@ -43,13 +43,6 @@ def test_a_stream_never_shows_half_a_character(vocabulary, text):
     assert decoder.flush() == ""
 
 
-@given(unicode_texts, st.integers(1, 7))
-def test_the_chunk_size_never_changes_the_text(vocabulary, text, size):
-    chunks = list(vocabularies._chunks(text, size))
-    assert "".join(chunks) == text
-    assert all(0 < len(chunk) <= size for chunk in chunks)
-
-
 @pytest.mark.parametrize("text", ["word " * 70_000, "é\n" * 200_000])
 def test_long_texts_are_encoded_in_chunks_without_loss(vocabulary, text):
     assert len(text) > vocabularies._ENCODING_CHUNK

@@ -1,4 +1,5 @@
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -22,7 +23,7 @@ LOSSLESS = [(style, "bpe") for style in ("jurassic1", "chinchilla", "palm", "lla
 @pytest.fixture(scope="module")
 def trained():
     """Each kind once."""
-    kinds = [*LOSSLESS, ("gopher", "bpe"), ("palm", "unigram")]
+    kinds: list[tuple[Any, Any]] = [*LOSSLESS, ("gopher", "bpe"), ("palm", "unigram")]
     return {kind: train(TEXTS, SIZE, *kind) for kind in kinds}
 
 

@@ -216,6 +216,11 @@ def test_resuming_on_changed_text_is_refused(trained, nano, corpus_glob, tmp_pat
         check_refusal(outcome, 3, ("the text has changed", "corpus differs", "restore the text"))
         assert contents(tmp_path / "run") == before
 
+    outcome = run_here(train.main, *flags, "--data.allow-change", "--num-steps=2")
+    assert outcome.code == 0, outcome.stderr
+    assert "goes on with other data, as --data.allow-change says: corpus" in words(outcome.stderr)
+    assert "resuming from checkpoints/1" in outcome.stderr
+
 
 def test_bad_flags_with_fresh_do_not_delete_the_run(copied, nano, run_here):
     before = contents(copied)
