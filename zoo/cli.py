@@ -1,6 +1,7 @@
 """From argv to a config, and from an exception to an exit code."""
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
 from typing import TypeVar
@@ -11,6 +12,7 @@ from rich.console import Console
 import configs
 from models.config import ConfigError
 from zoo.config import Experiment
+from zoo.launch import AbortExit
 
 console = Console(stderr=True, highlight=False)
 """Logs and progress go to stderr; stdout is for what a command produces."""
@@ -61,16 +63,19 @@ def run(main: Callable[[list[str]], None]) -> None:
         _exit("stopped", 130)
     except Exception as error:
         # Imported late: it is needed only when something went wrong.
-        from zoo.errors import exit_code, message
+        from zoo.errors import exit_code, is_lost_host, message
 
         code = exit_code(error)
         if code is None:
             raise
-        _exit(message(error), code)
+        _exit(message(error), code, at_once=is_lost_host(error))
 
 
-def _exit(message: str, code: int) -> None:
+def _exit(message: str, code: int, *, at_once: bool = False) -> None:
     sys.unraisablehook = lambda _: None  # what ends at exit may fail again for the same reason
     console.print(f"[bold red]{'error' if code < 75 else 'stopped'}:[/] ", end="")
     console.print(message, markup=False, soft_wrap=True)
+    AbortExit.code, AbortExit.message = code, ""
+    if at_once:  # no farewell to processes that are gone
+        os._exit(code)
     sys.exit(code)

@@ -101,8 +101,37 @@ def batch_sharding(mesh: jax.sharding.Mesh) -> NamedSharding:
 
 
 def put_batch(batch: dict[str, np.ndarray], sharding: NamedSharding) -> dict[str, jax.Array]:
-    """Move a host batch to the devices, each row to the devices that own it."""
+    """Move a host's whole batch to the devices, each row to the devices that own it."""
     return {name: jax.device_put(array, sharding) for name, array in batch.items()}
+
+
+class Placement:
+    """Where the rows of a batch lie: which of them a host reads, and how they come to its devices.
+
+    Attributes:
+      rows: from the first to the last row that a device of this host owns.
+    """
+
+    def __init__(self, sharding: NamedSharding, batch_size: int):
+        self._sharding = sharding
+        self._batch_size = batch_size
+        owned = [
+            rows.indices(batch_size)
+            for (rows,) in sharding.addressable_devices_indices_map((batch_size,)).values()
+        ]
+        self.rows = slice(min(start for start, _, _ in owned), max(stop for _, stop, _ in owned))
+
+    def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
+        """The global batch of which the hosts each give their `rows`."""
+        return {name: self._place(rows) for name, rows in batch.items()}
+
+    def _place(self, rows: np.ndarray) -> jax.Array:
+        def of_device(index: tuple[slice, ...]) -> np.ndarray:
+            start, stop, _ = index[0].indices(self._batch_size)
+            return rows[start - self.rows.start : stop - self.rows.start]
+
+        shape = (self._batch_size, *rows.shape[1:])
+        return jax.make_array_from_callback(shape, self._sharding, of_device)
 
 
 def _are(num: int) -> str:
