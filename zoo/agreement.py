@@ -1,7 +1,9 @@
 """What the processes of a run do alike: all learn what one of them found, failed at or was asked."""
 
 import dataclasses
+import functools
 import hashlib
+import itertools
 import json
 import signal
 from collections.abc import Callable
@@ -78,6 +80,27 @@ class Hosts:
         for turn in (True, False):
             self.together(lambda turn=turn: self.is_primary == turn and results.append(work()))
         return results[0]
+
+    def connect(self, mesh: jax.sharding.Mesh) -> None:
+        """Open the connections along every axis of the mesh while all processes are here.
+
+        Otherwise the first program to need one opens it, and on CPUs (Gloo) the last process must come
+        to it within 30 s of the first: their compile times differ by more.
+        """
+        if jax.process_count() == 1:
+            return
+        names = mesh.axis_names
+        ones = jax.device_put(
+            np.ones(mesh.devices.shape), NamedSharding(mesh, PartitionSpec(*names))
+        )
+        for number in range(1, len(names) + 1):
+            for axes in itertools.combinations(names, number):
+                kept = PartitionSpec(*(None if name in axes else name for name in names))
+                total = functools.partial(jax.lax.psum, axis_name=axes)
+                add = jax.shard_map(
+                    total, mesh=mesh, in_specs=PartitionSpec(*names), out_specs=kept
+                )
+                jax.block_until_ready(jax.jit(add)(ones))
 
     def require_same(self, what: str, facts: dict[str, Any], error: type[Exception]) -> None:
         """Raise `error`, with the key, the values and the hosts, unless `facts` are the same in all."""

@@ -68,6 +68,7 @@ def train(
             "divides no further; raise --batch-tokens, or split the model with --mesh.tensor"
         )
     rules = sharding.rules_for(experiment, mesh)
+    hosts.connect(mesh)
     size = num_params(experiment.model)
     token_flops = train_flops_palm(experiment.model, size, experiment.seq_len)
     report.model(name, experiment, size, token_flops * experiment.num_tokens)
