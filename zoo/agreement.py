@@ -52,22 +52,22 @@ class Hosts:
 
     def together(self, work: Callable[[], T]) -> T:
         """Do `work` in all processes. What a person must mend in one of them is raised in all."""
-        error = result = None
+        error, results = None, []
         try:
-            result = work()
+            results.append(work())
         except Exception as raised:
             code = errors.exit_code(raised)
             if code is None:
                 raise
             error = raised
-        failed = self.gather(error and [errors.message(error), errors.exit_code(error)])
+        failures = self.gather(error and [errors.message(error), errors.exit_code(error)])
         if error is not None:
             raise error
-        for process_id, failure in enumerate(failed):
+        for process_id, failure in enumerate(failures):
             if failure is not None:
                 message, code = failure
-                raise errors.OtherHostError(f"{self.name(process_id)}: {message}", code)
-        return result  # pyright: ignore
+                raise errors.OtherHostError(f"on {self.name(process_id)}: {message}", code)
+        return results[0]
 
     def on_primary(self, work: Callable[[], None]) -> None:
         """Do `work` in the primary process only, and go on when it is done."""

@@ -25,7 +25,7 @@ from data.vocabularies import Vocabulary
 from models.transformer import abstract_params
 from zoo import serialize
 from zoo.config import Experiment
-from zoo.errors import CheckpointError, is_out_of_memory
+from zoo.errors import CheckpointError, is_lost_host, is_out_of_memory
 from zoo.sharding import with_shardings
 from zoo.step import TrainState
 
@@ -124,7 +124,9 @@ class CheckpointWriter:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, _, error: BaseException | None, __) -> None:
+        if error is not None and is_lost_host(error):
+            return  # a save that needs all hosts will never be finished
         # Wait until everything is on the disk.
         with _storage_errors():
             self._manager.wait_until_finished()

@@ -67,6 +67,7 @@ def run(main: Callable[[list[str]], None]) -> None:
 
         code = exit_code(error)
         if code is None:
+            AbortExit.code, AbortExit.message = 1, ""
             raise
         _exit(message(error), code, at_once=is_lost_host(error))
 

@@ -9,7 +9,9 @@ import os
 import socket
 import sys
 import time
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from pathlib import Path
 
 import jax
@@ -26,6 +28,8 @@ from zoo.report import Report
 SIGN_EVERY_S = 1.0
 GONE_AFTER_S = 5.0
 """A process that has not signed for so long has left."""
+SHOWN_WITHIN_S = 10.0
+"""The time that a network file system may take to show a new file."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +39,7 @@ class _Place:
     coordinator: str
     num_processes: int
     process_id: int
-    device_ids: list[int] | None
+    device_ids: Sequence[int] | None
     """The local devices that are its own; None: all."""
 
 
@@ -78,33 +82,31 @@ def join(config: Distributed, folder: Path, report: Report) -> Hosts:
 def _place(config: Distributed) -> _Place | None:
     """From the flags, and for what they leave open from the cluster; None for a process that is alone."""
     flags = config.coordinator, config.num_processes, config.process_id
-    if config.num_processes == 1 and config.coordinator is None:
+    if flags == (None, 1, None):
         return None
-    try:
-        *found, device_ids = (
-            (*flags, None)
-            if None not in flags
-            else ClusterEnv.auto_detect_unset_distributed_params(
-                *flags, None, None, config.timeout_s
+    coordinator, num_processes, process_id = flags
+    device_ids: Sequence[int] | None = None
+    if None in flags:
+        try:
+            coordinator, num_processes, process_id, device_ids = (
+                ClusterEnv.auto_detect_unset_distributed_params(
+                    *flags, None, None, config.timeout_s
+                )
             )
-        )
-    except Exception as error:  # each cluster has errors of its own
+        except Exception as error:  # each cluster has errors of its own
+            raise ConfigError(
+                f"the cluster does not say which processes this run has ({error!r}); write "
+                "--distributed.coordinator, --distributed.num-processes and "
+                "--distributed.process-id, or --distributed.num-processes=1 to train in this process "
+                "alone"
+            ) from error
+        if flags == (None, None, None) and (coordinator is None or num_processes == 1):
+            return None
+    if coordinator is None or num_processes is None or process_id is None:
         raise ConfigError(
-            f"the cluster does not say which processes this run has ({error}); write "
-            "--distributed.coordinator, --distributed.num-processes and --distributed.process-id, or "
-            "--distributed.num-processes=1 to train in this process alone"
-        ) from error
-    coordinator, num_processes, process_id = found
-    if flags == (None, None, None) and (coordinator is None or num_processes == 1):
-        return None
-    unknown = [
-        f"--distributed.{flag}"
-        for flag, value in zip(("coordinator", "num-processes", "process-id"), found, strict=True)
-        if value is None
-    ]
-    if unknown:
-        raise ConfigError(f"{' and '.join(unknown)} must be given too: this is no cluster that JAX "
-                          "knows")  # fmt: skip
+            "--distributed.coordinator, --distributed.num-processes and --distributed.process-id "
+            "belong together where there is no cluster that JAX knows; write all three"
+        )
     if not 0 <= process_id < num_processes:
         raise ConfigError(f"distributed.process_id={process_id} must be from 0 to "
                           f"num_processes - 1 = {num_processes - 1}")  # fmt: skip
@@ -116,8 +118,10 @@ def _wait(connecting: Future, register: "_Register", timeout_s: float) -> None:
     while not wait([connecting], SIGN_EVERY_S).done:
         register.sign()
         if time.monotonic() > give_up_at_s:
+            missing = register.missing()
+            register.sign_off()
             raise LostHostError(
-                f"{register.missing()} did not come within {timeout_s} s; start all with the same "
+                f"{missing} did not come within {timeout_s} s; start all with the same "
                 "command and --workdir, where they sign in, or allow more --distributed.timeout-s",
                 exit_code=2,
             )
@@ -141,7 +145,10 @@ class _Register:
             self._own.write_text(socket.gethostname())
 
     def sign_off(self) -> None:
+        """Leave no trace, nor the folder if this was the last."""
         self._own.unlink(missing_ok=True)
+        with suppress(OSError):
+            self._folder.rmdir()
 
     def missing(self) -> str:
         """For example `processes 1 and 3 of 4`."""
@@ -157,7 +164,7 @@ class _Register:
 
     def check_shared(self) -> None:
         """Raise ConfigError unless process 0 has signed in the folder that this process sees."""
-        give_up_at_s = time.monotonic() + 10  # until a network file system shows a new file
+        give_up_at_s = time.monotonic() + SHOWN_WITHIN_S
         while not (self._folder / "0").exists():
             if time.monotonic() > give_up_at_s:
                 raise ConfigError(

@@ -9,6 +9,7 @@ from models.config import ConfigError, check
 from zoo import config as c
 
 Rules = tuple[tuple[str, str | tuple[str, ...] | None], ...]
+Index = tuple[slice, ...]
 BATCH_AXES = ("data", "fsdp")
 
 
@@ -116,22 +117,27 @@ class Placement:
         self._sharding = sharding
         self._batch_size = batch_size
         owned = [
-            rows.indices(batch_size)
-            for (rows,) in sharding.addressable_devices_indices_map((batch_size,)).values()
+            self._bounds(index)
+            for index in sharding.addressable_devices_indices_map((batch_size,)).values()
         ]
-        self.rows = slice(min(start for start, _, _ in owned), max(stop for _, stop, _ in owned))
+        self.rows = slice(min(start for start, _ in owned), max(stop for _, stop in owned))
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
         """The global batch of which the hosts each give their `rows`."""
         return {name: self._place(rows) for name, rows in batch.items()}
 
     def _place(self, rows: np.ndarray) -> jax.Array:
-        def of_device(index: tuple[slice, ...]) -> np.ndarray:
-            start, stop, _ = index[0].indices(self._batch_size)
+        def of_device(index: Index | None) -> np.ndarray:
+            start, stop = self._bounds(index)
             return rows[start - self.rows.start : stop - self.rows.start]
 
         shape = (self._batch_size, *rows.shape[1:])
         return jax.make_array_from_callback(shape, self._sharding, of_device)
+
+    def _bounds(self, index: Index | None) -> tuple[int, int]:
+        """The first row of a device and the one after its last; `index` of JAX has a slice an axis."""
+        start, stop, _ = (index or (slice(None),))[0].indices(self._batch_size)
+        return start, stop
 
 
 def _are(num: int) -> str:
