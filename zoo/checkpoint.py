@@ -18,6 +18,7 @@ from typing import Any, Self
 import jax
 import orbax.checkpoint as ocp
 from flax import nnx
+from jax.sharding import SingleDeviceSharding
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
 from data.errors import DataError
@@ -184,9 +185,12 @@ def read_params(
 ) -> nnx.State:
     """The parameters, laid out as `shardings` says or on the default device."""
     target = abstract_params(experiment.model)
-    if shardings is not None:
-        target = with_shardings(target, shardings)
-    return _read(folder, "params", ocp.args.StandardRestore(target))
+    if (
+        shardings is None
+    ):  # said, for what several processes saved has no layout that one could have
+        here = SingleDeviceSharding(jax.local_devices()[0])
+        shardings = jax.tree.map(lambda _: here, target)
+    return _read(folder, "params", ocp.args.StandardRestore(with_shardings(target, shardings)))
 
 
 def read_state(folder: Path, target: TrainState) -> TrainState:

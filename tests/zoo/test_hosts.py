@@ -89,7 +89,7 @@ def job(
 @pytest.fixture
 def long(nano) -> list[str]:
     """Flags of a run long enough to be stopped twice."""
-    return [*nano, "--mesh.fsdp=2", "--num-steps=120", "--eval-every=1000", "--save-every=1000"]
+    return [*nano, "--mesh.fsdp=2", "--num-steps=48", "--eval-every=1000", "--save-every=1000"]
 
 
 @pytest.fixture
@@ -107,7 +107,7 @@ def whole(session_folder: Path, long) -> tuple[Path, list]:
 def test_two_processes_train_as_one_with_as_many_devices(whole, long, tmp_path, losses):
     workdir, ends = whole
     assert [code for code, _, _ in ends] == [0, 0], ends
-    with job(tmp_path, *long, "--num-steps=20", size=1, devices=4) as one:
+    with job(tmp_path, *long, "--num-steps=10", size=1, devices=4) as one:
         ((code, _, said),) = one.end()
     assert code == 0, said
     for together, alone in zip(losses(workdir), losses(tmp_path)[:-1], strict=False):
@@ -116,13 +116,13 @@ def test_two_processes_train_as_one_with_as_many_devices(whole, long, tmp_path, 
 
 def test_one_process_writes_and_speaks_for_all(whole):
     workdir, ((_, stdout, said), (_, other_stdout, other_said)) = whole
-    assert json.loads(stdout)["step"] == 120
+    assert json.loads(stdout)["step"] == 48
     assert other_stdout == ""
     assert "devices: 4 x cpu (cpu) of 2 processes" in said
     assert "first loss" in said
     assert "first loss" not in other_said
     assert "process 1 of 2, meeting the others at 127.0.0.1:" in other_said
-    assert [row["step"] for row in read_metrics(workdir)] == list(range(1, 121))
+    assert [row["step"] for row in read_metrics(workdir)] == list(range(1, 49))
     assert not (workdir / ".hosts").exists()
 
 
@@ -145,16 +145,16 @@ def test_a_stopped_or_lost_process_ends_all_and_the_job_goes_on_exactly(
     whole, long, tmp_path, losses
 ):
     with job(tmp_path, *long) as preempted:
-        preempted.signal(1, signal.SIGTERM, at_step=8)
+        preempted.signal(1, signal.SIGTERM, at_step=5)
         ends = preempted.end()
     assert [code for code, _, _ in ends] == [75, 75], ends
     (saved,) = checkpoint.saved_steps(tmp_path)
-    assert 8 <= saved < 120
+    assert 5 <= saved < 48
     for _, _, said in ends:
-        assert f"SIGTERM: saved step {saved} of 120" in said
+        assert f"SIGTERM: saved step {saved} of 48" in said
 
     with job(tmp_path, *long) as killed:
-        killed.signal(0, signal.SIGKILL, at_step=saved + 8)
+        killed.signal(0, signal.SIGKILL, at_step=saved + 4)
         killed_at_s = time.monotonic()
         (first, _, _), (second, _, said) = killed.end()
     assert time.monotonic() - killed_at_s < 60
