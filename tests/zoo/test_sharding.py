@@ -1,6 +1,8 @@
 """The mesh: which axis goes where, and that sharding changes no loss."""
 
 import dataclasses
+import itertools
+from pathlib import Path
 from typing import cast
 from unittest import mock
 
@@ -10,7 +12,9 @@ import pytest
 from flax import nnx
 from jax.sharding import AbstractMesh
 
+import configs
 from models.config import Attention, ConfigError, FeedForward
+from models.transformer import abstract_params
 from tests.models import experiments
 from zoo import loss, sharding
 from zoo.config import Experiment, Mesh
@@ -67,6 +71,55 @@ def test_losses_on_eight_devices_equal_those_on_one(name: str, micro_batches: in
     assert before[".params['embedding'].value"] == ("tensor", "fsdp")
 
 
+MESHES = {
+    "data": Mesh(data=8),
+    "fsdp": Mesh(data=1, fsdp=8),
+    "tensor": Mesh(data=1, tensor=4),  # no more: the models have four heads
+    "all three": CUBE,
+}
+
+
+def first_steps(experiment: Experiment, meshes: list[Mesh]) -> list[tuple[list[float], list]]:
+    """On each mesh the losses of two steps, and the optimizer's state after the first of them."""
+    results = []
+    steps = make_steps(experiment)
+    state = jax.tree.map(np.asarray, jax.jit(steps.init)())
+    for mesh_config in meshes:
+        sizes = mesh_config.data or 1, mesh_config.fsdp, mesh_config.tensor
+        mesh = sharding.make_mesh(mesh_config, int(np.prod(sizes)))
+        rules = sharding.rules_for(dataclasses.replace(experiment, mesh=mesh_config), mesh)
+        steps = make_steps(experiment, num_batch_shards=sizes[0] * sizes[1])
+        with jax.set_mesh(mesh), nnx.logical_axis_rules(rules):
+            shardings = sharding.state_shardings(jax.eval_shape(steps.init), mesh, rules)
+            step = jax.jit(steps.train_step, out_shardings=(shardings, None))
+            place = sharding.Placement(sharding.batch_sharding(mesh), experiment.batch_size)
+            batches = [place(experiments.packed_batch(experiment, seed)) for seed in range(2)]
+            once, first = step(jax.device_put(state, shardings), batches[0])
+            _, second = step(once, batches[1])
+        moments = [np.asarray(leaf) for leaf in jax.tree.leaves(once.opt_state)]
+        results.append(([float(each["train/loss"]) for each in (first, second)], moments))
+    return results
+
+
+@pytest.mark.parametrize("family", configs.FAMILIES)
+def test_no_mesh_changes_a_familys_losses_or_gradients(family: str):
+    """After one step the first moment is the gradient times 1 - beta1, the second its square."""
+    experiment = dataclasses.replace(
+        configs.get(f"{family}_nano"), seq_len=16, batch_tokens=8 * 16, num_steps=20
+    )
+    alone, *meshed = experiments.on_eight_devices(
+        first_steps, experiment, [Mesh(data=1), *MESHES.values()]
+    )
+    losses, moments = alone
+    assert losses[0] != losses[1]
+    assert any(moment.any() for moment in moments)
+    for axis, (found_losses, found_moments) in zip(MESHES, meshed, strict=True):
+        np.testing.assert_allclose(found_losses, losses, rtol=1e-5, err_msg=axis)
+        for found, expected in zip(found_moments, moments, strict=True):
+            close = 1e-4 * np.abs(expected).max()
+            np.testing.assert_allclose(found, expected, rtol=0, atol=close, err_msg=axis)
+
+
 def parameter_specs(experiment: Experiment) -> dict[str, tuple]:
     rules = sharding.rules_for(experiment, ABSTRACT)
     params = jax.eval_shape(make_steps(experiment).init).params
@@ -75,6 +128,33 @@ def parameter_specs(experiment: Experiment) -> dict[str, tuple]:
         ".".join(map(str, path)): tuple(value.get_value().spec)
         for path, value in nnx.to_flat_state(found)
     }
+
+
+GOLDEN = Path(__file__).parent / "golden_shardings.txt"
+
+
+def golden_shardings() -> str:
+    """Every parameter of every family on a 2 x 2 x 2 mesh: its shape, and the mesh axis of each axis."""
+    lines = []
+    for family in configs.FAMILIES:
+        experiment = configs.get(f"{family}_nano")
+        shapes = {
+            ".".join(map(str, path)): value.get_value().shape
+            for path, value in nnx.to_flat_state(abstract_params(experiment.model))
+        }
+        lines.append(f"{family}_nano")
+        for name, spec in sorted(parameter_specs(experiment).items()):
+            axes = [
+                f"{size}/{axis}" if axis else f"{size}"
+                for size, axis in itertools.zip_longest(shapes[name], spec)
+            ]
+            lines.append(f"    {name:<36}{'  '.join(axes)}")
+    return "\n".join(lines) + "\n"
+
+
+def test_every_familys_parameters_lie_where_the_golden_table_says():
+    """A deliberate change: python -m tests.zoo.test_sharding > tests/zoo/golden_shardings.txt"""
+    assert golden_shardings() == GOLDEN.read_text()
 
 
 def test_every_parameter_of_palm_lies_where_the_table_says():
@@ -183,3 +263,26 @@ def mesh_shape(mesh: Mesh, num_devices: int, num_rows: int | None = None) -> dic
 def test_an_open_data_axis_is_as_large_as_the_batch_divides(num_rows: int, data: int):
     shape = experiments.on_eight_devices(mesh_shape, Mesh(tensor=2), 8, num_rows)
     assert shape["data"] == data
+
+
+def test_a_host_reads_the_rows_of_its_devices_and_no_others():
+    """Here of the first of two hosts with four devices each, along each of the axes."""
+    assert experiments.on_eight_devices(rows_of_half, Mesh(data=8)) == (0, 4)
+    assert experiments.on_eight_devices(rows_of_half, Mesh(data=1, fsdp=8)) == (0, 4)
+    assert experiments.on_eight_devices(rows_of_half, Mesh(data=2, tensor=4)) == (0, 4)
+    assert experiments.on_eight_devices(rows_of_half, Mesh(data=1, tensor=8)) == (0, 8)
+
+
+def rows_of_half(mesh_config: Mesh) -> tuple[int, int]:
+    rows = sharding.batch_sharding(sharding.make_mesh(mesh_config, 8))
+    of_all = rows.devices_indices_map((8,))
+    own = {device: index for device, index in of_all.items() if device.id < 4}
+    with mock.patch.object(
+        type(rows), "addressable_devices_indices_map", lambda *_: own, create=True
+    ):
+        found = sharding.Placement(rows, 8).rows
+    return found.start, found.stop
+
+
+if __name__ == "__main__":
+    print(golden_shardings(), end="")
