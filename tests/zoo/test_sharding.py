@@ -8,11 +8,13 @@ from unittest import mock
 
 import jax
 import numpy as np
+import optax
 import pytest
 from flax import nnx
 from jax.sharding import AbstractMesh
 
 import configs
+import zoo.step
 from models.config import Attention, ConfigError, FeedForward
 from models.transformer import abstract_params
 from tests.models import experiments
@@ -58,11 +60,9 @@ def specs(tree) -> dict[str, tuple]:
     }
 
 
-@pytest.mark.parametrize(("name", "micro_batches"), [("PALM", 2), ("GPT2", 1)])
-def test_losses_on_eight_devices_equal_those_on_one(name: str, micro_batches: int):
-    experiment = getattr(experiments, name)
-    one = dataclasses.replace(experiment, mesh=Mesh())
-    eight = dataclasses.replace(experiment, mesh=CUBE, micro_batches=micro_batches)
+def test_a_run_in_micro_batches_on_eight_devices_equals_one_in_one_piece_on_one():
+    one = dataclasses.replace(experiments.PALM, mesh=Mesh())
+    eight = dataclasses.replace(experiments.PALM, mesh=CUBE, micro_batches=2)
     expected, _, _ = train_on(one, 1)
     losses, before, after = experiments.on_eight_devices(train_on, eight, 8)
     assert len(set(expected)) == len(expected)
@@ -80,43 +80,46 @@ MESHES = {
 
 
 def first_steps(experiment: Experiment, meshes: list[Mesh]) -> list[tuple[list[float], list]]:
-    """On each mesh the losses of two steps, and the optimizer's state after the first of them."""
-    results = []
-    steps = make_steps(experiment)
-    state = jax.tree.map(np.asarray, jax.jit(steps.init)())
-    for mesh_config in meshes:
-        sizes = mesh_config.data or 1, mesh_config.fsdp, mesh_config.tensor
-        mesh = sharding.make_mesh(mesh_config, int(np.prod(sizes)))
-        rules = sharding.rules_for(dataclasses.replace(experiment, mesh=mesh_config), mesh)
-        steps = make_steps(experiment, num_batch_shards=sizes[0] * sizes[1])
-        with jax.set_mesh(mesh), nnx.logical_axis_rules(rules):
-            shardings = sharding.state_shardings(jax.eval_shape(steps.init), mesh, rules)
-            step = jax.jit(steps.train_step, out_shardings=(shardings, None))
-            place = sharding.Placement(sharding.batch_sharding(mesh), experiment.batch_size)
-            batches = [place(experiments.packed_batch(experiment, seed)) for seed in range(2)]
-            once, first = step(jax.device_put(state, shardings), batches[0])
-            _, second = step(once, batches[1])
-        moments = [np.asarray(leaf) for leaf in jax.tree.leaves(once.opt_state)]
-        results.append(([float(each["train/loss"]) for each in (first, second)], moments))
-    return results
+    """On each mesh the losses of two steps, and the gradients of the first by parameter."""
+    # Its state is the gradient.
+    descent = optax.chain(optax.trace(decay=0.0), optax.scale(-0.1))
+    with mock.patch.object(zoo.step, "make_optimizer", lambda *_: (descent, lambda _: 0.1)):
+        state = jax.tree.map(np.asarray, jax.jit(make_steps(experiment).init)())
+        return [first_steps_on(mesh, experiment, state) for mesh in meshes]
+
+
+def first_steps_on(mesh_config: Mesh, experiment: Experiment, state) -> tuple[list[float], list]:
+    num_devices = int(np.prod(dataclasses.astuple(mesh_config)))
+    mesh = sharding.make_mesh(mesh_config, num_devices)
+    rules = sharding.rules_for(experiment, mesh)
+    steps = make_steps(experiment, num_batch_shards=mesh.shape["data"] * mesh.shape["fsdp"])
+    with jax.set_mesh(mesh), nnx.logical_axis_rules(rules):
+        shardings = sharding.state_shardings(jax.eval_shape(steps.init), mesh, rules)
+        train_step = jax.jit(steps.train_step, out_shardings=(shardings, None))
+        place = sharding.Placement(sharding.batch_sharding(mesh), experiment.batch_size)
+        batches = [place(experiments.packed_batch(experiment, seed)) for seed in range(2)]
+        once, first = train_step(jax.device_put(state, shardings), batches[0])
+        _, second = train_step(once, batches[1])
+    gradients = [np.asarray(leaf) for leaf in jax.tree.leaves(once.opt_state)]
+    return [float(each["train/loss"]) for each in (first, second)], gradients
 
 
 @pytest.mark.parametrize("family", configs.FAMILIES)
 def test_no_mesh_changes_a_familys_losses_or_gradients(family: str):
-    """After one step the first moment is the gradient times 1 - beta1, the second its square."""
     experiment = dataclasses.replace(
         configs.get(f"{family}_nano"), seq_len=16, batch_tokens=8 * 16, num_steps=20
     )
     alone, *meshed = experiments.on_eight_devices(
         first_steps, experiment, [Mesh(data=1), *MESHES.values()]
     )
-    losses, moments = alone
+    losses, gradients = alone
     assert losses[0] != losses[1]
-    assert any(moment.any() for moment in moments)
-    for axis, (found_losses, found_moments) in zip(MESHES, meshed, strict=True):
+    largest = max(np.abs(gradient).max() for gradient in gradients)
+    for axis, (found_losses, found_gradients) in zip(MESHES, meshed, strict=True):
         np.testing.assert_allclose(found_losses, losses, rtol=1e-5, err_msg=axis)
-        for found, expected in zip(found_moments, moments, strict=True):
-            close = 1e-4 * np.abs(expected).max()
+        for found, expected in zip(found_gradients, gradients, strict=True):
+            # That of a key's bias is zero but for rounding: softmax does not see it.
+            close = 1e-4 * np.abs(expected).max() + 1e-6 * largest
             np.testing.assert_allclose(found, expected, rtol=0, atol=close, err_msg=axis)
 
 
