@@ -19,7 +19,7 @@ from zoo.agreement import Hosts, StopVote, launched_as
 from zoo.checkpoint import CheckpointWriter, Run
 from zoo.config import Experiment
 from zoo.devices import describe_devices, unused_accelerator
-from zoo.errors import StoppedError
+from zoo.errors import StoppedError, WorkdirError
 from zoo.evaluation import evaluate
 from zoo.flops import train_flops_palm
 from zoo.generate import Sampling
@@ -159,7 +159,9 @@ def _load_data(
 ) -> tuple[TrainingData, Path | None]:
     """The text, and the checkpoint to resume from if there is one: then it must fit."""
     resume_from = saved = vocabulary = None
-    if not fresh and checkpoint.saved_steps(folder):
+    steps = checkpoint.saved_steps(folder)
+    hosts.require_same("the workdir", {"newest checkpoint": steps[-1:]}, WorkdirError)
+    if steps and not fresh:
         resume_from = checkpoint.find(folder)
         saved = checkpoint.read_run(resume_from)
         workdir.check_same_experiment(saved.experiment, experiment, folder)
