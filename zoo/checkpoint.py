@@ -29,7 +29,7 @@ from data.vocabularies import Vocabulary
 from models.transformer import abstract_params
 from zoo import serialize
 from zoo.config import Experiment
-from zoo.errors import CheckpointError, is_out_of_memory
+from zoo.errors import CheckpointError, is_lost_host, is_out_of_memory
 from zoo.sharding import with_shardings
 from zoo.step import TrainState
 
@@ -146,7 +146,9 @@ class CheckpointWriter:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, _, error: BaseException | None, __) -> None:
+        if error is not None and is_lost_host(error):
+            return  # a save that needs all hosts will never be finished
         # Wait until everything is on the disk.
         with _storage_errors():
             self._manager.wait_until_finished()
@@ -214,9 +216,11 @@ def read_params(
     """The parameters, laid out as `shardings` says or on the default device, whatever mesh they were
     saved on."""
     target = abstract_params(experiment.model)
-    if shardings is None:
-        one = SingleDeviceSharding(jax.local_devices()[0])
-        shardings = jax.tree.map(lambda _: one, target)
+    if (
+        shardings is None
+    ):  # said, for what several processes saved has no layout that one could have
+        here = SingleDeviceSharding(jax.local_devices()[0])
+        shardings = jax.tree.map(lambda _: here, target)
     return read_params_like(folder, with_shardings(target, shardings))
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import os
 import sys
 from collections.abc import Callable
 from typing import TypeVar
@@ -13,6 +14,7 @@ import configs
 from data.command import expand_short_flags
 from models.config import ConfigError
 from zoo.config import Experiment
+from zoo.launch import AbortExit
 
 console = Console(stderr=True, highlight=False)
 """Logs and progress go to stderr; stdout is for what a command produces."""
@@ -73,16 +75,20 @@ def run(main: Callable[[list[str]], None]) -> None:
         _exit("stopped", 130)
     except Exception as error:
         # Imported late: it is needed only when something went wrong.
-        from zoo.errors import exit_code, message
+        from zoo.errors import exit_code, is_lost_host, message
 
         code = exit_code(error)
         if code is None:
+            AbortExit.code, AbortExit.message = 1, ""
             raise
-        _exit(message(error), code)
+        _exit(message(error), code, at_once=is_lost_host(error))
 
 
-def _exit(message: str, code: int) -> None:
+def _exit(message: str, code: int, *, at_once: bool = False) -> None:
     sys.unraisablehook = lambda _: None  # what ends at exit may fail again for the same reason
     console.print(f"[bold red]{'error' if code < 75 else 'stopped'}:[/] ", end="")
     console.print(message, markup=False, soft_wrap=True)
+    AbortExit.code, AbortExit.message = code, ""
+    if at_once:  # no farewell to processes that are gone
+        os._exit(code)
     sys.exit(code)

@@ -101,6 +101,33 @@ class Mesh:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Distributed:
+    """How the processes of one run on several hosts find each other. On Cloud TPU, GKE with TPUs, Slurm
+    and Open MPI they do so without any flag."""
+
+    coordinator: str | None = None
+    """HOST:PORT of process 0, a port that is free there. None: as the cluster says, if it is one."""
+    num_processes: int | None = None
+    """Processes of the run; 1 runs this one alone whatever the cluster says. None: as the cluster says."""
+    process_id: int | None = None
+    """Which of them this is, from 0. None: as the cluster says."""
+    timeout_s: int = 300
+    """How long the first process waits for the last; then the missing ones are named."""
+    heartbeat_s: int = 30
+    """After this long without a sign of life a process counts as lost, and all others end."""
+
+    def __post_init__(self):
+        for field in ("num_processes", "timeout_s", "heartbeat_s"):
+            value, flag = getattr(self, field), field.replace("_", "-")
+            check(value is None or value > 0,
+                  f"distributed.{field}={value} must be above zero; write "
+                  f"--distributed.{flag}=1 or more")  # fmt: skip
+        check(self.coordinator is None or self.coordinator.rpartition(":")[2].isdecimal(),
+              f"distributed.coordinator={self.coordinator} must be HOST:PORT; write for example "
+              "--distributed.coordinator=10.0.0.1:8476")  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
 class Experiment:
     """One training run. The resolved one is `config.json` in the workdir and in every checkpoint."""
 

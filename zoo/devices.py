@@ -39,6 +39,7 @@ def unused_accelerator() -> str | None:
 
 
 def describe_devices() -> str:
-    """For example `1 x cpu (cpu)` or `8 x TPU v4 (tpu)`."""
-    devices = jax.devices()
-    return f"{len(devices)} x {devices[0].device_kind} ({devices[0].platform})"
+    """For example `1 x cpu (cpu)` or `8 x TPU v4 (tpu) of 2 processes`."""
+    devices, processes = jax.devices(), jax.process_count()
+    of_processes = f" of {processes} processes" if processes > 1 else ""
+    return f"{len(devices)} x {devices[0].device_kind} ({devices[0].platform}){of_processes}"

@@ -2,6 +2,7 @@
 
 from data.errors import DataConfigError, DataError
 from models.config import ConfigError
+from zoo.launch import LOST_HOST, LOST_HOST_MESSAGE
 
 
 class CheckpointError(Exception):
@@ -24,6 +25,18 @@ class StoppedError(Exception):
         self.exit_code = exit_code
 
 
+class OtherHostError(Exception):
+    """An error of another process of the run, with its exit code."""
+
+    def __init__(self, message: str, exit_code: int):
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+class LostHostError(OtherHostError):
+    """A process of the run that did not come (exit code 2) or is gone (6): nobody waits for it."""
+
+
 _EXIT_CODES: tuple[tuple[type[Exception], int], ...] = (
     (ConfigError, 2),
     (DataConfigError, 2),
@@ -38,11 +51,13 @@ def exit_code(error: Exception) -> int | None:
     """What the process should exit with; None for an internal error, which shows its traceback.
 
     0 done, 1 internal error, 2 usage or config, 3 data or checkpoint missing or damaged,
-    4 diverged, 5 out of memory, 75 stopped by a pre-emption with the state saved, 130 stopped by
+    4 diverged, 5 out of memory, 6 another process of the run is gone, 75 stopped by a pre-emption with the state saved, 130 stopped by
     Ctrl-C with the state saved.
     """
-    if isinstance(error, StoppedError):
+    if isinstance(error, StoppedError | OtherHostError):
         return error.exit_code
+    if is_lost_host(error):
+        return LOST_HOST
     if is_out_of_memory(error):
         return 5
     return next((code for kind, code in _EXIT_CODES if isinstance(error, kind)), None)
@@ -50,6 +65,8 @@ def exit_code(error: Exception) -> int | None:
 
 def message(error: Exception) -> str:
     """What to tell a person, who should never see XLA's own dump of its buffers."""
+    if is_lost_host(error) and not isinstance(error, LostHostError):
+        return f"{LOST_HOST_MESSAGE} ({str(error).splitlines()[0][:200]})"
     if not is_out_of_memory(error):
         return str(error)
     # Python's own MemoryError says nothing.
@@ -58,6 +75,14 @@ def message(error: Exception) -> str:
     return (
         f"out of memory ({reason}); in this order, try --execution.remat=full, a larger "
         "--micro-batches (zoo.evaluate: a smaller --batch-tokens), or more devices along --mesh.fsdp"
+    )
+
+
+def is_lost_host(error: BaseException) -> bool:
+    """Whether the process or the network at the other end of a collective is gone."""
+    return isinstance(error, LostHostError) or (
+        type(error).__name__ in ("JaxRuntimeError", "XlaRuntimeError")
+        and any(library in str(error) for library in ("Gloo", "NCCL", "coordination_service"))
     )
 
 

@@ -1,5 +1,6 @@
 """How a training process is started and how it is asked to stop. Standard library only."""
 
+import ctypes
 import os
 import platform
 import signal
@@ -25,6 +26,37 @@ def keep_freed_memory() -> None:
     if platform.libc_ver()[0] == "glibc" and "GLIBC_TUNABLES" not in os.environ:
         os.environ["GLIBC_TUNABLES"] = MALLOC_TUNABLES
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+
+
+LOST_HOST = 6
+LOST_HOST_MESSAGE = (
+    "another process of this run is gone, and its share of the state with it; start all of them again "
+    "with the same command, without --fresh: the run goes on from its newest checkpoint"
+)
+
+
+class AbortExit:
+    """What a process of a run on several hosts does instead of abort().
+
+    JAX calls that where the processes can no longer talk to each other, past all of Python's own signal
+    handlers: also when this process ends for a reason of its own and the others do not.
+    """
+
+    code: ClassVar[int] = LOST_HOST
+    """To exit with."""
+    message: ClassVar[str] = f"error: {LOST_HOST_MESSAGE}\n"
+    """The last words, for stderr."""
+
+    @classmethod
+    def install(cls) -> None:
+        """From now on abort() prints `message` and exits with `code`."""
+        ctypes.CDLL(None).signal(signal.SIGABRT, cls._handler)
+
+    @ctypes.CFUNCTYPE(None, ctypes.c_int)
+    @staticmethod
+    def _handler(_: int) -> None:
+        os.write(2, AbortExit.message.encode())
+        os._exit(AbortExit.code)
 
 
 class StopRequest:

@@ -1,21 +1,25 @@
 """One training run, from an experiment to a workdir. The mathematics of a step is in zoo/step.py."""
 
 import dataclasses
+import signal
 import statistics
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import jax
 from flax import nnx
 
+from data.errors import DataError
 from data.training_data import TrainingData, load
-from models.config import ConfigError
+from models.config import ConfigError, check
 from models.transformer import num_params
 from zoo import checkpoint, metrics, sharding, workdir
+from zoo.agreement import Hosts, StopVote, launched_as
 from zoo.checkpoint import CheckpointWriter, Run
 from zoo.config import Experiment
 from zoo.devices import describe_devices, unused_accelerator
-from zoo.errors import StoppedError
+from zoo.errors import StoppedError, WorkdirError
 from zoo.evaluation import evaluate
 from zoo.flops import train_flops_palm
 from zoo.generate import Sampling
@@ -25,18 +29,27 @@ from zoo.metrics import MetricsWriter
 from zoo.prefetch import prefetched
 from zoo.report import Report
 from zoo.run_log import RunLog
+from zoo.sharding import Placement
 from zoo.step import Steps, TrainState, make_steps
 
 
 def train(
-    name: str, experiment: Experiment, folder: Path, report: Report, *, fresh: bool
+    name: str,
+    experiment: Experiment,
+    folder: Path,
+    report: Report,
+    hosts: Hosts = Hosts(),
+    *,
+    fresh: bool,
 ) -> dict[str, Any]:
     """Train until `experiment.num_steps`, going on from the newest checkpoint in `folder`.
 
     Returns what the run came to. Raises ConfigError, DataError, CheckpointError or WorkdirError for
-    what a person can mend, DivergedError, and StoppedError with the state saved after a signal.
+    what a person can mend, DivergedError, and StoppedError with the state saved after a signal; on
+    several hosts also OtherHostError, for what another one cannot go on with.
     """
-    workdir.prepare(folder)
+    hosts.require_same("what to run", launched_as(experiment, fresh=fresh), ConfigError)
+    hosts.on_primary(lambda: workdir.prepare(folder))
     report.line(f"devices: {describe_devices()}, jax {jax.__version__}")
     if complaint := unused_accelerator():
         report.warn(complaint)
@@ -47,28 +60,32 @@ def train(
     num_rows = experiment.batch_size // experiment.micro_batches
     mesh = sharding.make_mesh(experiment.mesh, jax.device_count(), num_rows)
     if mesh.size < jax.device_count():
+        check(jax.process_count() == 1,
+              f"a batch of {num_rows} sequences divides over {mesh.size} of {jax.device_count()} "
+              "devices, and a run of several processes needs all; raise --batch-tokens, or split the "
+              "model with --mesh.tensor")  # fmt: skip
         report.warn(
             f"{mesh.size} of {jax.device_count()} devices are used: a batch of {num_rows} sequences "
             "divides no further; raise --batch-tokens, or split the model with --mesh.tensor"
         )
     rules = sharding.rules_for(experiment, mesh)
+    hosts.connect(mesh)
     size = num_params(experiment.model)
     token_flops = train_flops_palm(experiment.model, size, experiment.seq_len)
     report.model(name, experiment, size, token_flops * experiment.num_tokens)
     report.line(f"workdir: {folder}")
 
-    data, resume_from = _load_data(experiment, folder, report, fresh=fresh)
-    baselines = data.baselines()
+    data, resume_from = _load_data(experiment, folder, report, hosts, fresh=fresh)
+    baselines = hosts.in_turn(data.baselines)
     steps = make_steps(experiment, num_token_shards=sharding.num_token_shards(mesh))
     with jax.set_mesh(mesh), nnx.logical_axis_rules(rules):
         abstract = jax.eval_shape(steps.init)
-        _check_space(abstract, experiment, folder, fresh=fresh)
-        if fresh:  # only now that the new run is known to be possible
-            workdir.clear(folder)
+        hosts.on_primary(lambda: _make_room(abstract, experiment, folder, fresh=fresh))
         shardings = sharding.state_shardings(abstract, mesh, rules)
         state = _initial_state(steps, abstract, shardings, experiment, resume_from)
         first_step, num_steps = int(state.step), experiment.num_steps
-        workdir.write_config(folder, experiment)
+        if hosts.is_primary:
+            workdir.write_config(folder, experiment)
         if first_step >= num_steps:
             report.line(f"finished before: step {first_step} is saved, --num-steps is {num_steps}")
         elif resume_from is not None:
@@ -77,55 +94,60 @@ def train(
             report.line(f"starting from the parameters of {experiment.init_from}")
         train_step = jax.jit(steps.train_step, donate_argnums=0, out_shardings=(shardings, None))
         eval_step = jax.jit(steps.eval_step)
-        rows_on_devices = sharding.batch_sharding(mesh)
+        place = Placement(sharding.batch_sharding(mesh), experiment.batch_size)
         evaluation: dict[str, float] = {}
+        stopped_by: signal.Signals | None = None
 
         with (
             workdir.writing(folder),
             CheckpointWriter(folder, Run(experiment, data.fingerprint), data.vocabulary) as saver,
-            MetricsWriter(folder, first_step=first_step) as writer,
+            MetricsWriter(folder, first_step=first_step)
+            if hosts.is_primary
+            else nullcontext() as writer,
             report.bar(first_step, num_steps),
             StopRequest() as stop,
             prefetched(
-                lambda step: sharding.put_batch(data.train.train_batch(step), rows_on_devices),
+                lambda step: place(data.train.train_batch(step, place.rows)),
                 range(first_step, num_steps),
             ) as next_batch,
         ):
             log = RunLog(experiment, token_flops, mesh.size, writer, report, data.train.counters)
+            vote = StopVote(mesh)
             for step in range(first_step, num_steps):
                 with log.waiting_for_input():
                     batch = next_batch()
                 state, step_metrics = train_step(state, batch)
                 log.push(step + 1, step_metrics)
 
-                done, stopping = step + 1, stop.signal is not None
+                done, stopped_by = step + 1, vote(stop.signal)
                 evaluates = done == num_steps or done % experiment.eval_every == 0
-                saves = done == num_steps or done % experiment.save_every == 0 or stopping
+                saves = done == num_steps or done % experiment.save_every == 0 or stopped_by
                 evaluation = {}
                 if evaluates:
                     jax.block_until_ready(step_metrics)
                     with log.paused():
-                        evaluation = _evaluate(eval_step, state, data, rows_on_devices)
+                        evaluation = _evaluate(eval_step, state, data, place)
                         report.evaluation(done, evaluation, baselines)
                 if evaluates or saves:
                     log.flush(evaluation)  # before saving: it refuses what is not finite
                 with log.paused():
                     if saves:
                         saver.save(state, done, evaluation or None, data.train.counters(done))
-                    if stopping:
+                    if stopped_by:
                         break
                     if evaluates:
                         sample = _sample(steps, state, experiment, data)
-                        workdir.write_sample(folder, done, sample)
-                        writer.write_text("sample", sample, done)
-                        metrics.plot_loss(folder, f"{name}, {size:,} parameters", baselines)
-        if stop.signal is not None and int(state.step) < num_steps:
+                        if writer is not None:
+                            workdir.write_sample(folder, done, sample)
+                            writer.write_text("sample", sample, done)
+                            metrics.plot_loss(folder, f"{name}, {size:,} parameters", baselines)
+        if stopped_by is not None and int(state.step) < num_steps:
             raise StoppedError(
-                f"{stop.signal.name}: saved step {int(state.step)} of {num_steps} in {folder}; the "
+                f"{stopped_by.name}: saved step {int(state.step)} of {num_steps} in {folder}; the "
                 "same command without --fresh goes on from there",
-                stop.exit_code,
+                StopRequest.EXIT_CODES[stopped_by],
             )
-        evaluation = evaluation or _evaluate(eval_step, state, data, rows_on_devices)
+        evaluation = evaluation or _evaluate(eval_step, state, data, place)
         sample = _sample(steps, state, experiment, data)
     report.end(name, folder, experiment, evaluation["eval/bits_per_byte"], baselines, sample)
     return {
@@ -141,11 +163,13 @@ def train(
 
 
 def _load_data(
-    experiment: Experiment, folder: Path, report: Report, *, fresh: bool
+    experiment: Experiment, folder: Path, report: Report, hosts: Hosts, *, fresh: bool
 ) -> tuple[TrainingData, Path | None]:
     """The text, and the checkpoint to resume from if there is one: then it must fit."""
     resume_from = saved = vocabulary = None
-    if not fresh and checkpoint.saved_steps(folder):
+    steps = checkpoint.saved_steps(folder)
+    hosts.require_same("the workdir", {"newest checkpoint": steps[-1:]}, WorkdirError)
+    if steps and not fresh:
         resume_from = checkpoint.find(folder)
         saved = checkpoint.read_run(resume_from)
         if saved.imported_from is not None:
@@ -160,14 +184,17 @@ def _load_data(
         model = checkpoint.read_run(init_from).experiment.model
         workdir.check_same_architecture(model, experiment.model, experiment.init_from)
         vocabulary = checkpoint.read_vocabulary(init_from)
-    data = load(
-        experiment.data,
-        vocab_size=experiment.model.vocab_size,
-        seq_len=experiment.seq_len,
-        batch_size=experiment.batch_size,
-        vocabulary=vocabulary,
-        report=report.line,
+    data = hosts.in_turn(
+        lambda: load(
+            experiment.data,
+            vocab_size=experiment.model.vocab_size,
+            seq_len=experiment.seq_len,
+            batch_size=experiment.batch_size,
+            vocabulary=vocabulary,
+            report=report.line,
+        )
     )
+    hosts.require_same("the text", data.fingerprint, DataError)
     if saved is not None and (
         note := workdir.check_same_data(
             saved, data.fingerprint, folder, allow_change=experiment.data.allow_change
@@ -177,16 +204,16 @@ def _load_data(
     return data, resume_from
 
 
-def _check_space(
-    abstract: TrainState, experiment: Experiment, folder: Path, *, fresh: bool
-) -> None:
-    """Raise WorkdirError unless the checkpoints to come fit on the disk, once --fresh has deleted
-    those that are there."""
+def _make_room(abstract: TrainState, experiment: Experiment, folder: Path, *, fresh: bool) -> None:
+    """With --fresh delete the run that is there, now that the new one is known to be possible. Raises
+    WorkdirError unless the checkpoints to come then fit on the disk."""
     num_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(abstract))
     there = len(checkpoint.saved_steps(folder))
     missing = experiment.keep + 2 - (0 if fresh else there)
     freed = workdir.num_bytes(folder / checkpoint.FOLDER) if fresh else 0
     workdir.check_space(folder, missing, num_bytes, freed_bytes=freed)
+    if fresh:
+        workdir.clear(folder)
 
 
 def _initial_state(
@@ -207,13 +234,10 @@ def _initial_state(
 
 
 def _evaluate(
-    eval_step, state: TrainState, data: TrainingData, rows_on_devices
+    eval_step, state: TrainState, data: TrainingData, place: Placement
 ) -> dict[str, float]:
     """The whole validation split: nats per token and bits per byte of its text."""
-    batches = (
-        sharding.put_batch(batch, rows_on_devices)
-        for batch in data.validation.eval_batches(data.validation.batch_size)
-    )
+    batches = map(place, data.validation.eval_batches(data.validation.batch_size, place.rows))
     evaluation = evaluate(eval_step, state.params, batches, data.num_validation_bytes)
     return {"eval/loss": evaluation.loss, "eval/bits_per_byte": evaluation.bits_per_byte}
 

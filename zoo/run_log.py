@@ -22,7 +22,7 @@ class RunLog:
         experiment: Experiment,
         token_flops: float,
         num_devices: int,
-        writer: MetricsWriter,
+        writer: MetricsWriter | None,
         report: Report,
         data_counters: Callable[[int], dict[str, float]],
     ):
@@ -67,7 +67,7 @@ class RunLog:
             )
         values |= self._speed(step) | self._data_counters(step)
         self._report.step(step, values)
-        if evaluation or step % self._experiment.log_every == 0:
+        if self._writer is not None and (evaluation or step % self._experiment.log_every == 0):
             self._writer.write(step, values)
 
     @contextmanager

@@ -11,6 +11,7 @@ from models.config import ConfigError, check
 from zoo import config as c
 
 Rules = tuple[tuple[str, str | tuple[str, ...] | None], ...]
+Index = tuple[slice, ...]
 BATCH_AXES = ("data", "fsdp")
 VOCAB_AXES = ("pipeline", "tensor")
 
@@ -124,8 +125,44 @@ def batch_sharding(mesh: jax.sharding.Mesh) -> NamedSharding:
 
 
 def put_batch(batch: dict[str, np.ndarray], sharding: NamedSharding) -> dict[str, jax.Array]:
-    """Move a host batch to the devices, each row to the devices that own it."""
+    """Move a host's whole batch to the devices, each row to the devices that own it."""
     return {name: jax.device_put(array, sharding) for name, array in batch.items()}
+
+
+class Placement:
+    """Where the rows of a batch lie: which of them a host reads, and how they come to its devices.
+
+    Attributes:
+      rows: from the first to the last row that a device of this host owns.
+    """
+
+    def __init__(self, sharding: NamedSharding, batch_size: int):
+        self._sharding = sharding
+        self._batch_size = batch_size
+        by_row = NamedSharding(sharding.mesh, PartitionSpec(*sharding.spec[:1]))
+        owned = [
+            self._bounds(index)
+            for index in by_row.addressable_devices_indices_map((batch_size,)).values()
+        ]
+        self.rows = slice(min(start for start, _ in owned), max(stop for _, stop in owned))
+
+    def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
+        """The global batch of which the hosts each give their `rows`."""
+        return {name: self._place(rows) for name, rows in batch.items()}
+
+    def _place(self, rows: np.ndarray) -> jax.Array:
+        def of_device(index: Index | None) -> np.ndarray:
+            start, stop = self._bounds(index)
+            mine = rows[start - self.rows.start : stop - self.rows.start]
+            return mine if index is None else mine[:, *index[1:]]
+
+        shape = (self._batch_size, *rows.shape[1:])
+        return jax.make_array_from_callback(shape, self._sharding, of_device)
+
+    def _bounds(self, index: Index | None) -> tuple[int, int]:
+        """The first row of a device and the one after its last; `index` of JAX has a slice an axis."""
+        start, stop, _ = (index or (slice(None),))[0].indices(self._batch_size)
+        return start, stop
 
 
 def _are(num: int) -> str:

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
+from rich.console import Console
 
 from zoo import cli
-from zoo.config import Experiment
+from zoo.config import Distributed, Experiment
 from zoo.launch import keep_freed_memory
 
 
@@ -25,6 +26,7 @@ class TrainCommand:
     """Delete the run in the workdir and start over."""
     fake_devices: int = 0
     """Rehearse a mesh of this many devices on the CPU; 0 uses the real devices."""
+    distributed: Distributed = Distributed()
     json: bool = False
     """Print one JSON object at the end and nothing else on stdout."""
 
@@ -40,19 +42,18 @@ def main(argv: list[str]) -> None:
         description="Train a model; the same command again goes on where it stopped.",
     )
 
+    from zoo import hosts
     from zoo.devices import configure
     from zoo.loop import train
     from zoo.report import Report
 
     configure(cache_dir=command.experiment.data.cache_dir, fake_devices=command.fake_devices)
-    summary = train(
-        command.name,
-        command.experiment,
-        Path(command.workdir),
-        Report(cli.console, again=argv),
-        fresh=command.fresh,
-    )
-    if command.json:
+    folder, report = Path(command.workdir), Report(cli.console, again=argv)
+    everyone = hosts.join(command.distributed, folder, report)
+    if not everyone.is_primary:
+        report = Report(Console(quiet=True))
+    summary = train(command.name, command.experiment, folder, report, everyone, fresh=command.fresh)
+    if command.json and everyone.is_primary:
         print(json.dumps(summary))
 
 

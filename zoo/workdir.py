@@ -16,6 +16,8 @@ from zoo.config import Experiment
 from zoo.errors import WorkdirError
 
 CONFIG_FILE, SAMPLES_FOLDER = "config.json", "samples"
+HOSTS_FOLDER = ".hosts"
+"""Where the processes of a run sign in before they are connected."""
 
 _WRITTEN_BY_A_RUN = (
     CONFIG_FILE,

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from typing import ParamSpec, TypeVar
 
+import jax
 import numpy as np
 
 import configs
@@ -65,3 +66,5 @@ def _eight_devices() -> ProcessPoolExecutor:
 
 def _make_eight_devices() -> None:
     configure(fake_devices=8)
+    # Every test compiles programs of its own there, and runs them for a few steps.
+    jax.config.update("jax_disable_most_optimizations", True)

@@ -7,12 +7,22 @@ import pytest
 from data.errors import DataConfigError, DataError
 from models.config import ConfigError
 from zoo import errors
-from zoo.errors import CheckpointError, DivergedError, StoppedError, WorkdirError
+from zoo.errors import (
+    CheckpointError,
+    DivergedError,
+    LostHostError,
+    OtherHostError,
+    StoppedError,
+    WorkdirError,
+)
 
 XLA_OUT_OF_MEMORY = jax.errors.JaxRuntimeError(
     "RESOURCE_EXHAUSTED: Out of memory allocating 1234567 bytes.\n"
     "BufferAssignment OOM Debugging.\n"
     "Largest program allocations in hbm:\n"
+)
+LOST_PEER = jax.errors.JaxRuntimeError(
+    "UNKNOWN: Gloo all-reduce failed: Connection closed by peer [10.0.0.2]:61058"
 )
 REMEDIES = ["--execution.remat=full", "--micro-batches", "--mesh.fsdp"]
 
@@ -28,6 +38,9 @@ REMEDIES = ["--execution.remat=full", "--micro-batches", "--mesh.fsdp"]
         (DivergedError("x"), 4),
         (XLA_OUT_OF_MEMORY, 5),
         (MemoryError(), 5),
+        (LOST_PEER, 6),
+        (LostHostError("x", 2), 2),
+        (OtherHostError("x", 3), 3),
         (StoppedError("x", 75), 75),
         (StoppedError("x", 130), 130),
         (ValueError("x"), None),
@@ -68,6 +81,15 @@ def test_a_long_reason_is_cut():
     error = jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: " + "x" * 5000)
     check_out_of_memory(errors.message(error))
     assert errors.message(error).count("x") < 250
+
+
+def test_a_lost_peer_has_a_remedy_and_the_reason():
+    message = errors.message(LOST_PEER)
+    assert "start all of them again with the same command" in message
+    assert message.endswith("Connection closed by peer [10.0.0.2]:61058)")
+    assert errors.message(LostHostError("process 1 of 2 did not come", 2)) == (
+        "process 1 of 2 did not come"
+    )
 
 
 def test_real_errors_are_recognised():

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from zoo.launch import MALLOC_TUNABLES, StopRequest
+from zoo.launch import LOST_HOST, LOST_HOST_MESSAGE, MALLOC_TUNABLES, StopRequest
 
 REPORT_RESTART = """
 import os
@@ -85,3 +85,19 @@ def test_a_second_ctrl_c_stops_at_once():
         ctrl_c(signal.SIGINT, None)  # a real signal may land in a callback that swallows exceptions
         with pytest.raises(KeyboardInterrupt):
             ctrl_c(signal.SIGINT, None)
+
+
+@pytest.mark.parametrize(
+    ("before", "code", "said"),
+    [
+        ("", LOST_HOST, f"error: {LOST_HOST_MESSAGE}\n"),
+        ("AbortExit.code, AbortExit.message = 3, ''", 3, ""),
+    ],
+    ids=["a peer is lost", "after an error of its own"],
+)
+def test_an_abort_of_jax_becomes_a_message_and_an_exit_code(before, code, said, run_process):
+    program = (
+        f"import os\nfrom zoo.launch import AbortExit\nAbortExit.install()\n{before}\nos.abort()"
+    )
+    process = run_process("-c", program)
+    assert (process.returncode, process.stderr) == (code, said)

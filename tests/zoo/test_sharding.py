@@ -1,17 +1,22 @@
 """The mesh: which axis goes where, and that sharding changes no loss."""
 
 import dataclasses
+import itertools
+from pathlib import Path
 from typing import cast
 from unittest import mock
 
 import jax
 import numpy as np
+import optax
 import pytest
 from flax import nnx
 from jax.sharding import AbstractMesh
 
 import configs
+import zoo.step
 from models.config import Attention, ConfigError, FeedForward
+from models.transformer import abstract_params
 from tests.models import experiments
 from zoo import loss, sharding
 from zoo.config import Experiment, Mesh
@@ -58,11 +63,9 @@ def specs(tree) -> dict[str, tuple]:
     }
 
 
-@pytest.mark.parametrize(("name", "micro_batches"), [("PALM", 2), ("GPT2", 1)])
-def test_losses_on_eight_devices_equal_those_on_one(name: str, micro_batches: int):
-    experiment = getattr(experiments, name)
-    one = dataclasses.replace(experiment, mesh=Mesh())
-    eight = dataclasses.replace(experiment, mesh=CUBE, micro_batches=micro_batches)
+def test_a_run_in_micro_batches_on_eight_devices_equals_one_in_one_piece_on_one():
+    one = dataclasses.replace(experiments.PALM, mesh=Mesh())
+    eight = dataclasses.replace(experiments.PALM, mesh=CUBE, micro_batches=2)
     expected, _, _ = train_on(one, 1)
     losses, before, after = experiments.on_eight_devices(train_on, eight, 8)
     assert len(set(expected)) == len(expected)
@@ -92,6 +95,58 @@ def test_a_split_length_and_a_pipeline_change_no_loss(model: str, mesh: Mesh):
     assert kernel == ("pipeline" if mesh.pipeline > 1 else None, "fsdp", "tensor", None)
 
 
+MESHES = {
+    "data": Mesh(data=8),
+    "fsdp": Mesh(data=1, fsdp=8),
+    "tensor": Mesh(data=1, tensor=4),  # no more: the models have four heads
+    "all three": CUBE,
+}
+
+
+def first_steps(experiment: Experiment, meshes: list[Mesh]) -> list[tuple[list[float], list]]:
+    """On each mesh the losses of two steps, and the gradients of the first by parameter."""
+    # Its state is the gradient.
+    descent = optax.chain(optax.trace(decay=0.0), optax.scale(-0.1))
+    with mock.patch.object(zoo.step, "make_optimizer", lambda *_: (descent, lambda _: 0.1)):
+        state = jax.tree.map(np.asarray, jax.jit(make_steps(experiment).init)())
+        return [first_steps_on(mesh, experiment, state) for mesh in meshes]
+
+
+def first_steps_on(mesh_config: Mesh, experiment: Experiment, state) -> tuple[list[float], list]:
+    num_devices = int(np.prod(dataclasses.astuple(mesh_config)))
+    mesh = sharding.make_mesh(mesh_config, num_devices)
+    rules = sharding.rules_for(experiment, mesh)
+    steps = make_steps(experiment, num_token_shards=sharding.num_token_shards(mesh))
+    with jax.set_mesh(mesh), nnx.logical_axis_rules(rules):
+        shardings = sharding.state_shardings(jax.eval_shape(steps.init), mesh, rules)
+        train_step = jax.jit(steps.train_step, out_shardings=(shardings, None))
+        place = sharding.Placement(sharding.batch_sharding(mesh), experiment.batch_size)
+        batches = [place(experiments.packed_batch(experiment, seed)) for seed in range(2)]
+        once, first = train_step(jax.device_put(state, shardings), batches[0])
+        _, second = train_step(once, batches[1])
+    gradients = [np.asarray(leaf) for leaf in jax.tree.leaves(once.opt_state)]
+    return [float(each["train/loss"]) for each in (first, second)], gradients
+
+
+@pytest.mark.parametrize("family", configs.FAMILIES)
+def test_no_mesh_changes_a_familys_losses_or_gradients(family: str):
+    experiment = dataclasses.replace(
+        configs.get(f"{family}_nano"), seq_len=16, batch_tokens=8 * 16, num_steps=20
+    )
+    alone, *meshed = experiments.on_eight_devices(
+        first_steps, experiment, [Mesh(data=1), *MESHES.values()]
+    )
+    losses, gradients = alone
+    assert losses[0] != losses[1]
+    largest = max(np.abs(gradient).max() for gradient in gradients)
+    for axis, (found_losses, found_gradients) in zip(MESHES, meshed, strict=True):
+        np.testing.assert_allclose(found_losses, losses, rtol=1e-5, err_msg=axis)
+        for found, expected in zip(found_gradients, gradients, strict=True):
+            # That of a key's bias is zero but for rounding: softmax does not see it.
+            close = 1e-4 * np.abs(expected).max() + 1e-6 * largest
+            np.testing.assert_allclose(found, expected, rtol=0, atol=close, err_msg=axis)
+
+
 def parameter_specs(experiment: Experiment) -> dict[str, tuple]:
     rules = sharding.rules_for(experiment, ABSTRACT)
     params = jax.eval_shape(make_steps(experiment).init).params
@@ -100,6 +155,33 @@ def parameter_specs(experiment: Experiment) -> dict[str, tuple]:
         ".".join(map(str, path)): tuple(value.get_value().spec)
         for path, value in nnx.to_flat_state(found)
     }
+
+
+GOLDEN = Path(__file__).parent / "golden_shardings.txt"
+
+
+def golden_shardings() -> str:
+    """Every parameter of every family on a 2 x 2 x 2 mesh: its shape, and the mesh axis of each axis."""
+    lines = []
+    for family in configs.FAMILIES:
+        experiment = configs.get(f"{family}_nano")
+        shapes = {
+            ".".join(map(str, path)): value.get_value().shape
+            for path, value in nnx.to_flat_state(abstract_params(experiment.model))
+        }
+        lines.append(f"{family}_nano")
+        for name, spec in sorted(parameter_specs(experiment).items()):
+            axes = [
+                f"{size}/{axis}" if axis else f"{size}"
+                for size, axis in itertools.zip_longest(shapes[name], spec)
+            ]
+            lines.append(f"    {name:<36}{'  '.join(axes)}")
+    return "\n".join(lines) + "\n"
+
+
+def test_every_familys_parameters_lie_where_the_golden_table_says():
+    """A deliberate change: python -m tests.zoo.test_sharding > tests/zoo/golden_shardings.txt"""
+    assert golden_shardings() == GOLDEN.read_text()
 
 
 def test_every_parameter_of_palm_lies_where_the_table_says():
@@ -216,3 +298,26 @@ def mesh_shape(mesh: Mesh, num_devices: int, num_rows: int | None = None) -> dic
 def test_an_open_data_axis_is_as_large_as_the_batch_divides(num_rows: int, data: int):
     shape = experiments.on_eight_devices(mesh_shape, Mesh(tensor=2), 8, num_rows)
     assert shape["data"] == data
+
+
+def test_a_host_reads_the_rows_of_its_devices_and_no_others():
+    """Here of the first of two hosts with four devices each, along each of the axes."""
+    assert experiments.on_eight_devices(rows_of_half, Mesh(data=8)) == (0, 4)
+    assert experiments.on_eight_devices(rows_of_half, Mesh(data=1, fsdp=8)) == (0, 4)
+    assert experiments.on_eight_devices(rows_of_half, Mesh(data=2, tensor=4)) == (0, 4)
+    assert experiments.on_eight_devices(rows_of_half, Mesh(data=1, tensor=8)) == (0, 8)
+
+
+def rows_of_half(mesh_config: Mesh) -> tuple[int, int]:
+    rows = sharding.batch_sharding(sharding.make_mesh(mesh_config, 8))
+    of_all = rows.devices_indices_map((8,))
+    own = {device: index for device, index in of_all.items() if device.id < 4}
+    with mock.patch.object(
+        type(rows), "addressable_devices_indices_map", lambda *_: own, create=True
+    ):
+        found = sharding.Placement(rows, 8).rows
+    return found.start, found.stop
+
+
+if __name__ == "__main__":
+    print(golden_shardings(), end="")

@@ -171,7 +171,7 @@ def test_a_stopped_run_goes_on_bit_for_bit(
     assert losses(stopped) == losses(whole)
 
 
-def test_a_checkpoint_of_one_device_goes_on_over_a_mesh_of_eight(
+def test_a_checkpoint_of_one_device_goes_on_over_a_mesh_of_eight_and_back(
     copied, tmp_path, trained, nano, run_here, run_process, losses
 ):
     alone, meshed = tmp_path / "alone", copied
@@ -181,6 +181,9 @@ def test_a_checkpoint_of_one_device_goes_on_over_a_mesh_of_eight(
     assert process.returncode == 0, process.stderr
     assert "devices: 8 x cpu" in process.stderr
     assert "resuming from checkpoints/6" in process.stderr
+    for workdir in (alone, meshed):
+        back = run_here(train.main, *nano, f"--workdir={workdir}", "--num-steps=11")
+        assert back.code == 0, back.stderr
     for on_mesh, on_one in zip(losses(meshed), losses(alone), strict=True):
         assert on_mesh == pytest.approx(on_one, rel=1e-4)
 
