@@ -157,8 +157,7 @@ class Report:
         self._console.rule("a sample")
         self._console.print(sample, markup=False, soft_wrap=True)
         self._console.rule("next")
-        kept = [flag for flag in self._again if flag != "--fresh"]
-        longer = shlex.join([*kept, f"--num-steps={2 * experiment.num_steps}"])
+        longer = shlex.join([*_kept(self._again), f"--num-steps={2 * experiment.num_steps}"])
         prompt = "def " if experiment.data.files is None else sample.split("\n")[0][:20]
         quoted = shlex.quote(str(folder))
         for command in (
@@ -167,6 +166,17 @@ class Report:
             f"python -m zoo.train {longer}    # goes on from here",
         ):
             self._console.print("  " + command, markup=False, soft_wrap=True)
+
+
+def _kept(flags: Sequence[str]) -> list[str]:
+    """The flags of a command that goes on: not those that begin anew, or say how many steps."""
+    kept, value_follows = [], False
+    for flag in flags:
+        name, has_value, _ = flag.replace("_", "-").partition("=")
+        if not (value_follows or name in ("--fresh", "--json", "--num-steps")):
+            kept.append(flag)
+        value_follows = name == "--num-steps" and not has_value
+    return kept
 
 
 def _eta(left_s: float) -> str:

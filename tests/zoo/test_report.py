@@ -144,7 +144,10 @@ def next_commands(again: tuple[str, ...], folder: str, data: Data, sample: str) 
 def test_next_commands_are_those_of_this_run_with_twice_the_steps(folder):
     flags = ("--model=palm_nano", f"--workdir={folder}", "--data.files=my notes/**/*.txt")
     sample, on_board, longer = next_commands(
-        (*flags, "--fresh"), folder, Data(files="my notes/**/*.txt"), "it's so\nmuch text"
+        ("--num-steps", "7", *flags, "--num_steps=9", "--json", "--fresh"),
+        folder,
+        Data(files="my notes/**/*.txt"),
+        "it's so\nmuch text",
     )
     assert sample == ["python", "-m", "zoo.sample", f"--checkpoint={folder}", "--prompt=it's so"]
     assert on_board == ["tensorboard", f"--logdir={folder}"]
