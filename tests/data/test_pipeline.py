@@ -271,22 +271,6 @@ def test_reading_is_fast(whole):
 # --- vocabularies with other marks ---------------------------------------------------------------
 
 
-def test_one_mark_that_is_begin_and_end_is_learnt_and_parts_documents():
-    """As GPT-2's: the mark ends the document before it, so it counts as a target."""
-    windows = TokenWindows(np.array([9, 5, 6, 9, 7, 0, 9, 8]), 7, 1, 0, bos_id=9, eos_id=9)
-    (batch,) = windows.eval_batches(1)
-    assert batch["weights"].tolist() == [[1] * 7]
-    assert batch["segment_ids"].tolist() == [[1, 1, 1, 2, 2, 2, 3]]
-    assert batch["positions"].tolist() == [[0, 1, 2, 0, 1, 2, 0]]
-
-
-def test_without_a_begin_a_document_starts_after_the_end():
-    windows = TokenWindows(np.array([5, 6, 2, 7, 0, 2, 8, 4]), 7, 1, 0, bos_id=None, eos_id=2)
-    (batch,) = windows.eval_batches(1)
-    assert batch["segment_ids"].tolist() == [[1, 1, 1, 2, 2, 2, 3]]
-    assert batch["weights"].tolist() == [[1] * 7]
-
-
 def test_a_real_token_is_never_padding():
     """Id 0 is a piece of text in most vocabularies."""
     windows = TokenWindows(np.array([9, 0, 0, 9, 0, 4]), 4, 2, 0, bos_id=9, eos_id=9)

@@ -30,7 +30,7 @@ def test_ids_and_text_are_the_same(vocabulary, tokenizer, text):
 
 
 def test_whole_documents_are_the_same(vocabulary, tokenizer, corpus):
-    for document in corpus.train:
+    for document in corpus.documents("train"):
         ids = tokenizer.encode(document.text).ids
         assert ids == [*vocabulary.start, *vocabulary.encode(document.text)]
 
