@@ -1,7 +1,6 @@
 import dataclasses
 import itertools
 import math
-import time
 
 import numpy as np
 import pytest
@@ -246,26 +245,6 @@ def test_counters_tell_epochs_and_tokens():
     data = TokenWindows(stream([98]), seq_len=10, batch_size=2, seed=0)
     assert data.counters(0) == {"data/epochs": 0, "data/tokens": 0}
     assert data.counters(10) == {"data/epochs": 2, "data/tokens": 2 * 99}
-
-
-@pytest.mark.parametrize("whole", [False, True])
-def test_reading_is_fast(whole):
-    lengths = [2998] * 333
-    data = TokenWindows(stream([1]), seq_len=1024, batch_size=64, seed=0)
-    tokens = np.resize(stream([2998]), 999_000)
-    if whole:
-        data = dataclasses.replace(packed(lengths[:1], 1024, 64, 0), tokens=tokens)
-        starts = np.concatenate(list(row_starts(np.arange(334) * 3000, 1024)))
-        data = dataclasses.replace(data, starts=starts, num_documents=333)
-    else:
-        data = dataclasses.replace(data, tokens=tokens)
-    times_s = []
-    for step in range(50):
-        start_s = time.process_time()
-        batch = data.train_batch(step)
-        times_s.append(time.process_time() - start_s)
-    assert batch["weights"].mean() > 0.9
-    assert 64 * 1024 / min(times_s) > 20e6
 
 
 # --- vocabularies with other marks ---------------------------------------------------------------
