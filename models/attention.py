@@ -181,11 +181,13 @@ class Attention(nnx.Module):
         k, s = key.shape[2], key.shape[1]
         g = n // k
 
-        def add(bias: nnx.Param | None) -> Array:
-            return query if bias is None else query + bias[...].astype(query.dtype)
+        def scaled(bias: nnx.Param | None) -> Array:
+            biased = query if bias is None else query + bias[...].astype(query.dtype)
+            # Here and not on the scores, of which there are S / H times as many.
+            return biased / math.sqrt(h)
 
         # The G query heads of a group and their T positions are the rows of one matrix product.
-        rows = add(self.content_bias).reshape(b, t, k, g, h).transpose(0, 2, 3, 1, 4)
+        rows = scaled(self.content_bias).reshape(b, t, k, g, h).transpose(0, 2, 3, 1, 4)
         scores = jnp.einsum(
             "bkmh,bksh->bkms",
             rows.reshape(b, k, g * t, h),
@@ -193,8 +195,8 @@ class Attention(nnx.Module):
             preferred_element_type=jnp.float32,
         ).reshape(b, n, t, s)
         if distance_keys is not None:
-            scores += distance_scores(add(self.distance_bias), distance_keys, first, s)
-        return scores / math.sqrt(h)
+            scores += distance_scores(scaled(self.distance_bias), distance_keys, first, s)
+        return scores
 
     def mix(
         self,
