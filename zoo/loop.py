@@ -57,7 +57,7 @@ def train(
 
     data, resume_from = _load_data(experiment, folder, report, fresh=fresh)
     baselines = data.baselines()
-    steps = make_steps(experiment, num_batch_shards=mesh.shape["data"] * mesh.shape["fsdp"])
+    steps = make_steps(experiment, num_logit_shards=mesh.size)
     with jax.set_mesh(mesh), nnx.logical_axis_rules(rules):
         abstract = jax.eval_shape(steps.init)
         _check_space(abstract, experiment, folder, fresh=fresh)

@@ -1,5 +1,7 @@
 """The mesh of devices, and which axes of which arrays lie on which of its axes."""
 
+import math
+
 import jax
 import numpy as np
 from flax import nnx
@@ -10,6 +12,8 @@ from zoo import config as c
 
 Rules = tuple[tuple[str, str | tuple[str, ...] | None], ...]
 BATCH_AXES = ("data", "fsdp")
+AnyMesh = jax.sharding.Mesh | jax.sharding.AbstractMesh
+"""Of devices, of a described topology's devices, or of none at all: a plan needs only the shape."""
 
 
 def make_mesh(mesh: c.Mesh, num_devices: int, num_rows: int | None = None) -> jax.sharding.Mesh:
@@ -35,8 +39,18 @@ def make_mesh(mesh: c.Mesh, num_devices: int, num_rows: int | None = None) -> ja
     )
 
 
-def rules_for(experiment: c.Experiment, mesh: jax.sharding.Mesh) -> Rules:
-    """Mesh axis of every logical axis. A single KV head is replicated; any other misfit is refused."""
+def ways(mesh: AnyMesh, axes: str | tuple[str, ...] | None) -> int:
+    """Pieces into which one or several mesh axes, or none, divide an array's axis."""
+    names = () if axes is None else (axes,) if isinstance(axes, str) else axes
+    return math.prod(mesh.shape[name] for name in names)
+
+
+def rules_for(experiment: c.Experiment, mesh: AnyMesh) -> Rules:
+    """Mesh axis of every logical axis.
+
+    A single KV head is replicated. A vocabulary that does not divide is stored whole and split for
+    the products, where the partitioner pads it and masks the padding. Any other misfit is refused.
+    """
     model, size = experiment.model, mesh.shape
     kv_heads = model.attention.num_kv_heads
     rows = experiment.batch_size // experiment.micro_batches
@@ -45,17 +59,16 @@ def rules_for(experiment: c.Experiment, mesh: jax.sharding.Mesh) -> Rules:
         ("model.attention.num_heads", model.attention.num_heads, ("tensor",)),
         ("model.attention.num_kv_heads", 0 if kv_heads == 1 else kv_heads, ("tensor",)),
         ("model.feed_forward.d_ff", model.feed_forward.d_ff, ("tensor",)),
-        ("model.vocab_size", model.vocab_size, ("tensor",)),
         ("batch (batch_tokens / seq_len / micro_batches)", rows, BATCH_AXES),
     ):
-        ways = int(np.prod([size[axis] for axis in axes]))
-        check(value % ways == 0,
+        check(value % ways(mesh, axes) == 0,
               f"{what}={value} does not divide over the mesh: "
               f"{' x '.join(f'mesh.{axis}={size[axis]}' for axis in axes)} ways; choose a divisor "
               f"of {value} or change the model")  # fmt: skip
     return (
         ("batch", BATCH_AXES),
         ("length", None),
+        ("residual", "tensor" if model.d_model % size["tensor"] == 0 else None),
         ("embed", "fsdp"),
         ("heads", "tensor"),
         ("kv_heads", None if kv_heads == 1 else "tensor"),
@@ -67,10 +80,14 @@ def rules_for(experiment: c.Experiment, mesh: jax.sharding.Mesh) -> Rules:
     )
 
 
-def state_shardings(abstract_state, mesh: jax.sharding.Mesh, rules: Rules):
+def state_shardings(abstract_state, mesh: AnyMesh, rules: Rules):
     """A sharding for every array of a train state: parameters and optimizer moments by their logical
-    axes (ZeRO), everything else (counters) replicated."""
+    axes (ZeRO), as far as they divide, everything else (counters) replicated."""
     axis_of = dict(rules)
+
+    def place(axis: str, length: int) -> str | tuple[str, ...] | None:
+        mesh_axis = axis_of[axis]
+        return mesh_axis if length % ways(mesh, mesh_axis) == 0 else None
 
     def sharding(leaf):
         if not isinstance(leaf, nnx.Variable):
@@ -80,7 +97,7 @@ def state_shardings(abstract_state, mesh: jax.sharding.Mesh, rules: Rules):
         # Adafactor without factoring keeps placeholders of shape (1,) for its factors: also for
         # vectors, whose number of axes they share.
         is_placeholder = len(axes) != value.ndim or value.shape == (1,)
-        spec = [] if is_placeholder else [axis_of[axis] for axis in axes]
+        spec = [] if is_placeholder else [place(*axis) for axis in zip(axes, value.shape)]
         return leaf.replace(NamedSharding(mesh, PartitionSpec(*spec)))
 
     return jax.tree.map(sharding, abstract_state, is_leaf=lambda x: isinstance(x, nnx.Variable))
@@ -95,7 +112,7 @@ def with_shardings(abstract, shardings):
     )
 
 
-def batch_sharding(mesh: jax.sharding.Mesh) -> NamedSharding:
+def batch_sharding(mesh: AnyMesh) -> NamedSharding:
     """Rows of a batch over the data and fsdp axes."""
     return NamedSharding(mesh, PartitionSpec(BATCH_AXES))
 
