@@ -16,6 +16,10 @@ class DivergedError(Exception):
     """A loss that is no longer finite. Exit code 4."""
 
 
+class OutOfMemoryError(Exception):
+    """A step that the devices have too little memory for, with what to do about it. Exit code 5."""
+
+
 class StoppedError(Exception):
     """A run that a signal ended, with its state saved. Exit code 130 (Ctrl-C) or 75 (SIGTERM)."""
 
@@ -31,6 +35,7 @@ _EXIT_CODES: tuple[tuple[type[Exception], int], ...] = (
     (DataError, 3),
     (CheckpointError, 3),
     (DivergedError, 4),
+    (OutOfMemoryError, 5),
 )
 
 
