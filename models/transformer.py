@@ -251,6 +251,7 @@ def abstract_params(config: ModelConfig) -> nnx.State:
     return nnx.state(model, nnx.Param)
 
 
+@functools.cache
 def num_params(config: ModelConfig) -> int:
     """The exact number of parameters, by abstract evaluation: no memory, whatever the size."""
     return sum(leaf.size for leaf in jax.tree.leaves(abstract_params(config)))

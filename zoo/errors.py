@@ -57,13 +57,17 @@ def message(error: Exception) -> str:
     """What to tell a person, who should never see XLA's own dump of its buffers."""
     if not is_out_of_memory(error):
         return str(error)
-    # Python's own MemoryError says nothing.
-    first_line = (str(error).splitlines() or ["of this computer, not of an accelerator"])[0]
-    reason = first_line.removeprefix("RESOURCE_EXHAUSTED: ")[:200]
     return (
-        f"out of memory ({reason}); in this order, try --execution.remat=full, a larger "
+        f"out of memory ({out_of_memory_reason(error)}); in this order, try --execution.remat=full, a larger "
         "--micro-batches (zoo.evaluate: a smaller --batch-tokens), or more devices along --mesh.fsdp"
     )
+
+
+def out_of_memory_reason(error: Exception) -> str:
+    """The first line of what XLA says, which holds the numbers."""
+    # Python's own MemoryError says nothing.
+    first_line = (str(error).splitlines() or ["of this computer, not of an accelerator"])[0]
+    return first_line.removeprefix("RESOURCE_EXHAUSTED: ")[:200]
 
 
 def is_out_of_memory(error: Exception) -> bool:

@@ -5,6 +5,7 @@ Temporaries are an estimate from what the backward pass keeps.
 """
 
 import dataclasses
+import functools
 import math
 from dataclasses import dataclass
 from typing import assert_never
@@ -14,11 +15,11 @@ from jax.sharding import AbstractMesh
 
 from models.config import ModelConfig
 from models.transformer import num_params
-from zoo import sharding
-from zoo.config import Experiment
+from zoo.config import Adafactor, AdamW, Experiment
 from zoo.flops import kv_cache_bytes_per_token
 from zoo.loss import CHUNK_BYTES
-from zoo.step import make_steps
+from zoo.sharding import Rules, rules_for, state_shardings
+from zoo.step import TrainState, make_steps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,9 +55,23 @@ def estimate(experiment: Experiment, shape: dict[str, int]) -> Bytes:
 def state_bytes(experiment: Experiment, shape: dict[str, int]) -> tuple[int, int]:
     """Of the parameters and of the optimizer state on one device, exactly."""
     mesh = AbstractMesh(tuple(shape.values()), tuple(shape))
-    rules = sharding.rules_for(experiment, mesh)
-    state = jax.eval_shape(make_steps(experiment).init)
-    placed = sharding.state_shardings(state, mesh, rules)
+    return _state_bytes(experiment.model, experiment.optimizer, mesh, rules_for(experiment, mesh))
+
+
+@functools.cache
+def _abstract_state(model: ModelConfig, optimizer: Adafactor | AdamW) -> TrainState:
+    run = Experiment(
+        model=model, optimizer=optimizer, num_steps=1, seq_len=1, batch_tokens=1
+    )  # what is no part of the state
+    return jax.eval_shape(make_steps(run).init)
+
+
+@functools.cache
+def _state_bytes(
+    model: ModelConfig, optimizer: Adafactor | AdamW, mesh: AbstractMesh, rules: Rules
+) -> tuple[int, int]:
+    state = _abstract_state(model, optimizer)
+    placed = state_shardings(state, mesh, rules)
 
     def num_bytes(arrays, shardings) -> int:
         return sum(

@@ -84,9 +84,9 @@ def main(argv: list[str]) -> None:
         else:
             print(describe(plan, command.name))
     if not plan.fits:
+        reason = plan.refusal or f"{_gib(hardware.chip.hbm_bytes)} a device, by the estimate"
         raise OutOfMemoryError(
-            f"it does not fit ({plan.refusal or 'by the estimate'}); in this order, try\n"
-            + "\n".join(f"  {remedy}" for remedy in planning.remedies(plan))
+            planning.explain(plan.experiment, plan.shape, reason, num_slices=hardware.num_slices)
         )
 
 

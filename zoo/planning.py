@@ -2,15 +2,19 @@
 
 import dataclasses
 import itertools
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from models.config import ConfigError, Execution
-from zoo import ahead_of_time, memory, roofline
+import jax
+
+from models.config import ConfigError
+from zoo import ahead_of_time, memory, roofline, sharding
 from zoo.ahead_of_time import DoesNotFitError
 from zoo.collectives import Collective
 from zoo.config import Experiment, Mesh
+from zoo.errors import OutOfMemoryError, out_of_memory_reason
 from zoo.memory import Bytes
 from zoo.roofline import Roofline
 from zoo.topology import GIB, Topology
@@ -114,7 +118,7 @@ def _plan(experiment, topology, shape, source, num_bytes: Bytes, sent: list[Coll
 def candidates(experiment: Experiment, topology: Topology) -> Iterator[Plan]:
     """Estimates for every mesh that the model and the batch divide over, every number of
     micro-batches and every remat policy. Data parallelism goes across slices."""
-    for shape in _shapes(topology):
+    for shape in _shapes(topology.num_devices, topology.num_slices):
         ways = shape["data"] * shape["fsdp"]
         rows = experiment.batch_size // ways
         for micro, remat in itertools.product(_divisors(rows), ("none", "dots", "full")):
@@ -135,47 +139,76 @@ def search(experiment: Experiment, topology: Topology) -> list[Plan]:
     return sorted(fitting, key=lambda p: (round(p.roofline.step_s, 3), p.bytes.total))
 
 
-def remedies(plan: Plan) -> list[str]:
-    """Three changes, each with the bytes that it is estimated to need, least first."""
-    experiment, shape = plan.experiment, plan.shape
+def explained(error: Exception, experiment: Experiment) -> OutOfMemoryError:
+    """The same error of a run on this machine's devices, with where the memory goes."""
+    accelerated = jax.default_backend() != "cpu"
+    resolved = experiment.execution.resolve(accelerated=accelerated)
+    experiment = dataclasses.replace(experiment, execution=resolved)
+    rows = experiment.batch_size // experiment.micro_batches
+    mesh = sharding.make_mesh(experiment.mesh, jax.device_count(), rows)
+    return OutOfMemoryError(explain(experiment, dict(mesh.shape), out_of_memory_reason(error)))
+
+
+def explain(
+    experiment: Experiment, shape: dict[str, int], reason: str, *, num_slices: int = 1
+) -> str:
+    """What to tell a person whose step needs too much memory: where it goes, and three remedies."""
+    by = memory.estimate(experiment, shape)
+    parts = ", ".join(
+        f"{field} {size / GIB:.2f}" for field, size in dataclasses.asdict(by).items() if size
+    )
+    tries = "\n".join(f"  {remedy}" for remedy in remedies(experiment, shape, num_slices))
+    return (
+        f"out of memory ({reason})\nA step needs about {by.total / GIB:.2f} GiB on each device: "
+        f"{parts}. In this order, try\n{tries}"
+    )
+
+
+def remedies(experiment: Experiment, shape: dict[str, int], num_slices: int = 1) -> list[str]:
+    """Three changes as flags, each with the bytes that it is estimated to need: first those that keep
+    the batch, least first, then a smaller batch."""
     ways = shape["data"] * shape["fsdp"]
     rows = experiment.batch_size // ways
-    more = next((m for m in _divisors(rows) if m > experiment.micro_batches), None)
-    execution: Execution = experiment.execution
+    before = memory.estimate(experiment, shape).total
     options: list[tuple[str, Experiment, dict[str, int]]] = []
-    if execution.remat != "full":
-        full = dataclasses.replace(execution, remat="full")
-        options.append(
-            ("--execution.remat=full", dataclasses.replace(experiment, execution=full), shape)
-        )
-    if more is not None:
+    full = dataclasses.replace(experiment.execution, remat="full")
+    options.append(
+        ("--execution.remat=full", dataclasses.replace(experiment, execution=full), shape)
+    )
+    for more in _divisors(rows):
         changed = dataclasses.replace(experiment, micro_batches=more)
         options.append((f"--micro-batches={more}", changed, shape))
-    options += [(_mesh_flags(s), experiment, s) for s in _shapes(plan.topology) if s != shape]
-    half = max(1, rows // 2) * ways * experiment.seq_len
-    if half < experiment.batch_tokens:
-        smaller = dataclasses.replace(experiment, batch_tokens=half, micro_batches=1)
-        options.append((f"--batch-tokens={half}", smaller, shape))
-    sized = []
+    for other in _shapes(math.prod(shape.values()), num_slices):
+        options.append((_mesh_flags(other), experiment, other))
+    sized: dict[str, list[tuple[int, str]]] = {}
     for flags, changed, changed_shape in options:
         try:
-            sized.append((memory.estimate(changed, changed_shape).total, flags))
+            total = memory.estimate(changed, changed_shape).total
         except ConfigError:
-            continue
-    meshes = sorted(s for s in sized if s[1].startswith("--mesh"))[:1]
-    others = [s for s in sized if not s[1].startswith("--mesh")]
-    return [f"{flags}  (about {size / GIB:.1f} GiB)" for size, flags in sorted(others + meshes)[:3]]
+            continue  # the model does not divide over this mesh
+        if total < before:
+            sized.setdefault(flags.split("=")[0], []).append((total, flags))
+    ranked = sorted(min(same) for same in sized.values())
+    smaller = max(1, rows // 2) * ways * experiment.seq_len
+    if smaller < experiment.batch_tokens:
+        halved = dataclasses.replace(experiment, batch_tokens=smaller, micro_batches=1)
+        ranked.append((memory.estimate(halved, shape).total, f"--batch-tokens={smaller}"))
+    ranked.append((0, "more devices along --mesh.fsdp"))
+    return [
+        f"{flags} (about {total / GIB:.2f} GiB)" if total else flags for total, flags in ranked[:3]
+    ]
 
 
 def _mesh_flags(shape: dict[str, int]) -> str:
     return " ".join(f"--mesh.{axis}={size}" for axis, size in shape.items())
 
 
-def _shapes(topology: Topology) -> Iterator[dict[str, int]]:
-    devices = topology.num_devices // topology.num_slices
-    for tensor in (n for n in _divisors(devices) if n <= 16):
-        for fsdp in _divisors(devices // tensor):
-            data = topology.num_devices // (tensor * fsdp)
+def _shapes(num_devices: int, num_slices: int) -> Iterator[dict[str, int]]:
+    """All meshes in which only `data` reaches across slices."""
+    per_slice = num_devices // num_slices
+    for tensor in (n for n in _divisors(per_slice) if n <= 16):
+        for fsdp in _divisors(per_slice // tensor):
+            data = num_devices // (tensor * fsdp)
             yield {"data": data, "fsdp": fsdp, "tensor": tensor}
 
 

@@ -41,17 +41,24 @@ def main(argv: list[str]) -> None:
     )
 
     from zoo.devices import configure
+    from zoo.errors import is_out_of_memory
     from zoo.loop import train
+    from zoo.planning import explained
     from zoo.report import Report
 
     configure(cache_dir=command.experiment.data.cache_dir, fake_devices=command.fake_devices)
-    summary = train(
-        command.name,
-        command.experiment,
-        Path(command.workdir),
-        Report(cli.console, again=argv),
-        fresh=command.fresh,
-    )
+    try:
+        summary = train(
+            command.name,
+            command.experiment,
+            Path(command.workdir),
+            Report(cli.console, again=argv),
+            fresh=command.fresh,
+        )
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        raise explained(error, command.experiment) from error
     if command.json:
         print(json.dumps(summary))
 
