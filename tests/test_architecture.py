@@ -112,7 +112,9 @@ def test_plain_data_needs_only_the_standard_library(module, others):
     assert top(anywhere(module)) - set(PACKAGES) <= sys.stdlib_module_names
 
 
-@pytest.mark.parametrize("command", ["zoo.train", "zoo.sample", "zoo.evaluate"])
+@pytest.mark.parametrize(
+    "command", ["zoo.train", "zoo.sample", "zoo.evaluate", "zoo.plan", "zoo.plan_table"]
+)
 def test_help_reaches_nothing_heavy(command):
     assert not top(reachable(command)) & HEAVY
 

@@ -1,7 +1,6 @@
 """Compile the real train step for TPUs that are not there."""
 
 import importlib.util
-import os
 import time
 from dataclasses import dataclass
 
@@ -16,20 +15,12 @@ from models.config import ConfigError
 from zoo import sharding
 from zoo.collectives import Collective, collectives
 from zoo.config import Experiment
-from zoo.errors import is_out_of_memory
+from zoo.devices import expect_no_tpu
+from zoo.errors import is_out_of_memory, out_of_memory_reason
 from zoo.memory import Bytes, state_bytes
 from zoo.step import make_steps
 from zoo.topology import Topology
 
-# libtpu looks for the TPUs of a cloud machine; a plan says that it is none, and that several
-# processes may plan at once.
-_NO_HARDWARE = {
-    "TPU_SKIP_MDS_QUERY": "1",
-    "TPU_ACCELERATOR_TYPE": "v5litepod-8",
-    "TPU_WORKER_HOSTNAMES": "localhost",
-    "TPU_WORKER_ID": "0",
-    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
-}
 LOW_EFFORT = {"exec_time_optimization_effort": -1.0}
 """Compiles LLaMA-65B's step in 0.46 of the CPU time; its temporaries come to 0.92 of what the full
 effort needs (28.2 against 30.8 GiB on v5p:8x8x8), so that a plan should leave a tenth free."""
@@ -62,21 +53,15 @@ def compile_step(
     refuses.
     """
     mesh = _mesh(topology, shape)
-    rules = sharding.rules_for(experiment, mesh)
-    steps = make_steps(experiment, num_logit_shards=mesh.size)
     began = time.monotonic()
-    with jax.set_mesh(mesh), nnx.logical_axis_rules(rules):
-        abstract = jax.eval_shape(steps.init)
-        shardings = sharding.state_shardings(abstract, mesh, rules)
-        state = sharding.with_shardings(abstract, shardings)
-        step = jax.jit(steps.train_step, donate_argnums=0, out_shardings=(shardings, None))
-        lowered = step.lower(state, _abstract_batch(experiment, mesh))
-        try:
-            compiled = lowered.compile({} if full_effort else LOW_EFFORT)
-        except jax.errors.JaxRuntimeError as error:
-            if not is_out_of_memory(error):
-                raise
-            raise DoesNotFitError(str(error).splitlines()[0]) from error
+    lowered = lower(experiment, mesh)
+    try:
+        compiled = lowered.compile({} if full_effort else LOW_EFFORT)
+    except jax.errors.JaxRuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        raise DoesNotFitError(out_of_memory_reason(error)) from error
+    compile_s = time.monotonic() - began
     found = compiled.memory_analysis()
     params, optimizer = state_bytes(experiment, shape)
     # Gradients live among the temporaries; the rest of those is activations and what XLA adds.
@@ -90,13 +75,24 @@ def compile_step(
             code=found.generated_code_size_in_bytes,
         ),
         collectives(compiled.as_text(), topology.devices_per_island),
-        time.monotonic() - began,
+        compile_s,
     )
 
 
+def lower(experiment: Experiment, mesh: jax.sharding.Mesh) -> jax.stages.Lowered:
+    """The train step of zoo.train, traced for a mesh whose devices need not be there."""
+    rules = sharding.rules_for(experiment, mesh)
+    steps = make_steps(experiment, num_logit_shards=mesh.size)
+    with jax.set_mesh(mesh), nnx.logical_axis_rules(rules):
+        abstract = jax.eval_shape(steps.init)
+        shardings = sharding.state_shardings(abstract, mesh, rules)
+        state = sharding.with_shardings(abstract, shardings)
+        step = jax.jit(steps.train_step, donate_argnums=0, out_shardings=(shardings, None))
+        return step.lower(state, _abstract_batch(experiment, mesh))
+
+
 def _mesh(topology: Topology, shape: dict[str, int]) -> jax.sharding.Mesh:
-    for name, value in _NO_HARDWARE.items():
-        os.environ.setdefault(name, value)
+    expect_no_tpu()
     options = {"num_slices": topology.num_slices} if topology.num_slices > 1 else {}
     if topology.chip.device_kind == "TPU v4":
         options["chip_config_name"] = "megacore"  # both cores of a chip as one device

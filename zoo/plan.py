@@ -84,9 +84,15 @@ def main(argv: list[str]) -> None:
         else:
             print(describe(plan, command.name))
     if not plan.fits:
-        reason = plan.refusal or f"{_gib(hardware.chip.hbm_bytes)} a device, by the estimate"
+        reason = plan.refusal or f"{_size(hardware.chip.hbm_bytes)} a device, by the estimate"
         raise OutOfMemoryError(
-            planning.explain(plan.experiment, plan.shape, reason, num_slices=hardware.num_slices)
+            planning.explain(
+                plan.experiment,
+                plan.shape,
+                reason,
+                hbm_bytes=hardware.chip.hbm_bytes,
+                num_slices=hardware.num_slices,
+            )
         )
 
 
@@ -119,7 +125,7 @@ def _search(command: PlanCommand, experiment: Experiment, hardware: "Topology", 
         print(f"{len(ranked)} fit by the estimate; the first of them, fastest first:")
         for plan in ranked[:10]:
             print(f"  {plan.roofline.step_s:8.3f} s  {plan.roofline.mfu:6.1%} MFU  "
-                  f"{_gib(plan.bytes.total)}  {_flags(plan)}")  # fmt: skip
+                  f"{_size(plan.bytes.total)}  {_flags(plan)}")  # fmt: skip
         print(describe(best, command.name))
     return best
 
@@ -127,28 +133,29 @@ def _search(command: PlanCommand, experiment: Experiment, hardware: "Topology", 
 def describe(plan: "Plan", name: str) -> str:
     """The plan in a table, estimates marked as such."""
     chip, by = plan.topology.chip, plan.bytes
-    how = "estimated, not compiled" if plan.source == "estimated" else "compiled"
+    how = "compiled" if plan.source == "compiled" else "estimated, not compiled"
+    how = how if plan.refusal is None else "estimated, as the compiler refused it"
     seconds = "" if plan.compile_s is None else f" in {plan.compile_s:.0f} s"
     rows: list[tuple[str, Any]] = [
         ("model", f"{name}, {_flags(plan)}"),
         ("devices", f"{plan.topology.num_devices:,} x {chip.device_kind}"),
         ("bytes a device", f"{how}{seconds}"),
-        *((f"  {field}", _gib(getattr(by, field)))
+        *((f"  {field}", _size(getattr(by, field)))
           for field in ("params", "gradients", "optimizer", "temporaries", "code")),
-        ("  total", (f"{_gib(by.total)} of {_gib(chip.hbm_bytes)}: "
+        ("  total", (f"{_size(by.total)} of {_size(chip.hbm_bytes)}: "
                     f"{'fits' if plan.fits else 'DOES NOT FIT'}")),
         ("sent a step", "by each device"),
-        *((f"  {c.kind}", (f"{c.count:,} times, {_gib(c.bytes)}"
+        *((f"  {c.kind}", (f"{c.count:,} times, {_size(c.bytes)}"
            f"{', across slices' if c.across_slices else ''}")) for c in plan.collectives),
         ("FLOPs a step", f"{plan.flops_per_step:.3g}"),
         ("estimate", "from published peaks, everything overlapping perfectly"),
-        ("  compute", f"{plan.roofline.compute_s:.3f} s"),
-        ("  memory", f"{plan.roofline.memory_s:.3f} s"),
-        ("  links", f"{plan.roofline.links_s:.3f} s"),
-        ("  network", f"{plan.roofline.network_s:.3f} s"),
-        ("  step", f"{plan.roofline.step_s:.3f} s, {plan.roofline.mfu:.1%} MFU at most"),
+        ("  compute", _time(plan.roofline.compute_s)),
+        ("  memory", _time(plan.roofline.memory_s)),
+        ("  links", _time(plan.roofline.links_s)),
+        ("  network", _time(plan.roofline.network_s)),
+        ("  step", f"{_time(plan.roofline.step_s)}, {plan.roofline.mfu:.1%} MFU at most"),
     ]  # fmt: skip
-    return "\n".join(f"{key:<18}{value}" for key, value in rows)
+    return "\n".join(f"{key:<21}{value}" for key, value in rows)
 
 
 def _decode(command: PlanCommand, experiment: Experiment, hardware: "Topology") -> None:
@@ -180,8 +187,8 @@ def _decode(command: PlanCommand, experiment: Experiment, hardware: "Topology") 
         print(
             f"{command.name} on {hardware.num_devices:,} x {chip.device_kind}, "
             f"{command.decode_batch} sequences of {context:,} tokens (estimated, not compiled)\n"
-            f"  weights   {_gib(weights)}\n  KV cache  {_gib(cache)}\n"
-            f"  total     {_gib(weights + cache)} of {_gib(chip.hbm_bytes)}: "
+            f"  weights   {_size(weights)}\n  KV cache  {_size(cache)}\n"
+            f"  total     {_size(weights + cache)} of {_size(chip.hbm_bytes)}: "
             f"{'fits' if fits else 'DOES NOT FIT'}\n"
             f"  at most   {command.decode_batch / step_s:,.0f} tokens/s, {step_s * 1e3:.2f} ms a token"
         )
@@ -199,8 +206,13 @@ def _flags(plan: "Plan") -> str:
     return f"{mesh} --micro-batches={run.micro_batches} --execution.remat={run.execution.remat}"
 
 
-def _gib(num_bytes: float) -> str:
-    return f"{num_bytes / 2**30:.2f} GiB"
+def _size(num_bytes: float) -> str:
+    unit, name = (2**30, "GiB") if num_bytes >= 2**27 else (2**20, "MiB")
+    return f"{num_bytes / unit:.2f} {name}"
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds:.3f} s" if seconds >= 0.1 else f"{seconds * 1e3:.3f} ms"
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from zoo.config import Experiment, Mesh
 from zoo.errors import OutOfMemoryError, out_of_memory_reason
 from zoo.memory import Bytes
 from zoo.roofline import Roofline
-from zoo.topology import GIB, Topology
+from zoo.topology import CHIPS, GIB, Topology
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,27 +146,46 @@ def explained(error: Exception, experiment: Experiment) -> OutOfMemoryError:
     experiment = dataclasses.replace(experiment, execution=resolved)
     rows = experiment.batch_size // experiment.micro_batches
     mesh = sharding.make_mesh(experiment.mesh, jax.device_count(), rows)
-    return OutOfMemoryError(explain(experiment, dict(mesh.shape), out_of_memory_reason(error)))
+    kind = jax.devices()[0].device_kind
+    limits = [chip.hbm_bytes for chip in CHIPS.values() if chip.device_kind == kind]
+    return OutOfMemoryError(
+        explain(
+            experiment,
+            dict(mesh.shape),
+            out_of_memory_reason(error),
+            hbm_bytes=limits[0] if limits else 0,
+        )
+    )
 
 
 def explain(
-    experiment: Experiment, shape: dict[str, int], reason: str, *, num_slices: int = 1
+    experiment: Experiment,
+    shape: dict[str, int],
+    reason: str,
+    *,
+    hbm_bytes: float = 0,
+    num_slices: int = 1,
 ) -> str:
     """What to tell a person whose step needs too much memory: where it goes, and three remedies."""
     by = memory.estimate(experiment, shape)
     parts = ", ".join(
         f"{field} {size / GIB:.2f}" for field, size in dataclasses.asdict(by).items() if size
     )
-    tries = "\n".join(f"  {remedy}" for remedy in remedies(experiment, shape, num_slices))
+    tries = "\n".join(
+        f"  {remedy}" for remedy in remedies(experiment, shape, hbm_bytes, num_slices)
+    )
     return (
         f"out of memory ({reason})\nA step needs about {by.total / GIB:.2f} GiB on each device: "
         f"{parts}. In this order, try\n{tries}"
     )
 
 
-def remedies(experiment: Experiment, shape: dict[str, int], num_slices: int = 1) -> list[str]:
-    """Three changes as flags, each with the bytes that it is estimated to need: first those that keep
-    the batch, least first, then a smaller batch."""
+def remedies(
+    experiment: Experiment, shape: dict[str, int], hbm_bytes: float = 0, num_slices: int = 1
+) -> list[str]:
+    """Three changes as flags, each with the bytes that it is estimated to need: of each kind the
+    mildest that fits `hbm_bytes`, or else the one that saves most; first those that keep the batch.
+    """
     ways = shape["data"] * shape["fsdp"]
     rows = experiment.batch_size // ways
     before = memory.estimate(experiment, shape).total
@@ -188,7 +207,10 @@ def remedies(experiment: Experiment, shape: dict[str, int], num_slices: int = 1)
             continue  # the model does not divide over this mesh
         if total < before:
             sized.setdefault(flags.split("=")[0], []).append((total, flags))
-    ranked = sorted(min(same) for same in sized.values())
+    ranked = sorted(
+        next((option for option in same if option[0] <= hbm_bytes), min(same))
+        for same in sized.values()
+    )
     smaller = max(1, rows // 2) * ways * experiment.seq_len
     if smaller < experiment.batch_tokens:
         halved = dataclasses.replace(experiment, batch_tokens=smaller, micro_batches=1)
