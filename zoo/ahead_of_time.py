@@ -3,6 +3,7 @@
 import importlib.util
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +22,7 @@ from zoo.memory import Bytes, state_bytes
 from zoo.step import make_steps
 from zoo.topology import Topology
 
-LOW_EFFORT = {"exec_time_optimization_effort": -1.0}
+LOW_EFFORT: dict[str, Any] = {"exec_time_optimization_effort": -1.0}
 """Compiles LLaMA-65B's step in 0.46 of the CPU time; its temporaries come to 0.92 of what the full
 effort needs (28.2 against 30.8 GiB on v5p:8x8x8), so that a plan should leave a tenth free."""
 
@@ -62,7 +63,8 @@ def compile_step(
             raise
         raise DoesNotFitError(out_of_memory_reason(error)) from error
     compile_s = time.monotonic() - began
-    found = compiled.memory_analysis()
+    found, program = compiled.memory_analysis(), compiled.as_text()
+    assert found is not None and program is not None
     params, optimizer = state_bytes(experiment, shape)
     # Gradients live among the temporaries; the rest of those is activations and what XLA adds.
     gradients = min(params, found.temp_size_in_bytes)
@@ -74,7 +76,7 @@ def compile_step(
             temporaries=found.temp_size_in_bytes - gradients,
             code=found.generated_code_size_in_bytes,
         ),
-        collectives(compiled.as_text(), topology.devices_per_island),
+        collectives(program, topology.devices_per_island),
         compile_s,
     )
 
@@ -93,7 +95,9 @@ def lower(experiment: Experiment, mesh: jax.sharding.Mesh) -> jax.stages.Lowered
 
 def _mesh(topology: Topology, shape: dict[str, int]) -> jax.sharding.Mesh:
     expect_no_tpu()
-    options = {"num_slices": topology.num_slices} if topology.num_slices > 1 else {}
+    options: dict[str, int | str] = {}
+    if topology.num_slices > 1:
+        options["num_slices"] = topology.num_slices
     if topology.chip.device_kind == "TPU v4":
         options["chip_config_name"] = "megacore"  # both cores of a chip as one device
     try:

@@ -70,7 +70,9 @@ def compiled_scan(num_layers: int) -> list[Collective]:
     x = jax.ShapeDtypeStruct((16, 32), jnp.float32, sharding=place("fsdp"))
     weights = jax.ShapeDtypeStruct((num_layers, 32, 32), jnp.float32, sharding=place(None, "fsdp"))
     program = jax.jit(lambda x, weights: jax.lax.scan(layer, x, weights)[0])
-    return collectives(program.lower(x, weights).compile().as_text(), 8)
+    text = program.lower(x, weights).compile().as_text()
+    assert text is not None
+    return collectives(text, 8)
 
 
 def test_a_compiled_scan_gathers_once_a_layer():

@@ -40,7 +40,8 @@ def test_the_estimate_is_within_a_third_of_the_compilers_figure(
     name: str, shape: tuple[int, int, int], micro_batches: int, measured_gib: float
 ):
     experiment = dataclasses.replace(configs.get(name), micro_batches=micro_batches)
-    mesh = dict(zip(("data", "fsdp", "tensor"), shape, strict=True))
+    data, fsdp, tensor = shape
+    mesh = {"data": data, "fsdp": fsdp, "tensor": tensor}
     found = memory.estimate(on_accelerator(experiment), mesh)
     assert (found.gradients + found.temporaries) / GIB == pytest.approx(measured_gib, rel=1 / 3)
 
