@@ -14,6 +14,9 @@ _BYTES = {"pred": 1, "bf16": 2, "f16": 2, "f64": 8, "s64": 8, "u64": 8, "c64": 8
 _KINDS = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute", "send")
 _COMPUTATION = re.compile(r"^(ENTRY )?%?([\w.\-]+) \(.*\{$")
 _INSTRUCTION = re.compile(r"^\s+(?:ROOT )?%?([\w.\-]+) = (.*?) ([a-z][a-z0-9\-]*)\((.*)$")
+_BY_AXES = re.compile(
+    r"replica_groups=mesh\[([^\]]*)\](?:, device_ids=\((\[[\d,]+\](?:T\([\d,]+\))?)\))? \{([^}]*)\}"
+)
 _CALLS = re.compile(
     r"(?:calls|to_apply|true_computation|false_computation)=%?([\w.\-]+)"
     r"|branch_computations=\{([^}]*)\}"
@@ -47,6 +50,8 @@ def collectives(hlo: str, devices_per_island: int) -> list[Collective]:
     A loop whose length cannot be read counts once.
     """
     computations, entry = _parse(hlo)
+    partitions = re.search(r"num_partitions=(\d+)", hlo)
+    num_devices = int(partitions[1]) if partitions else 1
     found: dict[tuple[str, bool], list[int]] = {}
     for name, times in _calls(computations, entry):
         is_scatter = name.startswith("all-reduce-scatter")
@@ -54,7 +59,7 @@ def collectives(hlo: str, devices_per_island: int) -> list[Collective]:
             kind = instruction.kind.removesuffix("-start")
             if kind not in _KINDS:
                 continue
-            size, across = _group(instruction, devices_per_island)
+            size, across = _group(instruction, num_devices, devices_per_island)
             kind = "reduce-scatter" if is_scatter and kind == "all-reduce" else kind
             sent = _sent_bytes(kind, instruction, size, is_scatter)
             total = found.setdefault((kind, across), [0, 0])
@@ -110,7 +115,9 @@ def _trip_count(computations: dict, loop: _Instruction) -> int:
     return 1
 
 
-def _group(instruction: _Instruction, devices_per_island: int) -> tuple[int, bool]:
+def _group(
+    instruction: _Instruction, num_devices: int, devices_per_island: int
+) -> tuple[int, bool]:
     """Devices that take part together, and whether some of them lie on different islands."""
     if instruction.kind.startswith("collective-permute"):
         pairs = re.search(r"source_target_pairs=\{(\{.*?\})\}", instruction.rest)
@@ -119,28 +126,36 @@ def _group(instruction: _Instruction, devices_per_island: int) -> tuple[int, boo
     elif instruction.kind == "send":
         return 2, True  # what XLA sends through the hosts
     else:
-        groups = _replica_groups(instruction.rest)
-        size = len(groups[0]) if len(groups) else 1
+        groups = _replica_groups(instruction.rest, num_devices)
+        size = len(groups[0])
     across = any(len({int(device) // devices_per_island for device in g}) > 1 for g in groups)
     return size, across
 
 
-def _replica_groups(rest: str) -> list:
-    """XLA's three ways of writing them: listed, as a transposed range, by the axes of a mesh."""
-    if listed := re.search(r"replica_groups=\{(\{.*?\})\}", rest):
-        return _explicit(listed[1])
-    if ranged := re.search(r"replica_groups=\[([\d,]+)\]<=\[([\d,]+)\](?:T\(([\d,]+)\))?", rest):
-        shape, dims = _numbers(ranged[1]), _numbers(ranged[2])
-        order = _numbers(ranged[3]) if ranged[3] else list(range(len(dims)))
-        devices = np.arange(math.prod(dims)).reshape(dims).transpose(order)
-        return list(devices.reshape(shape))
-    if by_axes := re.search(r"replica_groups=mesh\[(.*?)\]\s*\{(.*?)\}", rest):
-        sizes = {axis: int(n) for axis, n in re.findall(r"'(\w+)'=(\d+)", by_axes[1])}
-        chosen = [list(sizes).index(axis) for axis in re.findall(r"'(\w+)'", by_axes[2])]
-        devices = np.arange(math.prod(sizes.values())).reshape(list(sizes.values()))
-        devices = np.moveaxis(devices, chosen, range(-len(chosen), 0))
-        return list(devices.reshape(-1, math.prod(devices.shape[-len(chosen) :])))
-    return []
+def _replica_groups(rest: str, num_devices: int) -> list:
+    """XLA's three ways of writing them: listed (none: all devices), as a transposed range, by the axes
+    of a mesh. Raises ValueError for any other: a wrong count would not be noticed."""
+    if listed := re.search(r"replica_groups=\{(\{.*?\})?\}", rest):
+        return _explicit(listed[1]) if listed[1] else [list(range(num_devices))]
+    if ranged := re.search(r"replica_groups=\[([\d,]+)\]<=(\[[\d,]+\](?:T\([\d,]+\))?)", rest):
+        return list(_devices(ranged[2]).reshape(_numbers(ranged[1])))
+    if by_axes := _BY_AXES.search(rest):
+        axes, order, chosen = by_axes.groups()
+        sizes = {axis: int(n) for axis, n in re.findall(r"'(\w+)'=(\d+)", axes)}
+        devices = _devices(order or f"[{num_devices}]").reshape(list(sizes.values()))
+        places = [list(sizes).index(axis) for axis in re.findall(r"'(\w+)'(?!:)", chosen)]
+        if ":" not in chosen:  # a part of an axis
+            devices = np.moveaxis(devices, places, range(-len(places), 0))
+            return list(devices.reshape(-1, math.prod(devices.shape[-len(places) :])))
+    raise ValueError(f"replica groups in an unknown notation: {rest[:300]}")
+
+
+def _devices(order: str) -> np.ndarray:
+    """`[4,2]T(1,0)`: the numbers 0 to 7 as an array of 4 x 2, transposed."""
+    dims, _, transposed = order.partition("]")
+    dims = _numbers(dims.strip("["))
+    places = _numbers(transposed.strip("T()")) or list(range(len(dims)))
+    return np.arange(math.prod(dims)).reshape(dims).transpose(places)
 
 
 def _explicit(groups: str) -> list[list[int]]:

@@ -8,7 +8,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from tests.models import experiments
 from zoo.collectives import Collective, collectives
 
-HLO = """HloModule m
+HLO = """HloModule m, num_partitions=8
 
 %cond (p: (s32[], f32[8])) -> pred[] {
   %limit = s32[]{:T(128)} constant(5)
@@ -45,6 +45,8 @@ ENTRY %main (a: f32[8]) -> f32[8] {
         ("[2,4]<=[4,2]T(1,0)", True),
         ("mesh['a'=2,'b'=4] {'b'}", False),
         ("mesh['a'=4,'b'=2] {'a'}", True),
+        ("mesh['a'=4,'b'=2], device_ids=([2,4]T(1,0)) {'a'}", False),
+        ("mesh['a'=2,'b'=4], device_ids=([4,2]T(1,0)) {'b'}", True),
     ],
 )
 def test_every_notation_counts_loops_bytes_and_islands(groups: str, across: bool):
@@ -55,6 +57,17 @@ def test_every_notation_counts_loops_bytes_and_islands(groups: str, across: bool
         Collective("all-reduce", True, 1, 2 * (8 + 2) * 4 // 2),
         Collective("collective-permute", False, 1, 8 * 4),
     }
+
+
+def test_no_groups_are_all_devices():
+    assert Collective("all-gather", True, 5, 5 * 4 * 64 * 2 * 7 // 8) in collectives(
+        HLO.replace("GROUPS", "{}"), devices_per_island=4
+    )
+
+
+def test_an_unknown_notation_is_not_counted_as_nothing():
+    with pytest.raises(ValueError, match="unknown notation"):
+        collectives(HLO.replace("GROUPS", "mesh['a'=8] {'a':(2)4}"), devices_per_island=4)
 
 
 def compiled_scan(num_layers: int) -> list[Collective]:
