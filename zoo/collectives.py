@@ -141,12 +141,18 @@ def _replica_groups(rest: str, num_devices: int) -> list:
         return list(_devices(ranged[2]).reshape(_numbers(ranged[1])))
     if by_axes := _BY_AXES.search(rest):
         axes, order, chosen = by_axes.groups()
-        sizes = {axis: int(n) for axis, n in re.findall(r"'(\w+)'=(\d+)", axes)}
-        devices = _devices(order or f"[{num_devices}]").reshape(list(sizes.values()))
-        places = [list(sizes).index(axis) for axis in re.findall(r"'(\w+)'(?!:)", chosen)]
-        if ":" not in chosen:  # a part of an axis
-            devices = np.moveaxis(devices, places, range(-len(places), 0))
-            return list(devices.reshape(-1, math.prod(devices.shape[-len(places) :])))
+        lengths: list[int] = []
+        places: list[int] = []
+        for axis, length in re.findall(r"'(\w+)'=(\d+)", axes):
+            # 'a':(2)4 is the part of 4 of an axis of 2 x 4 x the rest.
+            part = re.search(rf"'{axis}'(?::\((\d+)\)(\d+))?", chosen)
+            before, size = map(int, part.groups()) if part and part[1] else (1, int(length))
+            if part:
+                places.append(len(lengths) + 1)
+            lengths += [before, size, int(length) // (before * size)]
+        devices = _devices(order or f"[{num_devices}]").reshape(lengths)
+        devices = np.moveaxis(devices, places, range(-len(places), 0))
+        return list(devices.reshape(-1, math.prod(devices.shape[-len(places) :])))
     raise ValueError(f"replica groups in an unknown notation: {rest[:300]}")
 
 

@@ -46,6 +46,8 @@ ENTRY %main (a: f32[8]) -> f32[8] {
         ("mesh['a'=2,'b'=4] {'b'}", False),
         ("mesh['a'=4,'b'=2] {'a'}", True),
         ("mesh['a'=4,'b'=2], device_ids=([2,4]T(1,0)) {'a'}", False),
+        ("mesh['a'=8] {'a':(2)4}", False),
+        ("mesh['a'=4,'b'=2] {'a':(1)2,'b'}", True),
         ("mesh['a'=2,'b'=4], device_ids=([4,2]T(1,0)) {'b'}", True),
     ],
 )
@@ -67,7 +69,7 @@ def test_no_groups_are_all_devices():
 
 def test_an_unknown_notation_is_not_counted_as_nothing():
     with pytest.raises(ValueError, match="unknown notation"):
-        collectives(HLO.replace("GROUPS", "mesh['a'=8] {'a':(2)4}"), devices_per_island=4)
+        collectives(HLO.replace("GROUPS", "<8>"), devices_per_island=4)
 
 
 def compiled_scan(num_layers: int) -> list[Collective]:
