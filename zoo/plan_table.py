@@ -62,9 +62,12 @@ ROWS = [
 HEAD = """# Every published size, planned
 
 Made by `python -m zoo.plan_table --out=docs/plans.md`: the real train step at the paper's batch and
-length, rematerialised in full, compiled by libtpu for hardware that was not there. GiB are per device;
-what is left is free for the tenth by which a run's own, slower compilation may exceed it. Step and MFU
-are estimates from published peaks with everything overlapping perfectly: bounds, not promises.
+length, rematerialised in full, compiled by libtpu (as with --quick) for hardware that was not there.
+GiB are per device. Step and MFU are estimates from published peaks with everything overlapping
+perfectly: bounds, not promises.
+
+Sizes that GPUs trained are planned on TPUs of at least the memory that they need. Of Chinchilla's 50
+models of the scaling study only the 70B has a row: the others are smaller than models that have one.
 
 | model | devices | mesh | state | temporaries | total of GiB | fits | FLOPs a step | step at best | MFU at most | compiled in |
 |---|---|---|---|---|---|---|---|---|---|---|
@@ -110,8 +113,10 @@ def main(argv: list[str]) -> None:
             execution=dataclasses.replace(experiment.execution, remat="full"),
         )
         shape = {"data": row.data, "fsdp": row.fsdp, "tensor": row.tensor}
-        plan_with = planning.estimate if command.estimate_only else planning.compile
-        plan = plan_with(experiment, hardware, shape)
+        if command.estimate_only:
+            plan = planning.estimate(experiment, hardware, shape)
+        else:
+            plan = planning.compile(experiment, hardware, shape, quick=True)
         rows[row.model] = _line(row, plan)
         cli.console.print(rows[row.model].strip(), soft_wrap=True)
         path.write_text(HEAD + "".join(rows[r.model] for r in ROWS if r.model in rows))

@@ -86,11 +86,11 @@ def estimate(experiment: Experiment, topology: Topology, shape: dict[str, int]) 
 
 
 def compile(
-    experiment: Experiment, topology: Topology, shape: dict[str, int], *, full_effort: bool = False
+    experiment: Experiment, topology: Topology, shape: dict[str, int], *, quick: bool = False
 ) -> Plan:
     """With libtpu; a step that does not fit is a plan too, with the estimate's bytes."""
     try:
-        compiled = ahead_of_time.compile_step(experiment, topology, shape, full_effort=full_effort)
+        compiled = ahead_of_time.compile_step(experiment, topology, shape, quick=quick)
     except DoesNotFitError as error:
         plan = estimate(experiment, topology, shape)
         return dataclasses.replace(plan, fits=False, refusal=str(error))
