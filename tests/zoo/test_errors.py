@@ -7,7 +7,7 @@ import pytest
 from data.errors import DataConfigError, DataError
 from models.config import ConfigError
 from zoo import errors
-from zoo.errors import CheckpointError, DivergedError, StoppedError, WorkdirError
+from zoo.errors import CheckpointError, DivergedError, OutOfMemoryError, StoppedError, WorkdirError
 
 XLA_OUT_OF_MEMORY = jax.errors.JaxRuntimeError(
     "RESOURCE_EXHAUSTED: Out of memory allocating 1234567 bytes.\n"
@@ -26,6 +26,7 @@ REMEDIES = ["--execution.remat=full", "--micro-batches", "--mesh.fsdp"]
         (DataError("x"), 3),
         (CheckpointError("x"), 3),
         (DivergedError("x"), 4),
+        (OutOfMemoryError("x"), 5),
         (XLA_OUT_OF_MEMORY, 5),
         (MemoryError(), 5),
         (StoppedError("x", 75), 75),
