@@ -6,10 +6,13 @@ Letters, in shapes, annotations and einsums:
     N heads      K kv heads       G = N / K       H head_dim   F d_ff     V vocab
 
 Names: every parameter axis is one of `embed heads kv_heads head_dim mlp vocab position layers`,
-every constrained activation axis `batch length` or a parameter's name. `zoo.sharding.rules_for` is
-the only place that maps names to mesh axes. `embed` shards parameters only: an activation's D axis
-is written None, because its batch axis already takes the mesh axes that `embed` takes.
+every constrained activation axis `batch length residual` or a parameter's name.
+`zoo.sharding.rules_for` is the only place that maps names to mesh axes. `embed` shards parameters
+only: an activation's D axis is `residual` between sub-blocks and whole, None, inside them, because
+its batch axis already takes the mesh axes that `embed` takes.
 """
+
+from types import EllipsisType
 
 import jax
 from flax.core.spmd import get_logical_axis_rules
@@ -23,14 +26,20 @@ def mesh_axis(name: str) -> str | None:
     return axis
 
 
-def constrain(x: jax.Array, *axes: str | None) -> jax.Array:
+def constrain(x: jax.Array, *axes: str | None | EllipsisType) -> jax.Array:
     """Shard `x` as the current axis rules say; without rules (one device) leave it alone.
 
+    None is an axis that is whole on every device, `...` one that is left to the partitioner.
     Rules are read while tracing and are not part of jit's cache key, so a program enters them once,
     around everything. A name without a rule is an error: a silent None would replicate.
     """
     rules = dict(get_logical_axis_rules())
     if not rules:
         return x
-    spec = PartitionSpec(*(None if axis is None else rules[axis] for axis in axes))
-    return jax.lax.with_sharding_constraint(x, spec)
+
+    def place(axis: str | None | EllipsisType):
+        if axis is ...:
+            return PartitionSpec.UNCONSTRAINED
+        return None if axis is None else rules[axis]
+
+    return jax.lax.with_sharding_constraint(x, PartitionSpec(*map(place, axes)))

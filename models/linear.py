@@ -9,7 +9,11 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from models.axes import constrain
 from models.config import FanIn, ModelConfig, Normal
+
+Axes = tuple[str, str]
+"""Logical names of a kernel's two axes."""
 
 Role = Literal["kernel", "residual", "embedding", "position"]
 """What a matrix does, as far as its initialisation cares; `residual` writes to the residual stream."""
@@ -66,6 +70,8 @@ class Linear(nnx.Module):
         rngs: nnx.Rngs,
     ):
         self.num_in = len(in_shape)
+        # Of the kernel as a matrix: several heads lie side by side, so the heads' axis is split.
+        self.axes = (axes[0], axes[self.num_in])
         fan_in = math.prod(in_shape)
         self.kernel = matrix(
             config, in_shape + out_shape, axes, role=role, fan_in=fan_in, rngs=rngs
@@ -76,48 +82,67 @@ class Linear(nnx.Module):
         kernel = self.kernel[...]
         in_shape, out_shape = kernel.shape[: self.num_in], kernel.shape[self.num_in :]
         batch_shape = x.shape[: x.ndim - self.num_in]
-        y = matmul(x.reshape(*batch_shape, -1), kernel.reshape(math.prod(in_shape), -1))
+        y = matmul(x.reshape(*batch_shape, -1), kernel.reshape(math.prod(in_shape), -1), self.axes)
         y = y.reshape(*batch_shape, *out_shape)
         return y if self.bias is None else y + self.bias[...].astype(y.dtype)
 
 
-def matmul(x: Float[Array, "*batch I"], kernel: Float[Array, "I O"]) -> Float[Array, "*batch O"]:
-    """x W in x's precision, with float32 accumulation.
+def matmul(
+    x: Float[Array, "*batch I"], kernel: Float[Array, "I O"], axes: Axes
+) -> Float[Array, "*batch O"]:
+    """x W in x's precision, with float32 accumulation; `axes` are the kernel's.
 
     The product is taken over flat tokens, [tokens, I]: XLA's CPU backend is 1.3x (float32) to 2.7x
     (bfloat16) slower on the weight gradient of a [B, T, I] product.
     """
-    out: jax.Array = _matmul(x.reshape(-1, x.shape[-1]), kernel, 0, x.dtype)
+    out: jax.Array = _matmul(x.reshape(-1, x.shape[-1]), kernel, 0, x.dtype, axes)
     return out.reshape(*x.shape[:-1], -1)
 
 
 def matmul_transposed(
-    x: Float[Array, "*batch I"], kernel: Float[Array, "O I"]
+    x: Float[Array, "*batch I"], kernel: Float[Array, "O I"], axes: Axes
 ) -> Float[Array, "*batch O"]:
     """x W^T in x's precision, with float32 accumulation and a float32 result: no transposed copy of a
     large table is ever made, forward or backward."""
-    out: jax.Array = _matmul(x.reshape(-1, x.shape[-1]), kernel, 1, jnp.dtype(jnp.float32))
+    out: jax.Array = _matmul(x.reshape(-1, x.shape[-1]), kernel, 1, jnp.dtype(jnp.float32), axes)
     return out.reshape(*x.shape[:-1], -1)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def _matmul(x: jax.Array, kernel: jax.Array, in_axis: int, dtype: jnp.dtype) -> jax.Array:
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
+def _matmul(
+    x: jax.Array, kernel: jax.Array, in_axis: int, dtype: jnp.dtype, axes: Axes
+) -> jax.Array:
     """Contract x's last axis with the kernel's `in_axis`."""
-    return _dot(x, kernel.astype(x.dtype), 1, in_axis).astype(dtype)
+    return _dot(_split(x, axes[in_axis]), _gather(kernel, x.dtype, axes), 1, in_axis).astype(dtype)
 
 
-def _matmul_forward(x, kernel, in_axis, dtype):
-    return _matmul(x, kernel, in_axis, dtype), (x, kernel)
+def _matmul_forward(x, kernel, in_axis, dtype, axes):
+    return _matmul(x, kernel, in_axis, dtype, axes), (x, kernel)
 
 
-def _matmul_backward(in_axis, dtype, saved, d_out):
+def _matmul_backward(in_axis, dtype, axes, saved, d_out):
     # Written out because autodiff would multiply a float32 cotangent with bfloat16 operands, and
     # would round the weight gradient to bfloat16 on its way to the float32 parameter.
     x, kernel = saved
-    d_out = d_out.astype(x.dtype)
-    d_x = _dot(d_out, kernel.astype(x.dtype), 1, 1 - in_axis)
+    d_out = _split(d_out.astype(x.dtype), axes[1 - in_axis])
+    d_x = _dot(d_out, _gather(kernel, x.dtype, axes), 1, 1 - in_axis)
+    x = _split(x, axes[in_axis])
     d_kernel = _sum_over_tokens(x, d_out) if in_axis == 0 else _sum_over_tokens(d_out, x)
-    return d_x.astype(x.dtype), d_kernel.astype(kernel.dtype)
+    return d_x.astype(x.dtype), constrain(d_kernel.astype(kernel.dtype), *axes)
+
+
+def _gather(kernel: jax.Array, dtype: jnp.dtype, axes: Axes) -> jax.Array:
+    """The kernel in the products' precision, all-gathered along the axis that fsdp splits.
+
+    Said rather than left to the partitioner: given a kernel split both ways and an output that is to
+    be split along D, XLA's (jaxlib 0.10.2) multiplied the wrong rows without a word.
+    """
+    return constrain(kernel.astype(dtype), *(None if axis == "embed" else axis for axis in axes))
+
+
+def _split(x: jax.Array, axis: str) -> jax.Array:
+    """Tokens whole along D, or split along heads, d_ff or the vocabulary as their kernel is."""
+    return constrain(x, ..., None if axis == "embed" else axis)
 
 
 def _sum_over_tokens(a: jax.Array, b: jax.Array) -> jax.Array:

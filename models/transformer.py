@@ -71,6 +71,12 @@ class Block(nnx.Module):
             dropout_key=key_weights,
         )
 
+        def whole(x: Array) -> Array:
+            return constrain(x, "batch", "length", None)
+
+        def pieces(x: Array) -> Array:
+            return constrain(x, "batch", "length", "residual")
+
         def drop_a(a: Array) -> Array:
             return dropout(a, self.dropout_rate, key_a)
 
@@ -79,22 +85,22 @@ class Block(nnx.Module):
 
         match self.layout:
             case "parallel":
-                normed = norm_a(x)
+                normed = whole(norm_a(x))
                 a, cache = attention(normed)
-                x = x + drop_a(a) + drop_f(self.feed_forward(normed))
+                x = pieces(x + drop_a(a) + drop_f(self.feed_forward(normed)))
             case "pre_norm":
                 assert norm_f is not None
-                a, cache = attention(norm_a(x))
-                x = x + drop_a(a)
-                x = x + drop_f(self.feed_forward(norm_f(x)))
+                a, cache = attention(whole(norm_a(x)))
+                x = pieces(x + drop_a(a))
+                x = pieces(x + drop_f(self.feed_forward(whole(norm_f(x)))))
             case "post_norm":
                 assert norm_f is not None
-                a, cache = attention(x)
-                x = norm_a(x + drop_a(a))
-                x = norm_f(x + drop_f(self.feed_forward(x)))
+                a, cache = attention(whole(x))
+                x = norm_a(pieces(x + drop_a(a)))
+                x = norm_f(pieces(x + drop_f(self.feed_forward(whole(x)))))
             case _:
                 assert_never(self.layout)
-        return constrain(x, "batch", "length", None), cache
+        return x, cache
 
 
 @no_type_check  # at run time: jax.custom_vjp fills the tree with placeholders to learn its structure
@@ -110,7 +116,7 @@ class Head:
 
     def __call__(self, hidden: Float[Array, "*batch D"]) -> Float[Array, "*batch V"]:
         """Scores of the next token, in float32."""
-        logits = matmul_transposed(hidden, self.table) * self.scale
+        logits = matmul_transposed(hidden, self.table, ("vocab", "embed")) * self.scale
         return logits if self.bias is None else logits + self.bias
 
 
@@ -168,14 +174,13 @@ class Transformer(nnx.Module):
         embedding_key, layers_key = split(dropout_key, 2)
         # mode="clip": an out-of-range id is the caller's error, checked where text becomes ids;
         # the default would fill its row with NaN and spend a select on every lookup.
-        table = constrain(
-            self.embedding[...], "vocab", None
-        )  # all-gathered along fsdp, then looked up
+        table = constrain(self.embedding[...], "vocab", "embed")
+        table = constrain(table, "vocab", None)  # all-gathered along fsdp, then looked up
         x = jnp.take(table, tokens, axis=0, mode="clip")
         if self.position_embedding is not None:
             x = x + jnp.take(self.position_embedding[...], places.positions, axis=0, mode="clip")
         x = dropout(x.astype(dtype), self.config.dropout_rate, embedding_key)
-        x = constrain(x, "batch", "length", None)
+        x = constrain(x, "batch", "length", "residual")
         if cache is not None:
             cache = cache.append_places(places)
 
@@ -198,7 +203,8 @@ class Transformer(nnx.Module):
                 return self._apply((blocks, indices, keys), x, places, None)[0]
 
             x = pipelined(stage, layers, x, places, axis=axis, num_micro_batches=micro_batches)
-        return x if self.final_norm is None else self.final_norm(x), cache
+        x = x if self.final_norm is None else self.final_norm(x)
+        return constrain(x, "batch", "length", None), cache
 
     def _apply(self, layers, x: Array, places: Places, cache: KVCache | None):
         """Scan over layers. One iteration applies as many as there are windows, so that each has its
@@ -220,6 +226,7 @@ class Transformer(nnx.Module):
     def head(self) -> Head:
         """The output layer: the tied embedding or a matrix of its own, as the config says."""
         table = (self.embedding if self.unembedding is None else self.unembedding)[...]
+        table = constrain(constrain(table, "vocab", "embed"), "vocab", None)
         bias = None if self.logit_bias is None else self.logit_bias[...]
         match self.config.logit_scale:
             case "one":
@@ -263,6 +270,7 @@ def abstract_params(config: ModelConfig) -> nnx.State:
     return nnx.state(model, nnx.Param)
 
 
+@functools.cache
 def num_params(config: ModelConfig) -> int:
     """The exact number of parameters, by abstract evaluation: no memory, whatever the size."""
     return sum(leaf.size for leaf in jax.tree.leaves(abstract_params(config)))

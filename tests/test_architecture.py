@@ -115,8 +115,8 @@ def test_plain_data_needs_only_the_standard_library(module, others):
 
 @pytest.mark.parametrize(
     "command",
-    ["zoo.train", "zoo.sample", "zoo.evaluate", "zoo.convert", "zoo.describe", "zoo.diff",
-     "data.command"],
+    ["zoo.train", "zoo.sample", "zoo.evaluate", "zoo.convert", "zoo.describe", "zoo.diff", "zoo.plan",
+     "zoo.plan_table", "data.command"],
 )  # fmt: skip
 def test_help_reaches_nothing_heavy(command):
     assert not top(reachable(command)) & HEAVY

@@ -9,6 +9,21 @@ import jax
 from data.storage import cache_folder
 from models.config import check
 
+_NO_TPU_HERE = {
+    "TPU_SKIP_MDS_QUERY": "1",
+    "TPU_ACCELERATOR_TYPE": "v5litepod-8",
+    "TPU_WORKER_HOSTNAMES": "localhost",
+    "TPU_WORKER_ID": "0",
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
+}
+
+
+def expect_no_tpu() -> None:
+    """Keep libtpu from looking for the TPUs of a cloud machine, which it does with many complaints, and
+    from refusing to serve two processes; must run before JAX touches a device."""
+    for name, value in _NO_TPU_HERE.items():
+        os.environ.setdefault(name, value)
+
 
 def configure(*, cache_dir: str | None = None, fake_devices: int = 0) -> None:
     """Compilation cache and fake devices; must run before JAX touches a device."""
@@ -18,6 +33,8 @@ def configure(*, cache_dir: str | None = None, fake_devices: int = 0) -> None:
     )
     jax.config.update("jax_compilation_cache_dir", str(cache_folder(cache_dir) / "xla"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+    if os.environ.get("TPU_SKIP_MDS_QUERY") == "1":  # JAX sets it where it finds no TPU
+        expect_no_tpu()
     if fake_devices:
         jax.config.update("jax_platforms", "cpu")
         jax.config.update("jax_num_cpu_devices", fake_devices)

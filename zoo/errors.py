@@ -17,6 +17,10 @@ class DivergedError(Exception):
     """A loss that is no longer finite. Exit code 4."""
 
 
+class OutOfMemoryError(Exception):
+    """A step that the devices have too little memory for, with what to do about it. Exit code 5."""
+
+
 class StoppedError(Exception):
     """A run that a signal ended, with its state saved. Exit code 130 (Ctrl-C) or 75 (SIGTERM)."""
 
@@ -44,6 +48,7 @@ _EXIT_CODES: tuple[tuple[type[Exception], int], ...] = (
     (DataError, 3),
     (CheckpointError, 3),
     (DivergedError, 4),
+    (OutOfMemoryError, 5),
 )
 
 
@@ -69,13 +74,17 @@ def message(error: Exception) -> str:
         return f"{LOST_HOST_MESSAGE} ({str(error).splitlines()[0][:200]})"
     if not is_out_of_memory(error):
         return str(error)
-    # Python's own MemoryError says nothing.
-    first_line = (str(error).splitlines() or ["of this computer, not of an accelerator"])[0]
-    reason = first_line.removeprefix("RESOURCE_EXHAUSTED: ")[:200]
     return (
-        f"out of memory ({reason}); in this order, try --execution.remat=full, a larger "
+        f"out of memory ({out_of_memory_reason(error)}); in this order, try --execution.remat=full, a larger "
         "--micro-batches (zoo.evaluate: a smaller --batch-tokens), or more devices along --mesh.fsdp"
     )
+
+
+def out_of_memory_reason(error: Exception) -> str:
+    """The first line of what XLA says, which holds the numbers."""
+    # Python's own MemoryError says nothing.
+    first_line = (str(error).splitlines() or ["of this computer, not of an accelerator"])[0]
+    return first_line.removeprefix("RESOURCE_EXHAUSTED: ")[:200]
 
 
 def is_lost_host(error: BaseException) -> bool:

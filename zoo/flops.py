@@ -9,14 +9,15 @@ from typing import assert_never
 from models.config import Learned, ModelConfig, Relative, Rotary
 
 PEAK_BFLOAT16_FLOPS_PER_S = {
-    # Per JAX device, dense bfloat16, from the vendors' data sheets; a TPU v2 or v3 chip is two
-    # devices. A chip that is not listed has no MFU: an unknown peak is never guessed.
+    # Per JAX device, dense bfloat16, from the vendors' data sheets; a TPU v2, v3 or 7x chip is
+    # two devices. A chip that is not listed has no MFU: an unknown peak is never guessed.
     "TPU v2": 22.5e12,
     "TPU v3": 61.5e12,
     "TPU v4": 275e12,
     "TPU v5 lite": 197e12,
     "TPU v5": 459e12,
     "TPU v6 lite": 918e12,
+    "TPU7x": 1153.5e12,
     "NVIDIA A100-SXM4-40GB": 312e12,
     "NVIDIA A100-SXM4-80GB": 312e12,
     "NVIDIA A100-PCIE-40GB": 312e12,

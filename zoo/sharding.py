@@ -14,17 +14,23 @@ Rules = tuple[tuple[str, str | tuple[str, ...] | None], ...]
 Index = tuple[slice, ...]
 BATCH_AXES = ("data", "fsdp")
 VOCAB_AXES = ("pipeline", "tensor")
+AnyMesh = jax.sharding.Mesh | jax.sharding.AbstractMesh
+"""Of devices, of a described topology's devices, or of none at all: a plan needs only the shape."""
 
 
-def make_mesh(mesh: c.Mesh, num_devices: int, num_rows: int | None = None) -> jax.sharding.Mesh:
-    """The device mesh. Where the config leaves `data` open, it is filled up to all devices, or as far
-    as the `num_rows` of a batch divide; devices beyond that stay idle."""
+def mesh_shape(mesh: c.Mesh, num_devices: int, num_rows: int | None = None) -> dict[str, int]:
+    """Devices along every axis, the one whose devices are nearest to each other last: tensor talks
+    most, the pipeline least.
+
+    Where the config leaves `data` open, it is filled up to all devices, or as far as the `num_rows`
+    of a batch divide; devices beyond that stay idle. Raises ConfigError if the product is not the
+    number of devices.
+    """
     others = mesh.pipeline * mesh.fsdp * mesh.sequence * mesh.tensor
     data = mesh.data if mesh.data is not None else max(1, num_devices // others)
     if mesh.data is None and num_rows is not None and num_devices == data * others:
         data = next((d for d in range(data, 1, -1) if num_rows % (d * mesh.fsdp) == 0), 1)
         num_devices = data * others
-    # Neighbours in the last axis are nearest to each other: tensor talks most, the pipeline least.
     shape = {
         "pipeline": mesh.pipeline,
         "data": data,
@@ -32,22 +38,43 @@ def make_mesh(mesh: c.Mesh, num_devices: int, num_rows: int | None = None) -> ja
         "sequence": mesh.sequence,
         "tensor": mesh.tensor,
     }
-    written = " ".join(f"--mesh.{axis}={size}" for axis, size in shape.items() if size > 1)
     if data * others != num_devices:
         raise ConfigError(
-            f"{written or '--mesh.data=1'} needs {data * others} devices and there {_are(num_devices)}; the product "
-            "must be the number of devices (on a CPU, --fake-devices=N makes N of one)"
+            f"{mesh_flags(shape) or '--mesh.data=1'} needs {data * others} devices and there "
+            f"{_are(num_devices)}; the product must be the number of devices (to rehearse a mesh on a "
+            "CPU, zoo.train --fake-devices=N makes N of one)"
         )
+    return shape
+
+
+def mesh_flags(shape: dict[str, int]) -> str:
+    """A mesh as it is written on the command line."""
+    return " ".join(f"--mesh.{axis}={size}" for axis, size in shape.items() if size > 1)
+
+
+def make_mesh(mesh: c.Mesh, num_devices: int, num_rows: int | None = None) -> jax.sharding.Mesh:
+    """The mesh over this machine's, or this job's, devices; see `mesh_shape`."""
+    shape = mesh_shape(mesh, num_devices, num_rows)
     return jax.make_mesh(
         tuple(shape.values()),
         tuple(shape),
         axis_types=(AxisType.Auto,) * len(shape),
-        devices=jax.devices()[:num_devices],
+        devices=jax.devices()[: math.prod(shape.values())],
     )
 
 
-def rules_for(experiment: c.Experiment, mesh: jax.sharding.Mesh) -> Rules:
-    """Mesh axis of every logical axis. A single KV head is replicated; any other misfit is refused."""
+def ways(mesh: AnyMesh, axes: str | tuple[str, ...] | None) -> int:
+    """Pieces into which one or several mesh axes, or none, divide an array's axis."""
+    names = () if axes is None else (axes,) if isinstance(axes, str) else axes
+    return math.prod(mesh.shape[name] for name in names)
+
+
+def rules_for(experiment: c.Experiment, mesh: AnyMesh) -> Rules:
+    """Mesh axis of every logical axis.
+
+    A single KV head is replicated. A vocabulary that does not divide is stored whole and split for
+    the products, where the partitioner pads it and masks the padding. Any other misfit is refused.
+    """
     model, size = experiment.model, mesh.shape
     kv_heads = model.attention.num_kv_heads
     rows = experiment.batch_size // experiment.micro_batches
@@ -57,7 +84,6 @@ def rules_for(experiment: c.Experiment, mesh: jax.sharding.Mesh) -> Rules:
         ("model.attention.num_heads", model.attention.num_heads, ("tensor",)),
         ("model.attention.num_kv_heads", 0 if kv_heads == 1 else kv_heads, ("tensor",)),
         ("model.feed_forward.d_ff", model.feed_forward.d_ff, ("tensor",)),
-        ("model.vocab_size", model.vocab_size, VOCAB_AXES),
         (
             "model.num_layers / len(model.attention.windows)",
             model.num_layers // period,
@@ -66,14 +92,14 @@ def rules_for(experiment: c.Experiment, mesh: jax.sharding.Mesh) -> Rules:
         ("seq_len", experiment.seq_len, ("sequence",)),
         ("batch (batch_tokens / seq_len / micro_batches)", rows, BATCH_AXES),
     ):
-        ways = int(np.prod([size[axis] for axis in axes]))
-        check(value % ways == 0,
+        check(value % ways(mesh, axes) == 0,
               f"{what}={value} does not divide over the mesh: "
               f"{' x '.join(f'mesh.{axis}={size[axis]}' for axis in axes)} ways; choose a divisor "
               f"of {value} or change the model")  # fmt: skip
     return (
         ("batch", BATCH_AXES),
         ("length", "sequence" if size["sequence"] > 1 else None),
+        ("residual", "tensor" if model.d_model % size["tensor"] == 0 else None),
         ("embed", "fsdp"),
         ("heads", "tensor"),
         ("kv_heads", None if kv_heads == 1 else "tensor"),
@@ -86,10 +112,14 @@ def rules_for(experiment: c.Experiment, mesh: jax.sharding.Mesh) -> Rules:
     )
 
 
-def state_shardings(abstract_state, mesh: jax.sharding.Mesh, rules: Rules):
+def state_shardings(abstract_state, mesh: AnyMesh, rules: Rules):
     """A sharding for every array of a train state: parameters and optimizer moments by their logical
-    axes (ZeRO), everything else (counters) replicated."""
+    axes (ZeRO), as far as they divide, everything else (counters) replicated."""
     axis_of = dict(rules)
+
+    def place(axis: str, length: int) -> str | tuple[str, ...] | None:
+        mesh_axis = axis_of[axis]
+        return mesh_axis if length % ways(mesh, mesh_axis) == 0 else None
 
     def sharding(leaf):
         if not isinstance(leaf, nnx.Variable):
@@ -99,15 +129,10 @@ def state_shardings(abstract_state, mesh: jax.sharding.Mesh, rules: Rules):
         # Adafactor without factoring keeps placeholders of shape (1,) for its factors: also for
         # vectors, whose number of axes they share.
         is_placeholder = len(axes) != value.ndim or value.shape == (1,)
-        spec = [] if is_placeholder else [axis_of[axis] for axis in axes]
+        spec = [] if is_placeholder else [place(*axis) for axis in zip(axes, value.shape)]
         return leaf.replace(NamedSharding(mesh, PartitionSpec(*spec)))
 
     return jax.tree.map(sharding, abstract_state, is_leaf=lambda x: isinstance(x, nnx.Variable))
-
-
-def num_token_shards(mesh: jax.sharding.Mesh) -> int:
-    """Devices among which the tokens of a batch are divided."""
-    return math.prod(mesh.shape[axis] for axis in (*BATCH_AXES, "sequence"))
 
 
 def with_shardings(abstract, shardings):
@@ -119,7 +144,7 @@ def with_shardings(abstract, shardings):
     )
 
 
-def batch_sharding(mesh: jax.sharding.Mesh) -> NamedSharding:
+def batch_sharding(mesh: AnyMesh) -> NamedSharding:
     """Rows of a batch over the data and fsdp axes, their length over the sequence axis."""
     return NamedSharding(mesh, PartitionSpec(BATCH_AXES, "sequence"))
 

@@ -44,8 +44,8 @@ class Steps:
     """With `params` it makes the model again: nnx.merge(graphdef, params)."""
 
 
-def make_steps(experiment: Experiment, *, num_token_shards: int = 1) -> Steps:
-    """`num_token_shards`: devices among which the tokens of a batch are divided."""
+def make_steps(experiment: Experiment, *, num_logit_shards: int = 1) -> Steps:
+    """`num_logit_shards`: devices among which logits are divided, by rows and by vocabulary."""
 
     def build() -> Transformer:
         rngs = nnx.Rngs(params=jax.random.key(experiment.seed))
@@ -71,7 +71,7 @@ def make_steps(experiment: Experiment, *, num_token_shards: int = 1) -> Steps:
             batch["inputs"], places, dropout_key=dropout_key, micro_batches=pieces_at_once
         )
         batch_size, seq_len = batch["inputs"].shape
-        chunks = num_chunks(batch_size, seq_len, experiment.model.vocab_size, num_token_shards)
+        chunks = num_chunks(batch_size, seq_len, experiment.model.vocab_size, num_logit_shards)
         return cross_entropy(
             model.head(), hidden, batch["targets"], batch["weights"], experiment.z_loss, chunks
         )

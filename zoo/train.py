@@ -44,7 +44,9 @@ def main(argv: list[str]) -> None:
 
     from zoo import hosts
     from zoo.devices import configure
+    from zoo.errors import is_out_of_memory
     from zoo.loop import train
+    from zoo.planning import explained
     from zoo.report import Report
 
     configure(cache_dir=command.experiment.data.cache_dir, fake_devices=command.fake_devices)
@@ -52,7 +54,14 @@ def main(argv: list[str]) -> None:
     everyone = hosts.join(command.distributed, folder, report)
     if not everyone.is_primary:
         report = Report(Console(quiet=True))
-    summary = train(command.name, command.experiment, folder, report, everyone, fresh=command.fresh)
+    try:
+        summary = train(
+            command.name, command.experiment, folder, report, everyone, fresh=command.fresh
+        )
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        raise explained(error, command.experiment) from error
     if command.json and everyone.is_primary:
         print(json.dumps(summary))
 

@@ -12,6 +12,8 @@ from models import config as c
 from models.linear import Linear, init_std, matmul, matmul_transposed
 from tests.models import samples
 
+AXES = ("embed", "mlp")
+
 
 def operands(dtype) -> tuple[jax.Array, jax.Array, jax.Array]:
     """x [B, T, I], kernel [I, O] in float32, and a cotangent [B, T, O]."""
@@ -22,7 +24,7 @@ def operands(dtype) -> tuple[jax.Array, jax.Array, jax.Array]:
 
 def test_float32_product_and_gradients_equal_autodiff():
     x, kernel, d_out = operands(jnp.float32)
-    ours, pullback = jax.vjp(matmul, x, kernel)
+    ours, pullback = jax.vjp(lambda x, w: matmul(x, w, AXES), x, kernel)
     theirs, plain_pullback = jax.vjp(
         lambda x, kernel: jnp.einsum("bti,io->bto", x, kernel), x, kernel
     )
@@ -33,7 +35,7 @@ def test_float32_product_and_gradients_equal_autodiff():
 
 def test_gradient_of_the_transposed_product_equals_autodiff():
     x, kernel, d_out = operands(jnp.float32)
-    ours, pullback = jax.vjp(matmul_transposed, x, kernel.T)
+    ours, pullback = jax.vjp(lambda x, w: matmul_transposed(x, w, AXES), x, kernel.T)
     plain, plain_pullback = jax.vjp(lambda x, w: jnp.einsum("bti,oi->bto", x, w), x, kernel.T)
     np.testing.assert_allclose(ours, plain, rtol=1e-5, atol=1e-5)
     for gradient, expected in zip(pullback(d_out), plain_pullback(d_out), strict=True):
@@ -43,15 +45,15 @@ def test_gradient_of_the_transposed_product_equals_autodiff():
 def test_bfloat16_product_is_accumulated_in_float32():
     x, kernel, _ = operands(jnp.bfloat16)
     exact = np.asarray(x, np.float64) @ np.asarray(kernel.astype(jnp.bfloat16), np.float64)
-    assert matmul(x, kernel).dtype == jnp.bfloat16
-    in_float32 = matmul_transposed(x, kernel.T)
+    assert matmul(x, kernel, AXES).dtype == jnp.bfloat16
+    in_float32 = matmul_transposed(x, kernel.T, AXES)
     assert in_float32.dtype == jnp.float32
     np.testing.assert_allclose(in_float32, exact, rtol=1e-5, atol=1e-5)
 
 
 def test_bfloat16_weight_gradient_is_never_rounded_to_bfloat16():
     x, kernel, d_out = operands(jnp.bfloat16)
-    _, pullback = jax.vjp(matmul, x, kernel)
+    _, pullback = jax.vjp(lambda x, w: matmul(x, w, AXES), x, kernel)
     d_x, d_kernel = pullback(d_out)
     exact = np.einsum("bti,bto->io", np.asarray(x, np.float64), np.asarray(d_out, np.float64))
     assert d_x.dtype == jnp.bfloat16

@@ -12,6 +12,7 @@ from zoo.errors import (
     DivergedError,
     LostHostError,
     OtherHostError,
+    OutOfMemoryError,
     StoppedError,
     WorkdirError,
 )
@@ -36,6 +37,7 @@ REMEDIES = ["--execution.remat=full", "--micro-batches", "--mesh.fsdp"]
         (DataError("x"), 3),
         (CheckpointError("x"), 3),
         (DivergedError("x"), 4),
+        (OutOfMemoryError("x"), 5),
         (XLA_OUT_OF_MEMORY, 5),
         (MemoryError(), 5),
         (LOST_PEER, 6),

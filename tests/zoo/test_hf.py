@@ -340,7 +340,8 @@ from zoo.config import Mesh
 way, source, ours, theirs = sys.argv[1], *map(Path, sys.argv[2:])
 def peak(): return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 jax.block_until_ready(jax.numpy.ones(3) + 1)
-before = peak()
+# Not the peak so far: that of the imports can be above what is left of them.
+before = resource.getpagesize() * int(Path("/proc/self/statm").read_text().split()[1])
 if way == "in":
     hf.import_folder(source, ours, mesh=Mesh(), verify=False, report=print)
 else:
@@ -371,4 +372,4 @@ def test_memory_stays_under_one_and_a_half_times_the_weights(tmp_path: Path, run
     for way in ("in", "out"):
         process = run_process("-c", program, "-c", MEMORY, way, *paths)
         assert process.returncode == 0, process.stderr
-        assert 1 < float(process.stdout.split()[-1]) < 1.5
+        assert 0.5 < float(process.stdout.split()[-1]) < 1.5

@@ -203,3 +203,16 @@ def test_divergence_exits_4_and_says_what_to_try(nano, tmp_path, trained, run_he
     assert outcome.stdout == ""
     assert [row["step"] for row in metrics.read_metrics(tmp_path)] == [1]
     assert checkpoint.saved_steps(tmp_path) == []
+
+
+def test_out_of_memory_says_where_it_goes_and_what_to_try(nano, tmp_path, run_here, monkeypatch):
+    def too_large(*_, **__):
+        raise MemoryError
+
+    monkeypatch.setattr("zoo.loop.train", too_large)
+    outcome = run_here(train.main, *nano, f"--workdir={tmp_path}")
+    assert outcome.code == 5
+    assert "A step needs about" in outcome.stderr
+    assert "optimizer" in outcome.stderr
+    assert outcome.stderr.count("\n  ") == 3
+    assert "Traceback" not in outcome.stderr

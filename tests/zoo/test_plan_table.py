@@ -1,0 +1,46 @@
+"""The table of the docs: every published size has a row, on a mesh that it divides over."""
+
+import dataclasses
+
+import pytest
+
+import configs
+from zoo import plan_table, planning, topology
+from zoo.config import Mesh
+from zoo.plan_table import ROWS, Row
+from zoo.sharding import mesh_shape
+
+NAMED = {
+    name
+    for family in configs.FAMILIES.values()
+    for name in family.REPORTED_PARAMS
+    if not name.startswith("chinchilla_") or name == "chinchilla_70b"
+}
+
+
+def test_every_published_size_has_one_row():
+    assert [row.model for row in ROWS if row.model not in NAMED] == []
+    assert len(ROWS) == len(NAMED)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.model)
+def test_every_row_fits_by_the_estimate(row: Row):
+    hardware = topology.parse(row.topology, row.num_slices)
+    mesh = Mesh(data=row.data, fsdp=row.fsdp, tensor=row.tensor)
+    shape = mesh_shape(mesh, hardware.num_devices)
+    experiment = planning.on_accelerator(configs.get(row.model))
+    execution = dataclasses.replace(experiment.execution, remat="full")
+    experiment = dataclasses.replace(
+        experiment, micro_batches=row.micro_batches, execution=execution
+    )
+    assert planning.estimate(experiment, hardware, shape).fits
+
+
+def test_rows_are_added_to_what_is_there(run_here, tmp_path):
+    path = tmp_path / "plans.md"
+    for model in ("gpt2_124m", "gpt1"):
+        flags = [f"--only={model}", f"--out={path}", "--estimate-only"]
+        assert run_here(plan_table.main, *flags).code == 0
+    lines = path.read_text().splitlines()
+    assert [line.split("|")[1].strip() for line in lines[-2:]] == ["gpt1_117m", "gpt2_124m"]
+    assert sum(line.startswith("| model") for line in lines) == 1

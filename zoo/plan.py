@@ -1,0 +1,220 @@
+"""Will it fit, how fast could it be: `python -m zoo.plan --model=palm_540b --topology=v4:12x16x16`.
+
+The plan itself is made in zoo/planning.py, the compiling in zoo/ahead_of_time.py.
+"""
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+from models.config import check
+from zoo import cli
+from zoo.config import Experiment
+
+if TYPE_CHECKING:
+    from zoo.planning import Plan
+    from zoo.topology import Topology
+
+COMPILED_OF_SEARCH = 3
+"""So many of the search's best are compiled, until one of them fits."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanCommand:
+    """The flags of `python -m zoo.plan`, besides those of the experiment."""
+
+    name: tyro.conf.Suppress[str]
+    experiment: Annotated[Experiment, tyro.conf.arg(name="")]
+    topology: str
+    """The hardware: v4:12x16x16, v5e:16x16, h100:512; an unknown one is answered with all names."""
+    num_slices: int = 1
+    """TPU slices of that shape, joined by the data-centre network."""
+    decode: bool = False
+    """Plan serving instead of training: weights and KV cache."""
+    decode_batch: int = 64
+    """Sequences decoded together, each with a full context."""
+    search: bool = False
+    """Try meshes, micro-batches and remat policies, and rank those that fit."""
+    quick: bool = False
+    """Compile three times as fast, with less optimisation than a run has: bytes within a tenth or so.
+    A search always does."""
+    estimate_only: bool = False
+    """Do not compile, though libtpu is there."""
+    json: bool = False
+    """Print one JSON object and nothing else on stdout."""
+
+    def __post_init__(self):
+        check(self.decode_batch > 0, f"--decode-batch={self.decode_batch} must be above zero")
+        check(not (self.decode and self.search), "--decode and --search exclude each other")
+
+
+def main(argv: list[str]) -> None:
+    """Plan as the flags say. A plan that does not fit ends with exit code 5."""
+    command = cli.parse_with_model(
+        lambda experiment, name: PlanCommand(name=name, experiment=experiment, topology="v5e:4x4"),
+        argv,
+        prog="python -m zoo.plan",
+        description="Plan a model's training, or its serving, on hardware that need not be there.",
+    )
+
+    import jax
+
+    from zoo import ahead_of_time, planning, sharding, topology
+    from zoo.errors import OutOfMemoryError
+
+    # A plan touches no device.
+    jax.config.update("jax_platforms", "cpu")
+    hardware = topology.parse(command.topology, command.num_slices)
+    experiment = planning.on_accelerator(command.experiment)
+    if command.decode:
+        _decode(command, experiment, hardware)
+        return
+    compiles = hardware.is_tpu and ahead_of_time.can_compile() and not command.estimate_only
+    if hardware.is_tpu and not ahead_of_time.can_compile():
+        cli.console.print('libtpu is missing, so this is an estimate: pip install "gpt-zoo[tpu]"')
+    if command.search:
+        plan = _search(command, experiment, hardware, compiles)
+    else:
+        shape = sharding.mesh_shape(experiment.mesh, hardware.num_devices)
+        plan = _one(command, experiment, hardware, shape, compiles)
+        if command.json:
+            print(json.dumps(plan.summary(command.name)))
+        else:
+            print(describe(plan, command.name))
+    if not plan.fits:
+        reason = plan.refusal or f"{_size(hardware.chip.hbm_bytes)} a device, by the estimate"
+        raise OutOfMemoryError(
+            planning.explain(
+                plan.experiment,
+                plan.shape,
+                reason,
+                hbm_bytes=hardware.chip.hbm_bytes,
+                num_slices=hardware.num_slices,
+            )
+        )
+
+
+def _one(command: PlanCommand, experiment: Experiment, hardware: "Topology", shape, compiles: bool):
+    from zoo import planning
+
+    if not compiles:
+        return planning.estimate(experiment, hardware, shape)
+    return planning.compile(experiment, hardware, shape, quick=command.quick)
+
+
+def _search(command: PlanCommand, experiment: Experiment, hardware: "Topology", compiles: bool):
+    from zoo import planning
+
+    ranked = planning.search(experiment, hardware)
+    check(len(ranked) > 0,
+          f"--model={command.name} fits no mesh of {hardware.name} x {hardware.num_slices}, by the "
+          "estimate; take more or larger devices, or a smaller --batch-tokens")  # fmt: skip
+    best = ranked[0]
+    if compiles:
+        for plan in ranked[:COMPILED_OF_SEARCH]:
+            cli.console.print(f"compiling {_flags(plan)}")
+            best = planning.compile(plan.experiment, hardware, plan.shape, quick=True)
+            if best.fits:
+                break
+    if command.json:
+        print(json.dumps({"best": best.summary(command.name),
+                          "ranked": [plan.summary(command.name) for plan in ranked[:20]]}))  # fmt: skip
+    else:
+        print(f"{len(ranked)} fit by the estimate; the first of them, fastest first:")
+        for plan in ranked[:10]:
+            print(f"  {plan.roofline.step_s:8.3f} s  {plan.roofline.mfu:6.1%} MFU  "
+                  f"{_size(plan.bytes.total)}  {_flags(plan)}")  # fmt: skip
+        print(describe(best, command.name))
+    return best
+
+
+def describe(plan: "Plan", name: str) -> str:
+    """The plan in a table, estimates marked as such."""
+    chip, by = plan.topology.chip, plan.bytes
+    how = "compiled" if plan.source == "compiled" else "estimated, not compiled"
+    how = how if plan.refusal is None else "estimated, as the compiler refused it"
+    seconds = "" if plan.compile_s is None else f" in {plan.compile_s:.0f} s"
+    rows: list[tuple[str, Any]] = [
+        ("model", f"{name}, {_flags(plan)}"),
+        ("devices", f"{plan.topology.num_devices:,} x {chip.device_kind}"),
+        ("bytes a device", f"{how}{seconds}"),
+        *((f"  {field}", _size(getattr(by, field)))
+          for field in ("params", "gradients", "optimizer", "temporaries", "code")),
+        ("  total", (f"{_size(by.total)} of {_size(chip.hbm_bytes)}: "
+                    f"{'fits' if plan.fits else 'DOES NOT FIT'}")),
+        ("sent a step", "by each device"),
+        *((f"  {c.kind}", (f"{c.count:,} times, {_size(c.bytes)}"
+           f"{', across slices' if c.across_slices else ''}")) for c in plan.collectives),
+        ("FLOPs a step", f"{plan.flops_per_step:.3g}"),
+        ("estimate", "from published peaks, everything overlapping perfectly"),
+        ("  compute", _time(plan.roofline.compute_s)),
+        ("  memory", _time(plan.roofline.memory_s)),
+        ("  links", _time(plan.roofline.links_s)),
+        ("  network", _time(plan.roofline.network_s)),
+        ("  step", f"{_time(plan.roofline.step_s)}, {plan.roofline.mfu:.1%} MFU at most"),
+    ]  # fmt: skip
+    return "\n".join(f"{key:<21}{value}" for key, value in rows)
+
+
+def _decode(command: PlanCommand, experiment: Experiment, hardware: "Topology") -> None:
+    from zoo import memory, sharding
+    from zoo.errors import OutOfMemoryError
+    from zoo.flops import forward_flops_per_token
+
+    shape = sharding.mesh_shape(experiment.mesh, hardware.num_devices)
+    weights, cache = memory.serving_bytes(experiment, shape, command.decode_batch)
+    chip = hardware.chip
+    # Weights that fsdp splits have to be gathered for every token.
+    read_s = (weights * shape["fsdp"] + cache) / chip.hbm_bytes_per_s
+    gathered_s = weights * (shape["fsdp"] - 1) / chip.link_bytes_per_s
+    context = experiment.model.context_length
+    flops = forward_flops_per_token(experiment.model, context) * command.decode_batch
+    compute_s = flops / hardware.num_devices / chip.flops_per_s
+    step_s = max(read_s, gathered_s, compute_s)
+    fits = weights + cache <= chip.hbm_bytes
+    summary = {
+        "model": command.name, "topology": hardware.name, "num_devices": hardware.num_devices,
+        "mesh": shape, "source": "estimated", "decode_batch": command.decode_batch,
+        "bytes_per_device": {"weights": weights, "kv_cache": cache, "total": weights + cache},
+        "hbm_bytes": round(chip.hbm_bytes), "fits": fits,
+        "estimate": {"step_s": step_s, "tokens_per_s": command.decode_batch / step_s},
+    }  # fmt: skip
+    if command.json:
+        print(json.dumps(summary))
+    else:
+        print(
+            f"{command.name} on {hardware.num_devices:,} x {chip.device_kind}, "
+            f"{command.decode_batch} sequences of {context:,} tokens (estimated, not compiled)\n"
+            f"  weights   {_size(weights)}\n  KV cache  {_size(cache)}\n"
+            f"  total     {_size(weights + cache)} of {_size(chip.hbm_bytes)}: "
+            f"{'fits' if fits else 'DOES NOT FIT'}\n"
+            f"  at most   {command.decode_batch / step_s:,.0f} tokens/s, {step_s * 1e3:.2f} ms a token"
+        )
+    if not fits:
+        raise OutOfMemoryError(
+            "it does not fit; in this order, try\n"
+            f"  --decode-batch={max(1, command.decode_batch // 2)}\n"
+            f"  --mesh.tensor={2 * shape['tensor']}\n  more devices in --topology"
+        )
+
+
+def _flags(plan: "Plan") -> str:
+    from zoo.sharding import mesh_flags
+
+    run = plan.experiment
+    return f"{mesh_flags(plan.shape)} --micro-batches={run.micro_batches} --execution.remat={run.execution.remat}"
+
+
+def _size(num_bytes: float) -> str:
+    unit, name = (2**30, "GiB") if num_bytes >= 2**27 else (2**20, "MiB")
+    return f"{num_bytes / unit:.2f} {name}"
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds:.3f} s" if seconds >= 0.1 else f"{seconds * 1e3:.3f} ms"
+
+
+if __name__ == "__main__":
+    cli.run(main)
