@@ -92,33 +92,19 @@ def test_a_run_in_micro_batches_on_eight_devices_equals_one_in_one_piece_on_one(
     assert before[".params['embedding'].value"] == ("tensor", "fsdp")
 
 
-@pytest.mark.parametrize(
-    ("model", "mesh"),
-    [
-        ("gpt3_nano", Mesh(sequence=2, tensor=2, fsdp=2)),
-        ("palm_nano", Mesh(data=2, pipeline=2, fsdp=2)),
-        ("gopher_nano", Mesh(pipeline=2, sequence=2, tensor=2)),
-    ],
-)
-def test_a_split_length_and_a_pipeline_change_no_loss(model: str, mesh: Mesh):
-    experiment = dataclasses.replace(
-        configs.get(model), seq_len=16, batch_tokens=8 * 16, micro_batches=2
-    )
-    expected, _, _ = train_on(dataclasses.replace(experiment, mesh=Mesh()), 1)
-    split = dataclasses.replace(experiment, mesh=mesh)
-    losses, before, after = experiments.on_eight_devices(train_on, split, 8)
-    np.testing.assert_allclose(losses, expected, rtol=1e-4)
-    assert before == after
-    kernel = before[".params['layers']['attention']['query']['kernel'].value"]
-    assert kernel == ("pipeline" if mesh.pipeline > 1 else None, "fsdp", "tensor", None)
-
-
 MESHES = {
     "data": Mesh(data=8),
     "fsdp": Mesh(data=1, fsdp=8),
     "tensor": Mesh(data=1, tensor=4),  # no more: the models have four heads
     "all three": CUBE,
 }
+SPLIT_MESHES = {
+    "sequence": Mesh(data=1, sequence=8),
+    "pipeline": Mesh(data=1, pipeline=2),  # no more: the models have two periods of layers
+    "with fsdp": Mesh(data=1, pipeline=2, sequence=2, fsdp=2),
+    "with tensor": Mesh(data=1, pipeline=2, sequence=2, tensor=2),
+}
+"""Here each part of a sequence and each piece of a batch draws its own dropout."""
 
 
 def first_steps(experiment: Experiment, meshes: list[Mesh]) -> list[tuple[list[float], list]]:
@@ -131,6 +117,7 @@ def first_steps(experiment: Experiment, meshes: list[Mesh]) -> list[tuple[list[f
 
 
 def first_steps_on(mesh_config: Mesh, experiment: Experiment, state) -> tuple[list[float], list]:
+    experiment = dataclasses.replace(experiment, mesh=mesh_config)
     num_devices = int(np.prod(dataclasses.astuple(mesh_config)))
     mesh = sharding.make_mesh(mesh_config, num_devices)
     rules = sharding.rules_for(experiment, mesh)
@@ -148,16 +135,25 @@ def first_steps_on(mesh_config: Mesh, experiment: Experiment, state) -> tuple[li
 
 @pytest.mark.parametrize("family", configs.FAMILIES)
 def test_no_mesh_changes_a_familys_losses_or_gradients(family: str):
-    experiment = dataclasses.replace(
-        configs.get(f"{family}_nano"), seq_len=16, batch_tokens=8 * 16, num_steps=20
-    )
+    check_meshes(configs.get(f"{family}_nano"), MESHES)
+
+
+@pytest.mark.parametrize("family", configs.FAMILIES)
+def test_no_split_of_length_or_layers_changes_a_familys_losses_or_gradients(family: str):
+    experiment = configs.get(f"{family}_nano")
+    model = dataclasses.replace(experiment.model, dropout_rate=0.0)
+    check_meshes(dataclasses.replace(experiment, model=model, micro_batches=2), SPLIT_MESHES)
+
+
+def check_meshes(experiment: Experiment, meshes: dict[str, Mesh]) -> None:
+    experiment = dataclasses.replace(experiment, seq_len=16, batch_tokens=8 * 16, num_steps=20)
     alone, *meshed = experiments.on_eight_devices(
-        first_steps, experiment, [Mesh(data=1), *MESHES.values()]
+        first_steps, experiment, [Mesh(data=1), *meshes.values()]
     )
     losses, gradients = alone
     assert losses[0] != losses[1]
     largest = max(np.abs(gradient).max() for gradient in gradients)
-    for axis, (found_losses, found_gradients) in zip(MESHES, meshed, strict=True):
+    for axis, (found_losses, found_gradients) in zip(meshes, meshed, strict=True):
         np.testing.assert_allclose(found_losses, losses, rtol=1e-5, err_msg=axis)
         for found, expected in zip(found_gradients, gradients, strict=True):
             # That of a key's bias is zero but for rounding: softmax does not see it.
