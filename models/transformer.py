@@ -200,11 +200,12 @@ class Transformer(nnx.Module):
                 blocks, indices, keys = layers
                 if keys is not None:
                     keys = jax.vmap(jax.vmap(lambda key: jax.random.fold_in(key, number)))(keys)
+                x = constrain(x, "batch", "length", "residual")
                 return self._apply((blocks, indices, keys), x, places, None)[0]
 
             x = pipelined(stage, layers, x, places, axis=axis, num_micro_batches=micro_batches)
         x = x if self.final_norm is None else self.final_norm(x)
-        return constrain(x, "batch", "length", None), cache
+        return constrain(x, "batch", "length", "residual"), cache
 
     def _apply(self, layers, x: Array, places: Places, cache: KVCache | None):
         """Scan over layers. One iteration applies as many as there are windows, so that each has its

@@ -87,7 +87,7 @@ def compile_step(
 def lower(experiment: Experiment, mesh: jax.sharding.Mesh) -> jax.stages.Lowered:
     """The train step of zoo.train, traced for a mesh whose devices need not be there."""
     rules = sharding.rules_for(experiment, mesh)
-    steps = make_steps(experiment, num_logit_shards=mesh.size)
+    steps = make_steps(experiment, mesh)
     with jax.set_mesh(mesh), nnx.logical_axis_rules(rules):
         abstract = jax.eval_shape(steps.init)
         shardings = sharding.state_shardings(abstract, mesh, rules)

@@ -132,7 +132,7 @@ def evaluate_checkpoint(
     if max_tokens is not None:
         text = text.first_tokens(max_tokens, vocabulary)
 
-    steps = make_steps(experiment, num_logit_shards=device_mesh.size)
+    steps = make_steps(experiment, device_mesh)
     with jax.set_mesh(device_mesh), nnx.logical_axis_rules(rules):
         shardings = sharding.state_shardings(abstract_params(experiment.model), device_mesh, rules)
         params = checkpoint.read_params(folder, experiment, shardings)

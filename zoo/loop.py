@@ -77,7 +77,7 @@ def train(
 
     data, resume_from = _load_data(experiment, folder, report, hosts, fresh=fresh)
     baselines = hosts.in_turn(data.baselines)
-    steps = make_steps(experiment, num_logit_shards=mesh.size)
+    steps = make_steps(experiment, mesh)
     with jax.set_mesh(mesh), nnx.logical_axis_rules(rules):
         abstract = jax.eval_shape(steps.init)
         hosts.on_primary(lambda: _make_room(abstract, experiment, folder, fresh=fresh))

@@ -10,8 +10,8 @@ from jaxtyping import Array, Float, Int
 from models.transformer import Head
 
 CHUNK_BYTES = 2**28
-"""Most bytes of float32 logits that one device holds at a time: enough for long matrix products, and
-small beside any device's memory."""
+"""Most bytes of float32 logits, or of float32 hidden states, that one device holds at a time: enough for
+long matrix products, and small beside any device's memory."""
 
 
 @jax.tree_util.register_dataclass
@@ -27,11 +27,16 @@ class LossSums:
     """Sum of the weights."""
 
 
-def num_chunks(batch_size: int, seq_len: int, vocab_size: int, num_shards: int) -> int:
-    """The fewest equal pieces of a sequence whose logits fit CHUNK_BYTES on each of the shards."""
-    bytes_per_position = 4 * batch_size * vocab_size / num_shards
+def num_chunks(batch_size: int, seq_len: int, numbers_per_token: float) -> int:
+    """The fewest equal pieces of a sequence, of all rows, that fit CHUNK_BYTES on a device.
+
+    Args:
+      numbers_per_token: float32 numbers that a device holds for one token of the whole batch, divided
+        over the devices: logits, or a hidden state if that is larger.
+    """
+    num_bytes = 4 * numbers_per_token * batch_size * seq_len
     divisors = [n for n in range(1, seq_len + 1) if seq_len % n == 0]
-    fits = [n for n in divisors if bytes_per_position * seq_len / n <= CHUNK_BYTES]
+    fits = [n for n in divisors if num_bytes / n <= CHUNK_BYTES]
     return fits[0] if fits else seq_len
 
 

@@ -13,6 +13,7 @@ from zoo import config as c
 Rules = tuple[tuple[str, str | tuple[str, ...] | None], ...]
 Index = tuple[slice, ...]
 BATCH_AXES = ("data", "fsdp")
+TOKEN_AXES = (*BATCH_AXES, "sequence")
 VOCAB_AXES = ("pipeline", "tensor")
 AnyMesh = jax.sharding.Mesh | jax.sharding.AbstractMesh
 """Of devices, of a described topology's devices, or of none at all: a plan needs only the shape."""
@@ -72,8 +73,9 @@ def ways(mesh: AnyMesh, axes: str | tuple[str, ...] | None) -> int:
 def rules_for(experiment: c.Experiment, mesh: AnyMesh) -> Rules:
     """Mesh axis of every logical axis.
 
-    A single KV head is replicated. A vocabulary that does not divide is stored whole and split for
-    the products, where the partitioner pads it and masks the padding. Any other misfit is refused.
+    A single KV head is replicated. A vocabulary that does not divide is split for the products, where
+    the partitioner pads it and masks the padding, and stored as `state_shardings` says. Any other
+    misfit is refused.
     """
     model, size = experiment.model, mesh.shape
     kv_heads = model.attention.num_kv_heads
@@ -114,12 +116,15 @@ def rules_for(experiment: c.Experiment, mesh: AnyMesh) -> Rules:
 
 def state_shardings(abstract_state, mesh: AnyMesh, rules: Rules):
     """A sharding for every array of a train state: parameters and optimizer moments by their logical
-    axes (ZeRO), as far as they divide, everything else (counters) replicated."""
+    axes (ZeRO), everything else (counters) replicated. A vocabulary that does not divide over all its
+    mesh axes is divided over `tensor` alone, or else stored whole."""
     axis_of = dict(rules)
 
     def place(axis: str, length: int) -> str | tuple[str, ...] | None:
-        mesh_axis = axis_of[axis]
-        return mesh_axis if length % ways(mesh, mesh_axis) == 0 else None
+        choices = [axis_of[axis], "tensor"] if axis == "vocab" else [axis_of[axis]]
+        return next(
+            (mesh_axis for mesh_axis in choices if length % ways(mesh, mesh_axis) == 0), None
+        )
 
     def sharding(leaf):
         if not isinstance(leaf, nnx.Variable):

@@ -11,10 +11,12 @@ from flax import nnx
 from jaxtyping import Array, Int
 
 from models.cache import Places
+from models.config import ModelConfig
 from models.transformer import Transformer
 from zoo.config import Experiment
 from zoo.loss import LossSums, cross_entropy, num_chunks
 from zoo.optimizer import make_optimizer
+from zoo.sharding import TOKEN_AXES, AnyMesh, ways
 
 Batch = dict[str, jax.Array]
 """`inputs`, `targets`, `positions`, `segment_ids` (int32) and `weights` (float32), each [B, T]."""
@@ -44,8 +46,8 @@ class Steps:
     """With `params` it makes the model again: nnx.merge(graphdef, params)."""
 
 
-def make_steps(experiment: Experiment, *, num_logit_shards: int = 1) -> Steps:
-    """`num_logit_shards`: devices among which logits are divided, by rows and by vocabulary."""
+def make_steps(experiment: Experiment, mesh: AnyMesh | None = None) -> Steps:
+    """`mesh`: over which the arrays will lie; None is one device."""
 
     def build() -> Transformer:
         rngs = nnx.Rngs(params=jax.random.key(experiment.seed))
@@ -71,7 +73,7 @@ def make_steps(experiment: Experiment, *, num_logit_shards: int = 1) -> Steps:
             batch["inputs"], places, dropout_key=dropout_key, micro_batches=pieces_at_once
         )
         batch_size, seq_len = batch["inputs"].shape
-        chunks = num_chunks(batch_size, seq_len, experiment.model.vocab_size, num_logit_shards)
+        chunks = num_chunks(batch_size, seq_len, _held_per_token(experiment.model, mesh))
         return cross_entropy(
             model.head(), hidden, batch["targets"], batch["weights"], experiment.z_loss, chunks
         )
@@ -102,6 +104,14 @@ def make_steps(experiment: Experiment, *, num_logit_shards: int = 1) -> Steps:
         return sums
 
     return Steps(init, start, train_step, eval_step, graphdef)
+
+
+def _held_per_token(model: ModelConfig, mesh: AnyMesh | None) -> float:
+    """Numbers of the loss that a device holds for one token, on average over all tokens and devices:
+    logits are divided by rows, length and vocabulary, hidden states by rows and length only."""
+    if mesh is None:
+        return max(model.vocab_size, model.d_model)
+    return max(model.vocab_size / mesh.size, model.d_model / ways(mesh, TOKEN_AXES))
 
 
 def accumulate(grad_sums, params, batch: Batch, key: jax.Array, micro_batches: int):

@@ -34,7 +34,7 @@ def train_on(experiment: Experiment, num_devices: int) -> tuple[list[float], dic
     """Losses of a few steps on the experiment's mesh, and the spec of every array before and after."""
     mesh = sharding.make_mesh(experiment.mesh, num_devices)
     rules = sharding.rules_for(experiment, mesh)
-    steps = make_steps(experiment, num_logit_shards=mesh.size)
+    steps = make_steps(experiment, mesh)
     rows = sharding.batch_sharding(mesh)
     # So few bytes that one device's logits need several chunks.
     with (
@@ -121,7 +121,7 @@ def first_steps_on(mesh_config: Mesh, experiment: Experiment, state) -> tuple[li
     num_devices = int(np.prod(dataclasses.astuple(mesh_config)))
     mesh = sharding.make_mesh(mesh_config, num_devices)
     rules = sharding.rules_for(experiment, mesh)
-    steps = make_steps(experiment, num_logit_shards=mesh.size)
+    steps = make_steps(experiment, mesh)
     with jax.set_mesh(mesh), nnx.logical_axis_rules(rules):
         shardings = sharding.state_shardings(jax.eval_shape(steps.init), mesh, rules)
         train_step = jax.jit(steps.train_step, out_shardings=(shardings, None))
