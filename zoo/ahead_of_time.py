@@ -55,7 +55,7 @@ def compile_step(
     Raises DoesNotFitError with the compiler's numbers, and ConfigError for a topology that libtpu
     refuses.
     """
-    experiment = dataclasses.replace(experiment, mesh=Mesh(**shape))
+    experiment = dataclasses.replace(experiment, mesh=dataclasses.replace(Mesh(), **shape))
     mesh = _mesh(topology, shape)
     began = time.monotonic()
     lowered = lower(experiment, mesh)

@@ -61,7 +61,9 @@ def parse_with_model(
     return tyro.cli(
         tyro.conf.AvoidSubcommands[type(default)],
         default=default,
-        args=expand_short_flags(rest),
+        args=[
+            "--mesh.auto" if flag == "--mesh=auto" else flag for flag in expand_short_flags(rest)
+        ],
         prog=f"{prog} {source}",
         description=description,
     )

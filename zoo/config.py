@@ -3,7 +3,6 @@
 Standard library only, so that `--help` answers at once. The words under a field are its help text.
 """
 
-import dataclasses
 from dataclasses import dataclass
 
 from data.config import Data
@@ -80,22 +79,28 @@ class AdamW:
 
 @dataclass(frozen=True, kw_only=True)
 class Mesh:
-    """Devices along each mesh axis; their product is the number of devices used."""
+    """Devices along each mesh axis; their product is the number of devices used. Of the axes that are
+    not given (None), `data` takes all devices that are left and the others are 1; with --mesh=auto what
+    fits is chosen, and said why."""
 
+    auto: bool = False
+    """Choose the axes that are not given (short: --mesh=auto)."""
     data: int | None = None
-    """Copies of the model, each on its share of the batch. None: as many as the devices allow."""
-    fsdp: int = 1
+    """Copies of the model, each on its share of the batch."""
+    fsdp: int | None = None
     """Ways to split parameters, optimizer state and batch (ZeRO)."""
-    tensor: int = 1
+    tensor: int | None = None
     """Ways to split heads, feed-forward width and vocabulary (Megatron)."""
-    sequence: int = 1
-    """Ways to split the length of every sequence; each device attends with its part to all of it."""
-    pipeline: int = 1
+    sequence: int | None = None
+    """Ways to split the length of every sequence; each device attends with its part to all of it, and
+    draws its own dropout."""
+    pipeline: int | None = None
     """Stages among which the layers are divided; --micro-batches pieces of the batch follow each
-    other through them (GPipe)."""
+    other through them (GPipe), each with its own dropout."""
 
     def __post_init__(self):
-        for axis, size in dataclasses.asdict(self).items():
+        for axis in ("data", "fsdp", "tensor", "sequence", "pipeline"):
+            size = getattr(self, axis)
             check(size is None or size > 0,
                   f"mesh.{axis}={size} must be above zero; write --mesh.{axis}=1")  # fmt: skip
 

@@ -55,6 +55,22 @@ def unused_accelerator() -> str | None:
     return None
 
 
+def bytes_per_device() -> float:
+    """Memory that one device has; on a CPU its share of the computer's."""
+    stats = jax.local_devices()[0].memory_stats()
+    if stats and "bytes_limit" in stats:
+        return stats["bytes_limit"]
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / jax.local_device_count()
+
+
+def num_neighbours() -> int:
+    """Devices that fast links join: those of a TPU slice, else those of one process."""
+    devices = jax.devices()
+    if devices[0].platform != "tpu":
+        return jax.local_device_count()
+    return len(devices) // len({getattr(device, "slice_index", 0) for device in devices})
+
+
 def describe_devices() -> str:
     """For example `1 x cpu (cpu)` or `8 x TPU v4 (tpu) of 2 processes`."""
     devices, processes = jax.devices(), jax.process_count()

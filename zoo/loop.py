@@ -14,11 +14,16 @@ from data.errors import DataError
 from data.training_data import TrainingData, load
 from models.config import ConfigError, check
 from models.transformer import num_params
-from zoo import checkpoint, metrics, sharding, workdir
+from zoo import auto_mesh, checkpoint, metrics, sharding, workdir
 from zoo.agreement import Hosts, StopVote, launched_as
 from zoo.checkpoint import CheckpointWriter, Run
 from zoo.config import Experiment
-from zoo.devices import describe_devices, unused_accelerator
+from zoo.devices import (
+    bytes_per_device,
+    describe_devices,
+    num_neighbours,
+    unused_accelerator,
+)
 from zoo.errors import StoppedError, WorkdirError
 from zoo.evaluation import evaluate
 from zoo.flops import train_flops_palm
@@ -57,6 +62,13 @@ def train(
     experiment = dataclasses.replace(
         experiment, execution=experiment.execution.resolve(accelerated=accelerated)
     )
+    if experiment.mesh.auto:
+        chosen, why = auto_mesh.choose(
+            experiment, jax.device_count(), bytes_per_device(), num_neighbours()
+        )
+        hosts.require_same("the mesh", dataclasses.asdict(chosen), ConfigError)
+        report.line(f"mesh: {why}")
+        experiment = dataclasses.replace(experiment, mesh=chosen)
     num_rows = experiment.batch_size // experiment.micro_batches
     mesh = sharding.make_mesh(experiment.mesh, jax.device_count(), num_rows)
     if mesh.size < jax.device_count():

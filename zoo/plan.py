@@ -3,6 +3,7 @@
 The plan itself is made in zoo/planning.py, the compiling in zoo/ahead_of_time.py.
 """
 
+import dataclasses
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
@@ -61,13 +62,22 @@ def main(argv: list[str]) -> None:
 
     import jax
 
-    from zoo import ahead_of_time, planning, sharding, topology
+    from zoo import ahead_of_time, auto_mesh, planning, sharding, topology
     from zoo.errors import OutOfMemoryError
 
     # A plan touches no device.
     jax.config.update("jax_platforms", "cpu")
     hardware = topology.parse(command.topology, command.num_slices)
     experiment = planning.on_accelerator(command.experiment)
+    if experiment.mesh.auto and not command.search:
+        chosen, why = auto_mesh.choose(
+            experiment,
+            hardware.num_devices,
+            hardware.chip.hbm_bytes,
+            hardware.devices_per_island,
+        )
+        cli.console.print(f"mesh: {why}", soft_wrap=True)
+        experiment = dataclasses.replace(experiment, mesh=chosen)
     if command.decode:
         _decode(command, experiment, hardware)
         return

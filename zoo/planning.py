@@ -109,7 +109,8 @@ def candidates(experiment: Experiment, topology: Topology) -> Iterator[Plan]:
     micro-batches and every remat policy. Stages of a pipeline and pieces of a sequence stay as many as
     the experiment says. Data parallelism goes across slices."""
     given = sharding.mesh_shape(
-        dataclasses.replace(experiment.mesh, data=None, fsdp=1, tensor=1), topology.num_devices
+        dataclasses.replace(experiment.mesh, auto=False, data=None, fsdp=1, tensor=1),
+        topology.num_devices,
     )
     for shape in _shapes(given, topology.num_slices):
         ways = shape["data"] * shape["fsdp"]

@@ -12,6 +12,7 @@ from zoo import config as c
 
 Rules = tuple[tuple[str, str | tuple[str, ...] | None], ...]
 Index = tuple[slice, ...]
+AXES = ("pipeline", "data", "fsdp", "sequence", "tensor")
 BATCH_AXES = ("data", "fsdp")
 TOKEN_AXES = (*BATCH_AXES, "sequence")
 VOCAB_AXES = ("pipeline", "tensor")
@@ -27,21 +28,19 @@ def mesh_shape(mesh: c.Mesh, num_devices: int, num_rows: int | None = None) -> d
     of a batch divide; devices beyond that stay idle. Raises ConfigError if the product is not the
     number of devices.
     """
-    others = mesh.pipeline * mesh.fsdp * mesh.sequence * mesh.tensor
-    data = mesh.data if mesh.data is not None else max(1, num_devices // others)
-    if mesh.data is None and num_rows is not None and num_devices == data * others:
-        data = next((d for d in range(data, 1, -1) if num_rows % (d * mesh.fsdp) == 0), 1)
-        num_devices = data * others
-    shape = {
-        "pipeline": mesh.pipeline,
-        "data": data,
-        "fsdp": mesh.fsdp,
-        "sequence": mesh.sequence,
-        "tensor": mesh.tensor,
-    }
-    if data * others != num_devices:
+    check(not mesh.auto, "--mesh=auto is for training and planning; write the axes that you want")
+    shape = {axis: getattr(mesh, axis) or 1 for axis in AXES}
+    others = math.prod(shape.values()) // shape["data"]
+    if mesh.data is None:
+        shape["data"] = max(1, num_devices // others)
+        if num_rows is not None and num_devices == math.prod(shape.values()):
+            copies = range(shape["data"], 1, -1)
+            fitting = (n for n in copies if num_rows % (n * shape["fsdp"]) == 0)
+            shape["data"] = next(fitting, 1)
+            num_devices = math.prod(shape.values())
+    if math.prod(shape.values()) != num_devices:
         raise ConfigError(
-            f"{mesh_flags(shape) or '--mesh.data=1'} needs {data * others} devices and there "
+            f"{mesh_flags(shape) or '--mesh.data=1'} needs {math.prod(shape.values())} devices and there "
             f"{_are(num_devices)}; the product must be the number of devices (to rehearse a mesh on a "
             "CPU, zoo.train --fake-devices=N makes N of one)"
         )

@@ -56,7 +56,7 @@ def make_steps(experiment: Experiment, mesh: AnyMesh | None = None) -> Steps:
     graphdef, _ = nnx.split(nnx.eval_shape(build), nnx.Param)
     optimizer, schedule = make_optimizer(experiment.optimizer, experiment.num_steps)
     # Through a pipeline the pieces of a batch follow each other; without one they take turns.
-    in_pipeline = experiment.mesh.pipeline > 1
+    in_pipeline = (experiment.mesh.pipeline or 1) > 1
     pieces_at_once = experiment.micro_batches if in_pipeline else 1
     pieces_in_turn = 1 if in_pipeline else experiment.micro_batches
 
