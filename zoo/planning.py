@@ -200,15 +200,15 @@ def remedies(
         except ConfigError:
             continue  # the model does not divide over this mesh
         if total < before:
-            sized.setdefault(flags.split("=")[0], []).append((total, flags))
+            sized.setdefault(flags.split("=")[0].split(".")[0], []).append((total, flags))
     ranked = sorted(
         next((option for option in same if option[0] <= hbm_bytes), min(same))
         for same in sized.values()
     )
-    smaller = max(1, rows // 2) * ways * experiment.seq_len
-    if smaller < experiment.batch_tokens:
-        halved = dataclasses.replace(experiment, batch_tokens=smaller, micro_batches=1)
-        ranked.append((memory.estimate(halved, shape).total, f"--batch-tokens={smaller}"))
+    if rows % (2 * experiment.micro_batches) == 0:
+        halved = dataclasses.replace(experiment, batch_tokens=experiment.batch_tokens // 2)
+        total = memory.estimate(halved, shape).total
+        ranked.append((total, f"--batch-tokens={halved.batch_tokens}"))
     ranked.append((0, "more devices along --mesh.fsdp"))
     return [
         f"{flags} (about {total / GIB:.2f} GiB)" if total else flags for total, flags in ranked[:3]

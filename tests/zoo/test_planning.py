@@ -51,3 +51,12 @@ def test_out_of_memory_on_this_machine_says_where_the_memory_goes():
     assert text.startswith("out of memory (of this computer")
     assert all(word in text for word in ("params", "gradients", "optimizer", "temporaries"))
     assert text.count("\n  ") == 3
+
+
+def test_every_remedy_with_a_size_needs_less():
+    shape = mesh_shape(Mesh(data=2, pipeline=4, fsdp=2), 16)
+    piped = dataclasses.replace(LLAMA, micro_batches=64)
+    before = planning.estimate(piped, SMALL_SLICE, shape).bytes.total / 2**30
+    for remedy in planning.remedies(piped, shape):
+        if "about" in remedy:
+            assert float(remedy.split("about ")[1].split(" ")[0]) < before
