@@ -93,7 +93,7 @@ class Attention(nnx.Module):
         split_axis = mesh_axis("length")
         if cache is not None:
             cache = cache.append(layer, key, value)
-            key, value = cache.keys[layer], cache.values[layer]
+            key, value = (cells[layer].swapaxes(0, 1) for cells in (cache.keys, cache.values))
             if cache.distance_keys is not None:
                 distance_keys = cache.distance_keys[layer]
             first = cache.length - x.shape[1]

@@ -39,8 +39,10 @@ def attends(query: Places, key: Places, window: int | None = None) -> Bool[Array
 class KVCache:
     """Keys and values of the tokens seen so far, in buffers of a fixed length S."""
 
-    keys: Float[Array, "L B S K H"]
-    values: Float[Array, "L B S K H"]
+    keys: Float[Array, "L S B K H"]
+    """Cells before rows: XLA lays out on a TPU what is written cell by cell so, and would copy a cache of
+    any other order at every call."""
+    values: Float[Array, "L S B K H"]
     places: Places
     """Of the S cells. An empty cell has segment 0, which no token attends to."""
     length: Int[Array, ""]
@@ -61,10 +63,11 @@ class KVCache:
 
     def append(self, layer: Int[Array, ""], key: Array, value: Array) -> "KVCache":
         """Write one layer's T newest keys and values, in place once jit has donated the buffers."""
-        start = (layer, 0, self.length - key.shape[1], 0, 0)
+        start = (layer, self.length - key.shape[1], 0, 0, 0)
 
         def write(cells: Array, new: Array) -> Array:
-            return jax.lax.dynamic_update_slice(cells, new[None].astype(cells.dtype), start)
+            new = new.swapaxes(0, 1)[None].astype(cells.dtype)
+            return jax.lax.dynamic_update_slice(cells, new, start)
 
         return dataclasses.replace(
             self, keys=write(self.keys, key), values=write(self.values, value)

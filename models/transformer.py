@@ -245,7 +245,7 @@ class Transformer(nnx.Module):
         """Buffers for `length` tokens a row, in the precision of the run."""
         config, dtype = self.config, jnp.dtype(self.execution.dtype)
         heads = (config.attention.num_kv_heads, config.attention.head_dim)
-        zeros = jnp.zeros((config.num_layers, batch_size, length, *heads), dtype)
+        zeros = jnp.zeros((config.num_layers, length, batch_size, *heads), dtype)
         cells = jnp.zeros((batch_size, length), jnp.int32)
         distance_keys = jax.lax.map(
             lambda block: block.attention.distance_keys(length, dtype), self.layers

@@ -6,7 +6,7 @@ The plan itself is made in zoo/planning.py, the compiling in zoo/ahead_of_time.p
 import dataclasses
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
@@ -15,7 +15,9 @@ from zoo import cli
 from zoo.config import Experiment
 
 if TYPE_CHECKING:
+    from zoo.collectives import Collective
     from zoo.planning import Plan
+    from zoo.serving import ServingPlan
     from zoo.topology import Topology
 
 COMPILED_OF_SEARCH = 3
@@ -33,7 +35,7 @@ class PlanCommand:
     num_slices: int = 1
     """TPU slices of that shape, joined by the data-centre network."""
     decode: bool = False
-    """Plan serving instead of training: weights and KV cache."""
+    """Plan serving instead of training: the step that decodes one token for every sequence."""
     decode_batch: int = 64
     """Sequences decoded together, each with a full context."""
     search: bool = False
@@ -78,12 +80,12 @@ def main(argv: list[str]) -> None:
         )
         cli.console.print(f"mesh: {why}", soft_wrap=True)
         experiment = dataclasses.replace(experiment, mesh=chosen)
-    if command.decode:
-        _decode(command, experiment, hardware)
-        return
     compiles = hardware.is_tpu and ahead_of_time.can_compile() and not command.estimate_only
     if hardware.is_tpu and not ahead_of_time.can_compile():
         cli.console.print('libtpu is missing, so this is an estimate: pip install "gpt-zoo[tpu]"')
+    if command.decode:
+        _decode(command, experiment, hardware, compiles)
+        return
     if command.search:
         plan = _search(command, experiment, hardware, compiles)
     else:
@@ -141,80 +143,104 @@ def _search(command: PlanCommand, experiment: Experiment, hardware: "Topology", 
 
 
 def describe(plan: "Plan", name: str) -> str:
-    """The plan in a table, estimates marked as such."""
-    chip, by = plan.topology.chip, plan.bytes
-    how = "compiled" if plan.source == "compiled" else "estimated, not compiled"
-    how = how if plan.refusal is None else "estimated, as the compiler refused it"
-    seconds = "" if plan.compile_s is None else f" in {plan.compile_s:.0f} s"
-    rows: list[tuple[str, Any]] = [
+    """The plan of a train step in a table, estimates marked as such."""
+    chip, by, best = plan.topology.chip, plan.bytes, plan.roofline
+    rows = [
         ("model", f"{name}, {_flags(plan)}"),
         ("devices", f"{plan.topology.num_devices:,} x {chip.device_kind}"),
-        ("bytes a device", f"{how}{seconds}"),
+        ("bytes a device", _how(plan.source, plan.refusal, plan.compile_s)),
         *((f"  {field}", _size(getattr(by, field)))
           for field in ("params", "gradients", "optimizer", "temporaries", "code")),
-        ("  total", (f"{_size(by.total)} of {_size(chip.hbm_bytes)}: "
-                    f"{'fits' if plan.fits else 'DOES NOT FIT'}")),
-        ("sent a step", "by each device"),
-        *((f"  {c.kind}", (f"{c.count:,} times, {_size(c.bytes)}"
-           f"{', across slices' if c.across_slices else ''}")) for c in plan.collectives),
+        _total(by.total, chip.hbm_bytes, plan.fits),
+        *_sent(plan.collectives, "step"),
         ("FLOPs a step", f"{plan.flops_per_step:.3g}"),
         ("estimate", "from published peaks, everything overlapping perfectly"),
-        ("  compute", _time(plan.roofline.compute_s)),
-        ("  memory", _time(plan.roofline.memory_s)),
-        ("  links", _time(plan.roofline.links_s)),
-        ("  network", _time(plan.roofline.network_s)),
-        ("  step", f"{_time(plan.roofline.step_s)}, {plan.roofline.mfu:.1%} MFU at most"),
+        ("  compute", _time(best.compute_s)),
+        ("  memory", _time(best.memory_s)),
+        ("  links", _time(best.links_s)),
+        ("  network", _time(best.network_s)),
+        ("  step", f"{_time(best.step_s)}, {best.mfu:.1%} MFU at most"),
     ]  # fmt: skip
-    return "\n".join(f"{key:<21}{value}" for key, value in rows)
+    return _table(rows)
 
 
-def _decode(command: PlanCommand, experiment: Experiment, hardware: "Topology") -> None:
-    from zoo import memory, sharding
+def _decode(command: PlanCommand, experiment: Experiment, hardware: "Topology", compiles: bool):
+    from zoo import serving, sharding
     from zoo.errors import OutOfMemoryError
-    from zoo.flops import forward_flops_per_token
 
     shape = sharding.mesh_shape(experiment.mesh, hardware.num_devices)
-    weights, cache = memory.serving_bytes(experiment, shape, command.decode_batch)
-    chip = hardware.chip
-    # Weights that fsdp splits have to be gathered for every token.
-    read_s = (weights * shape["fsdp"] + cache) / chip.hbm_bytes_per_s
-    gathered_s = weights * (shape["fsdp"] - 1) / chip.link_bytes_per_s
-    context = experiment.model.context_length
-    flops = forward_flops_per_token(experiment.model, context) * command.decode_batch
-    compute_s = flops / hardware.num_devices / chip.flops_per_s
-    step_s = max(read_s, gathered_s, compute_s)
-    fits = weights + cache <= chip.hbm_bytes
-    summary = {
-        "model": command.name, "topology": hardware.name, "num_devices": hardware.num_devices,
-        "mesh": shape, "source": "estimated", "decode_batch": command.decode_batch,
-        "bytes_per_device": {"weights": weights, "kv_cache": cache, "total": weights + cache},
-        "hbm_bytes": round(chip.hbm_bytes), "fits": fits,
-        "estimate": {"step_s": step_s, "tokens_per_s": command.decode_batch / step_s},
-    }  # fmt: skip
+    plan = serving.plan(experiment, hardware, shape, command.decode_batch, compiles=compiles)
     if command.json:
-        print(json.dumps(summary))
+        print(json.dumps(plan.summary(command.name)))
     else:
-        print(
-            f"{command.name} on {hardware.num_devices:,} x {chip.device_kind}, "
-            f"{command.decode_batch} sequences of {context:,} tokens (estimated, not compiled)\n"
-            f"  weights   {_size(weights)}\n  KV cache  {_size(cache)}\n"
-            f"  total     {_size(weights + cache)} of {_size(chip.hbm_bytes)}: "
-            f"{'fits' if fits else 'DOES NOT FIT'}\n"
-            f"  at most   {command.decode_batch / step_s:,.0f} tokens/s, {step_s * 1e3:.2f} ms a token"
-        )
-    if not fits:
+        print(describe_serving(plan, command.name))
+    if not plan.fits:
         raise OutOfMemoryError(
-            "it does not fit; in this order, try\n"
+            f"it does not fit ({plan.refusal or 'by the estimate'}); in this order, try\n"
             f"  --decode-batch={max(1, command.decode_batch // 2)}\n"
             f"  --mesh.tensor={2 * shape['tensor']}\n  more devices in --topology"
         )
 
 
-def _flags(plan: "Plan") -> str:
+def describe_serving(plan: "ServingPlan", name: str) -> str:
+    """The plan of a decode step in a table, estimates marked as such."""
+    chip, by = plan.topology.chip, plan.bytes
+    rows = [
+        ("model", f"{name}, {_mesh(plan.shape)}"),
+        ("devices", f"{plan.topology.num_devices:,} x {chip.device_kind}"),
+        ("decoded together", f"{plan.batch_size:,} sequences of {plan.context_length:,} tokens"),
+        ("bytes a device", _how(plan.source, plan.refusal, plan.compile_s)),
+        *((f"  {field.replace('_', ' ')}", _size(getattr(by, field)))
+          for field in ("weights", "kv_cache", "temporaries", "code")),
+        _total(by.total, chip.hbm_bytes, plan.fits),
+        *_sent(plan.collectives, "token"),
+        ("estimate", "from published peaks, everything overlapping perfectly"),
+        ("  at most", f"{plan.tokens_per_s:,.0f} tokens/s, {_time(plan.step_s)} a token"),
+    ]  # fmt: skip
+    return _table(rows)
+
+
+def _table(rows: list[tuple[str, str]]) -> str:
+    return "\n".join(f"{key:<21}{value}" for key, value in rows)
+
+
+def _how(source: str, refusal: str | None, compile_s: float | None) -> str:
+    if refusal is not None:
+        return "estimated, as the compiler refused it"
+    return "estimated, not compiled" if compile_s is None else f"{source} in {compile_s:.0f} s"
+
+
+def _total(total: int, hbm_bytes: float, fits: bool) -> tuple[str, str]:
+    verdict = "fits" if fits else "DOES NOT FIT"
+    return "  total", f"{_size(total)} of {_size(hbm_bytes)}: {verdict}"
+
+
+def _sent(collectives: "list[Collective]", what: str) -> list[tuple[str, str]]:
+    lines = [
+        (
+            f"  {each.kind}",
+            (
+                f"{each.count:,} times, {_size(each.bytes)}"
+                f"{', across slices' if each.across_slices else ''}"
+            ),
+        )
+        for each in collectives
+    ]
+    return [(f"sent a {what}", "by each device"), *lines] if lines else []
+
+
+def _mesh(shape: dict[str, int]) -> str:
     from zoo.sharding import mesh_flags
 
+    return mesh_flags(shape) or "one device"
+
+
+def _flags(plan: "Plan") -> str:
     run = plan.experiment
-    return f"{mesh_flags(plan.shape)} --micro-batches={run.micro_batches} --execution.remat={run.execution.remat}"
+    return (
+        f"{_mesh(plan.shape)} --micro-batches={run.micro_batches} "
+        f"--execution.remat={run.execution.remat}"
+    )
 
 
 def _size(num_bytes: float) -> str:

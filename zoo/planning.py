@@ -83,7 +83,17 @@ def compile(
     except DoesNotFitError as error:
         plan = estimate(experiment, topology, shape)
         return dataclasses.replace(plan, fits=False, refusal=str(error))
-    plan = _plan(experiment, topology, shape, "compiled", compiled.bytes, compiled.collectives)
+    params, optimizer = memory.state_bytes(experiment, shape)
+    # Gradients live among the temporaries; the rest of those is activations and what XLA adds.
+    gradients = min(params, compiled.temporary_bytes)
+    found = Bytes(
+        params=params,
+        gradients=gradients,
+        optimizer=optimizer,
+        temporaries=compiled.temporary_bytes - gradients,
+        code=compiled.code_bytes,
+    )
+    plan = _plan(experiment, topology, shape, "compiled", found, compiled.collectives)
     return dataclasses.replace(plan, compile_s=compiled.compile_s)
 
 

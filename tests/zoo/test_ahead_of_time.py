@@ -60,8 +60,8 @@ class TestWithLibtpu:
     def test_a_step_is_compiled_and_its_bytes_are_plausible(self):
         hardware = topology.parse("v5e:2x2", 1)
         compiled = ahead_of_time.compile_step(configs.get("palm_nano"), hardware, CUBE)
-        assert compiled.bytes.code > 0
-        assert 0 < compiled.bytes.params < compiled.bytes.total < hardware.chip.hbm_bytes
+        assert compiled.code_bytes > 0
+        assert 0 < compiled.argument_bytes < hardware.chip.hbm_bytes
         assert {"all-gather", "all-reduce"} <= {c.kind for c in compiled.collectives}
         assert compiled.compile_s > 0
 

@@ -71,7 +71,9 @@ def test_where_nothing_fits_the_least_is_taken_and_said():
 
 
 def test_where_nothing_divides_the_numbers_are_said():
-    with pytest.raises(ConfigError, match=r"--mesh=auto finds no mesh of 7 devices: .* mesh\.data=7"):
+    with pytest.raises(
+        ConfigError, match=r"--mesh=auto finds no mesh of 7 devices: .* mesh\.data=7"
+    ):
         choose(with_mesh(OPEN), 7, 1000 * GIB, 7)
 
 
