@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from data import command, token_cache
+from data.cached_rows import make_rows
 from data.config import Data
 from data.pipeline import Rows
 from data.storage import cache_folder
 from data.survey import SPLITS, Split
 from data.token_cache import TokenSplit
-from data.training_data import encode, find_vocabulary, make_rows, read_corpora
+from data.training_data import encode, find_vocabulary, read_corpora
 from data.vocabularies import Vocabulary
 
 _BORDER = "\n──── another document ────\n"

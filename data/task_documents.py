@@ -1,0 +1,94 @@
+"""The documents of a seqio task, one epoch after the other. TensorFlow is imported here (4 s)."""
+
+import hashlib
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import seqio
+import tensorflow as tf
+
+from data import tasks
+from data.corpus import Files, Shard
+from data.errors import DataConfigError, DataError
+from data.streaming import SHUFFLE_DOCUMENTS
+
+_ITERATOR = "iterator"
+_EPOCH = "epoch"
+
+
+class TaskDocuments:
+    """See `data.corpus.DocumentReader`: a host's share of the train split of a seqio task."""
+
+    def __init__(self, task: seqio.Task, shard: Shard, seed: int) -> None:
+        """Opens the first epoch.
+
+        Raises:
+          DataConfigError: the task has no text, or cannot be shuffled.
+        """
+        self._task, self._shard, self._seed = task, shard, seed
+        self._begin(epoch=0)
+
+    def read(self) -> list[str]:
+        """The next few documents."""
+        with tasks.explained(self._task, "train"):
+            batch = next(self._batches, None)
+            if batch is None:
+                self._begin(self._epoch + 1)
+                batch = next(self._batches, None)
+            if batch is not None:
+                return [text.decode("utf-8") for text in batch.numpy()]
+        raise DataError(
+            f"The task {self._task.name!r} has no document for host {self._shard.index} of "
+            f"{self._shard.count}. Leave out --data.streaming, or use fewer hosts."
+        )
+
+    def save(self) -> Files:
+        """The state of TensorFlow's iterator and of the documents that wait."""
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                tf.train.Checkpoint(iterator=self._batches).write(f"{folder}/{_ITERATOR}")
+            except tf.errors.OpError as error:
+                raise DataConfigError(
+                    f"The task {self._task.name!r} cannot be streamed: TensorFlow cannot save where "
+                    f"its iterator stands ({tasks.first_line(error)}). Make its dataset without "
+                    "from_generator and stateful functions, or leave out --data.streaming."
+                ) from error
+            files = {path.name: path.read_bytes() for path in Path(folder).iterdir()}
+        return files | {_EPOCH: b"%d" % self._epoch}
+
+    def restore(self, files: Files) -> None:
+        """Goes on where `save` was called. Raises DataError if the files are not of this task."""
+        self._begin(int(files[_EPOCH]))
+        with tempfile.TemporaryDirectory() as folder:
+            for name in files.keys() - {_EPOCH}:
+                Path(folder, name).write_bytes(files[name])
+            try:
+                saved = tf.train.Checkpoint(iterator=self._batches).read(f"{folder}/{_ITERATOR}")
+                saved.assert_consumed()
+            except (tf.errors.OpError, AssertionError) as error:
+                raise DataError(
+                    f"The task {self._task.name!r} cannot go on where it stood: the saved state of "
+                    f"its iterator is damaged or of another task ({tasks.first_line(error)}). Begin "
+                    "with another checkpoint, or begin the stream anew with --data.allow-change."
+                ) from error
+
+    def _begin(self, epoch: int) -> None:
+        self._epoch = epoch
+        digest = hashlib.sha256(b"%d %d" % (self._seed, epoch)).digest()
+        try:
+            batches = tasks.text_batches(
+                self._task,
+                "train",
+                shuffle=True,
+                shuffle_buffer_size=SHUFFLE_DOCUMENTS,
+                seed=int.from_bytes(digest[:4], "big") >> 1,
+                shard_info=seqio.ShardInfo(self._shard.index, self._shard.count),
+            )
+        except ValueError as error:
+            raise DataConfigError(
+                f"The task {self._task.name!r} cannot be streamed: {error} Leave out --data.streaming."
+            ) from error
+        options = tf.data.Options()
+        options.deterministic = True
+        self._batches: Iterator = iter(batches.with_options(options))
