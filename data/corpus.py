@@ -63,7 +63,7 @@ class DocumentReader(Protocol):
         ...
 
     def save(self) -> Files:
-        """What `restore` needs to go on here. Raises DataConfigError where that is not possible."""
+        """What `restore` needs to go on here."""
         ...
 
     def restore(self, files: Files) -> None:

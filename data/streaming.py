@@ -112,11 +112,10 @@ class Stream:
 
     def describe(self) -> str:
         """What a person should know of it."""
-        hosts = f"{self.shard.count} host" + "s" * (self.shard.count > 1)
         return (
             "the training text is streamed, not cached: its documents are shuffled in a buffer of "
             f"{SHUFFLE_DOCUMENTS:,}, TensorFlow stays in memory, and a stopped run goes on exactly "
-            f"only on {hosts}"
+            f"only on the same number of hosts ({self.shard.count})"
         )
 
     def read_from(self, first_step: int, state: Files | None) -> "StreamReader":
@@ -157,6 +156,7 @@ class Stream:
                     "snapshot_documents": snapshot.num_documents,
                     "num_documents": position.num_documents,
                     "offset": position.offset,
+                    "files": sorted(snapshot.files),
                 }
             )
             files |= {f"{number}.{name}": content for name, content in snapshot.files.items()}
@@ -169,14 +169,12 @@ class Stream:
             about = json.loads(state[_POSITIONS])
             if about["shard"] != asdict(self.shard):
                 raise ValueError(f"it is of the share {about['shard']}")
-            return [
-                Position(
-                    Snapshot(_with_prefix(f"{number}.", state), one["snapshot_documents"]),
-                    one["num_documents"],
-                    one["offset"],
-                )
-                for number, one in enumerate(about["positions"])
-            ]
+            positions = []
+            for number, one in enumerate(about["positions"]):
+                files = {name: state[f"{number}.{name}"] for name in one["files"]}
+                snapshot = Snapshot(files, one["snapshot_documents"])
+                positions.append(Position(snapshot, one["num_documents"], one["offset"]))
+            return positions
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(
                 f"where the stream stood is not in the checkpoint, or damaged ({error!r}). Begin "
@@ -239,12 +237,3 @@ class StreamReader:
             del self._positions[old]
         self._oldest_step = step
         return self._positions[step]
-
-
-def _with_prefix(prefix: str, files: Files) -> Files:
-    """The files of that prefix, without it."""
-    return {
-        name.removeprefix(prefix): content
-        for name, content in files.items()
-        if name.startswith(prefix)
-    }

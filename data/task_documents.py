@@ -24,7 +24,7 @@ class TaskDocuments:
         """Opens the first epoch.
 
         Raises:
-          DataConfigError: the task has no text, or cannot be shuffled.
+          DataConfigError: the task has no text, or its order cannot be seeded or saved.
         """
         self._task, self._shard, self._seed = task, shard, seed
         self._begin(epoch=0)
@@ -46,27 +46,20 @@ class TaskDocuments:
     def save(self) -> Files:
         """The state of TensorFlow's iterator and of the documents that wait."""
         with tempfile.TemporaryDirectory() as folder:
-            try:
-                tf.train.Checkpoint(iterator=self._batches).write(f"{folder}/{_ITERATOR}")
-            except tf.errors.OpError as error:
-                raise DataConfigError(
-                    f"The task {self._task.name!r} cannot be streamed: TensorFlow cannot save where "
-                    f"its iterator stands ({tasks.first_line(error)}). Make its dataset without "
-                    "from_generator and stateful functions, or leave out --data.streaming."
-                ) from error
+            tf.train.Checkpoint(iterator=self._batches).write(f"{folder}/{_ITERATOR}")
             files = {path.name: path.read_bytes() for path in Path(folder).iterdir()}
         return files | {_EPOCH: b"%d" % self._epoch}
 
     def restore(self, files: Files) -> None:
         """Goes on where `save` was called. Raises DataError if the files are not of this task."""
-        self._begin(int(files[_EPOCH]))
         with tempfile.TemporaryDirectory() as folder:
             for name in files.keys() - {_EPOCH}:
                 Path(folder, name).write_bytes(files[name])
             try:
+                self._begin(int(files[_EPOCH]))
                 saved = tf.train.Checkpoint(iterator=self._batches).read(f"{folder}/{_ITERATOR}")
                 saved.assert_consumed()
-            except (tf.errors.OpError, AssertionError) as error:
+            except (tf.errors.OpError, AssertionError, LookupError, ValueError) as error:
                 raise DataError(
                     f"The task {self._task.name!r} cannot go on where it stood: the saved state of "
                     f"its iterator is damaged or of another task ({tasks.first_line(error)}). Begin "
@@ -76,6 +69,8 @@ class TaskDocuments:
     def _begin(self, epoch: int) -> None:
         self._epoch = epoch
         digest = hashlib.sha256(b"%d %d" % (self._seed, epoch)).digest()
+        options = tf.data.Options()
+        options.deterministic = True
         try:
             batches = tasks.text_batches(
                 self._task,
@@ -85,10 +80,18 @@ class TaskDocuments:
                 seed=int.from_bytes(digest[:4], "big") >> 1,
                 shard_info=seqio.ShardInfo(self._shard.index, self._shard.count),
             )
-        except ValueError as error:
+            _check_that_it_can_be_saved(batches)
+        except (ValueError, tf.errors.FailedPreconditionError) as error:
             raise DataConfigError(
-                f"The task {self._task.name!r} cannot be streamed: {error} Leave out --data.streaming."
+                f"The task {self._task.name!r} cannot be streamed: {tasks.first_line(error)} Leave out "
+                "--data.streaming, or make its dataset without Python generators and with a seed."
             ) from error
-        options = tf.data.Options()
-        options.deterministic = True
         self._batches: Iterator = iter(batches.with_options(options))
+
+
+def _check_that_it_can_be_saved(dataset: tf.data.Dataset) -> None:
+    """Raises FailedPreconditionError for what is stateful, such as from_generator. An iterator would
+    not before the first time that it is saved in the middle."""
+    fail = tf.data.experimental.ExternalStatePolicy.FAIL.value
+    variant = tf.data.experimental.to_variant(dataset)
+    tf.raw_ops.DatasetToGraphV2(input_dataset=variant, external_state_policy=fail)
