@@ -6,6 +6,7 @@ of it what seqio users know: `{"targets": [BOS, ids..., EOS]}`, int32.
 
 import functools
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, cast
@@ -246,8 +247,9 @@ def explained(task: seqio.Task, split: str) -> Iterator[None]:
 
 
 def first_line(error: Exception) -> str:
-    """What TensorFlow says, without its traces."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+    """What TensorFlow says, without the names of its operations and its traces."""
+    said = re.sub(r"\{\{.*?\}\} *| *\[Op:.*", "", str(error)).strip()
+    return (said.splitlines() or [type(error).__name__])[0][:300]
 
 
 def _stdlib(split: Split) -> Iterator[str]:
