@@ -54,11 +54,13 @@ def encode_documents(
     """
     texts = iter(texts)
     first: list[str] = []
-    while num_processes > 1 and sum(map(len, first)) < _MIN_BYTES_TO_DIVIDE:
+    size = 0
+    while num_processes > 1 and size < _MIN_BYTES_TO_DIVIDE:
         if (text := next(texts, None)) is None:
             num_processes = 1
         else:
             first.append(text)
+            size += len(text)
     texts = chain(first, texts)
     if num_processes == 1:
         yield from (encode_document(vocabulary, text) for text in texts)
