@@ -17,8 +17,6 @@ from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 
-import seqio
-
 from data import catalog, tasks
 from data.config import Data
 from data.corpus import Corpus, OpenDocuments, PresplitCorpus, SplitCorpus
@@ -26,6 +24,7 @@ from data.errors import DataConfigError, DataError
 from data.sources import Document
 from data.survey import SPLITS, Split, Survey, read_survey, survey_path, take_survey
 from data.task_documents import TaskDocuments
+from data.tasks import seqio  # not imported by itself: that would print
 
 # Of a task that is streamed: so many documents of C4 are 200 MB, read in 2 s.
 _MAX_SURVEYED = 100_000

@@ -5,13 +5,11 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import seqio
-import tensorflow as tf
-
 from data import tasks
 from data.corpus import Files, Shard
 from data.errors import DataConfigError, DataError
 from data.streaming import SHUFFLE_DOCUMENTS
+from data.tasks import seqio, tf  # not imported by themselves: that would print
 
 _ITERATOR = "iterator"
 _EPOCH = "epoch"
