@@ -35,7 +35,7 @@ class Data:
     """A vocabulary made by python -m data.vocabulary; None trains one on the text."""
     streaming: bool = False
     """Encode the training text while it is read, without a cache: for a task too large to wait for.
-    Only the validation split is cached. The order is shuffled by file and in a buffer of 4,096
+    Only the validation split is cached. The order is shuffled by file and in a buffer of 8,192
     documents; a resumed run goes on exactly on the same number of hosts only."""
     packing: Literal["split", "whole"] = "split"
     """How documents fill sequences. split: end to end, cut wherever a sequence is full, without

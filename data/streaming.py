@@ -22,7 +22,7 @@ from data.pipeline import Batch, Batches, window_batch
 from data.token_stream import Position, Snapshot, TokenStream
 from data.vocabularies import Vocabulary
 
-SHUFFLE_DOCUMENTS = 4096
+SHUFFLE_DOCUMENTS = 8192
 """Documents that wait to be drawn from; files are read in an order of each epoch's own."""
 
 # Together they encode more than a host trains on.

@@ -118,6 +118,36 @@ def nano(corpus_glob: str) -> list[str]:
             "--num-steps=6", "--eval-every=3", "--save-every=3"]  # fmt: skip
 
 
+STREAMED_TASKS = """
+import seqio
+from data.tasks import TEXT
+
+@seqio.map_over_dataset
+def as_text(line):
+    return {"targets": line}
+
+seqio.TaskRegistry.remove("streamed")
+seqio.TaskRegistry.add("streamed", source=seqio.TextLineDataSource({"train": "LINES"}),
+                       preprocessors=[as_text], output_features={"targets": TEXT}, metric_fns=[])
+"""
+
+
+@pytest.fixture
+def streamed(nano, corpus_glob, tmp_path, monkeypatch) -> list[str]:
+    """Flags of a run that streams the lines of the session's corpus, of which it reads some twice."""
+    lines = [line for path in sorted(Path(corpus_glob).parent.iterdir())
+             for line in path.read_text().splitlines(keepends=True)]  # fmt: skip
+    (tmp_path / "lines.txt").write_text("".join(lines[:1500]))
+    monkeypatch.setattr("data.streaming.num_cores", lambda: 1)
+    module = STREAMED_TASKS.replace("LINES", str(tmp_path / "lines.txt"))
+    (tmp_path / "streamed_tasks.py").write_text(module)
+    monkeypatch.delitem(sys.modules, "streamed_tasks", raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    flags = [flag for flag in nano if not flag.startswith("--data.files")]
+    return [*flags, "--data.module=streamed_tasks", "--task=streamed", "--data.streaming"]
+
+
 @dataclass(frozen=True)
 class Trained:
     """A finished run: its folder, which no test changes, and what its process printed."""

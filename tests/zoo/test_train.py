@@ -4,7 +4,6 @@ import json
 import shlex
 import shutil
 import signal
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -174,36 +173,6 @@ def test_a_stopped_run_goes_on_bit_for_bit(
         assert outcome.code == 0, outcome.stderr
     assert [row["step"] for row in losses(whole)] == list(range(1, 121))
     assert losses(stopped) == losses(whole)
-
-
-STREAMED_TASKS = """
-import seqio
-from data.tasks import TEXT
-
-@seqio.map_over_dataset
-def as_text(line):
-    return {"targets": line}
-
-seqio.TaskRegistry.remove("streamed")
-seqio.TaskRegistry.add("streamed", source=seqio.TextLineDataSource({"train": "LINES"}),
-                       preprocessors=[as_text], output_features={"targets": TEXT}, metric_fns=[])
-"""
-
-
-@pytest.fixture
-def streamed(nano, corpus_glob, tmp_path, monkeypatch) -> list[str]:
-    """Flags of a run that streams the lines of the session's corpus, of which it reads some twice."""
-    lines = [line for path in sorted(Path(corpus_glob).parent.iterdir())
-             for line in path.read_text().splitlines(keepends=True)]  # fmt: skip
-    (tmp_path / "lines.txt").write_text("".join(lines[:1500]))
-    monkeypatch.setattr("data.streaming.num_cores", lambda: 1)
-    module = STREAMED_TASKS.replace("LINES", str(tmp_path / "lines.txt"))
-    (tmp_path / "streamed_tasks.py").write_text(module)
-    monkeypatch.delitem(sys.modules, "streamed_tasks", raising=False)
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    flags = [flag for flag in nano if not flag.startswith("--data.files")]
-    return [*flags, "--data.module=streamed_tasks", "--task=streamed", "--data.streaming"]
 
 
 def test_a_stopped_streamed_run_goes_on_bit_for_bit(
