@@ -2,6 +2,7 @@
 command in this process, and as a process that is sent a signal on its way."""
 
 import fcntl
+import glob
 import json
 import os
 import shutil
@@ -134,10 +135,11 @@ seqio.TaskRegistry.add("streamed", source=seqio.TextLineDataSource({"train": "LI
 
 @pytest.fixture
 def streamed(nano, corpus_glob, tmp_path, monkeypatch) -> list[str]:
-    """Flags of a run that streams the lines of the session's corpus, of which it reads some twice."""
-    lines = [line for path in sorted(Path(corpus_glob).parent.iterdir())
-             for line in path.read_text().splitlines(keepends=True)]  # fmt: skip
-    (tmp_path / "lines.txt").write_text("".join(lines[:1500]))
+    """Flags of a run that streams 2,400 lines, 1.3 MB: enough to start the processes that encode."""
+    text = " ".join(Path(path).read_text() for path in sorted(glob.glob(corpus_glob)))
+    words = text.split()
+    lines = [f"{n} {' '.join(words[n * 12 : n * 12 + 120])}\n" for n in range(2400)]
+    (tmp_path / "lines.txt").write_text("".join(lines))
     monkeypatch.setattr("data.streaming.num_cores", lambda: 1)
     module = STREAMED_TASKS.replace("LINES", str(tmp_path / "lines.txt"))
     (tmp_path / "streamed_tasks.py").write_text(module)
