@@ -61,17 +61,19 @@ class TrainingData:
     _corpora: Weighted
     _cache_folder: Path
 
-    def read_from(self, first_step: int, state: Files | None) -> Reader:
+    def read_from(self, first_step: int, state: Files | None, report: Report) -> Reader:
         """Reads training batches from `first_step` on.
 
         Args:
           state: what a reader of the same fingerprint gave at that step; None if there is none: a
             stream then begins anew.
+          report: takes a line that says what a stream means.
 
         Raises:
           DataError: a stream cannot be read, or cannot go on from `state`.
         """
         if isinstance(self.train, Stream):
+            report(self.train.describe())
             return self.train.read_from(first_step, state)
         return ComputedReader(self.train, self._rows)
 
@@ -154,7 +156,6 @@ def load(
             config.seed,
         )
         fingerprint |= train.fingerprint
-        report(train.describe())
     else:
         train = _mixed(corpora, made["train"])
     held_out = [splits["validation"] for splits in encoded]

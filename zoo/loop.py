@@ -106,7 +106,9 @@ def train(
             else nullcontext() as writer,
             report.bar(first_step, num_steps),
             StopRequest() as stop,
-            closing(hosts.together(lambda: data.read_from(first_step, stream))) as reader,
+            closing(
+                hosts.together(lambda: data.read_from(first_step, stream, report.line))
+            ) as reader,
             prefetched(
                 lambda step: place(reader.train_batch(step)), range(first_step, num_steps)
             ) as next_batch,
