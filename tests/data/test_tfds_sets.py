@@ -13,7 +13,7 @@ import seqio
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from data import catalog, tfds_sets
+from data import catalog, evaluation_text, tfds_sets
 from data.config import Data
 from data.errors import DataConfigError, DataError
 from data.pipeline import TokenWindows
@@ -145,6 +145,30 @@ def test_a_stream_has_the_documents_of_the_cache_and_no_cache(tmp_path, monkeypa
     )
     assert Counter(documents[: len(TRAIN)]) == Counter(documents[len(TRAIN) :]) == expected
     assert documents[: len(TRAIN)] != documents[len(TRAIN) :]
+
+
+@pytest.mark.parametrize(("task", "files"), [(None, None), ("stdlib", None), (None, "a.txt")])
+def test_what_streamed_is_evaluated_without_its_training_text(c4, tmp_path, task, files):
+    config = Data(task="c4_en", data_dir=str(c4), cache_dir=str(tmp_path), streaming=True)
+    run = load(config, vocab_size=300, seq_len=32, batch_size=4, report=print)
+    (tmp_path / "a.txt").write_text(TRAIN[3])
+    lines: list[str] = []
+    text = evaluation_text.load(
+        config,
+        run.fingerprint,
+        task=task,
+        files=files and str(tmp_path / files),
+        cache_dir=None,
+        vocabulary=run.vocabulary,
+        seq_len=32,
+        batch_size=4,
+        report=lines.append,
+    )
+    assert text.warning is None
+    if task is None and files is None:
+        assert text.num_bytes == run.num_validation_bytes
+        assert not list(tmp_path.rglob("train.tokens"))
+    assert any("it is not searched" in line for line in lines) == (files is not None)
 
 
 def test_a_stream_has_a_fingerprint_of_its_own(c4, tmp_path):
