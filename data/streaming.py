@@ -177,8 +177,8 @@ class Stream:
             return positions
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(
-                f"where the stream stood is not in the checkpoint, or damaged ({error!r}). Begin "
-                "with another checkpoint, or begin the stream anew with --data.allow-change."
+                f"where the stream stood is not in the checkpoint, or damaged ({error!r}). Delete that "
+                "checkpoint to go on from the one before it, or start over with --fresh."
             ) from error
 
 

@@ -60,8 +60,8 @@ class TaskDocuments:
             except (tf.errors.OpError, AssertionError, LookupError, ValueError) as error:
                 raise DataError(
                     f"The task {self._task.name!r} cannot go on where it stood: the saved state of "
-                    f"its iterator is damaged or of another task ({tasks.first_line(error)}). Begin "
-                    "with another checkpoint, or begin the stream anew with --data.allow-change."
+                    f"its iterator is damaged ({tasks.first_line(error)}). Delete that checkpoint to go on "
+                    "from the one before it, or start over with --fresh."
                 ) from error
 
     def _begin(self, epoch: int) -> None:

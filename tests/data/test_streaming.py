@@ -170,7 +170,7 @@ def test_a_state_that_is_not_of_this_stream_is_refused(stream, damage):
         "other share": stream(slice(0, 4)).read_from(0, None).state(0),
         "no snapshot": {"positions.json": state["positions.json"]},
     }[damage]
-    with pytest.raises(DataError, match=r"damaged .*--data\.allow-change"):
+    with pytest.raises(DataError, match="damaged .*Delete that checkpoint .*--fresh"):
         stream().read_from(0, damaged)
 
 
