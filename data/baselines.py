@@ -13,7 +13,7 @@ from data.sources import Document
 from data.storage import replace_file
 
 # Raise it when the same corpus gives other numbers.
-_VERSION = 1
+_VERSION = 2
 # The 5-gram takes 20 MB of memory a megabyte, and xz a second.
 _MAX_TRAIN_BYTES, _MAX_VALIDATION_BYTES = 16_000_000, 4_000_000
 

@@ -93,13 +93,15 @@ def _level(ngrams: np.ndarray, counts: np.ndarray) -> _Level:
 
 
 def _discounts(counts: np.ndarray) -> np.ndarray:
-    """D(1), D(2) and D(3 or more), by Chen and Goodman's estimate."""
+    """D(1), D(2) and D(3 or more), by Chen and Goodman's estimate: all above zero, so that every byte
+    has a probability after every context."""
     n1, n2, n3, n4 = (np.count_nonzero(counts == count) for count in (1, 2, 3, 4))
-    if not min(n1, n2, n3, n4):  # too few n-grams to estimate anything: halve the counts
-        return np.array([0.5, 1.0, 1.5])
+    halves = np.array([0.5, 1.0, 1.5])
+    if not min(n1, n2, n3, n4):  # too few n-grams to estimate anything
+        return halves
     y = n1 / (n1 + 2 * n2)
     estimate = np.array([1 - 2 * y * n2 / n1, 2 - 3 * y * n3 / n2, 3 - 4 * y * n4 / n3])
-    return np.clip(estimate, 0, [1, 2, 3])
+    return np.where(estimate > 0, estimate, halves)
 
 
 def _find(table: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

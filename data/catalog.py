@@ -8,7 +8,7 @@ from pathlib import Path
 
 from data import tfds_sets
 from data.config import Data
-from data.corpus import Corpus, PresplitCorpus, file_corpus, stdlib_files
+from data.corpus import Corpus, DocumentReader, PresplitCorpus, Shard, file_corpus, stdlib_files
 from data.errors import DataConfigError
 from data.sources import TextFiles
 from data.survey import Split
@@ -93,13 +93,24 @@ def built_in(name: str, config: Data, folder: Path) -> Corpus:
         return file_corpus(name, source, stdlib_files(), folder)
     prepared = tfds_sets.find(name, config.data_dir)
 
+    def task():
+        from data import tasks  # TensorFlow
+
+        return tasks.register_tfds(name, prepared.tfds_name, prepared.data_dir, prepared.splits)
+
     def read(split: Split) -> Iterator[str]:
         from data import tasks
 
-        task = tasks.register_tfds(name, prepared.tfds_name, prepared.data_dir, prepared.splits)
-        return tasks.texts(task, split)
+        return tasks.texts(task(), split)
 
-    return PresplitCorpus(name, source, prepared.fingerprint, read, prepared.num_documents)
+    def open_documents(shard: Shard, seed: int) -> DocumentReader:
+        from data.task_documents import TaskDocuments
+
+        return TaskDocuments(task(), shard, seed)
+
+    return PresplitCorpus(
+        name, source, prepared.fingerprint, read, prepared.num_documents, open_documents
+    )
 
 
 def _files(pattern: str, config: Data, folder: Path) -> Corpus:

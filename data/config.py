@@ -33,6 +33,10 @@ class Data:
     TFDS_DATA_DIR, or ~/tensorflow_datasets."""
     vocabulary: str | None = None
     """A vocabulary made by python -m data.vocabulary; None trains one on the text."""
+    streaming: bool = False
+    """Encode the training text while it is read, without a cache: for a task too large to wait for.
+    Only the validation split is cached. The order is shuffled by file and in a buffer of 8,192
+    documents; a resumed run goes on exactly on the same number of hosts only."""
     packing: Literal["split", "whole"] = "split"
     """How documents fill sequences. split: end to end, cut wherever a sequence is full, without
     padding. whole: a document is cut only if it is longer than a sequence; the rest is padding."""

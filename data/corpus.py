@@ -6,10 +6,12 @@ import json
 import sysconfig
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Protocol
 
-from data.errors import DataError
+from data.errors import DataConfigError, DataError
 from data.sources import Document, TextFiles
 from data.survey import SPLITS, Split, Survey, name_hash, read_survey, survey_path, take_survey
 
@@ -26,6 +28,53 @@ _SKIPPED_FOLDERS = frozenset(
 _SKIPPED_PREFIX = "_sysconfigdata"
 
 
+Files = dict[str, bytes]
+"""Contents of files by name."""
+
+
+@dataclass(frozen=True)
+class Shard:
+    """The documents that one host streams: every `count`-th or so, no document on two hosts."""
+
+    index: int
+    count: int
+
+    @classmethod
+    def of_rows(cls, rows: slice, batch_size: int) -> "Shard":
+        """Of the host that reads `rows` of every batch: hosts with the same rows share one.
+
+        Raises DataConfigError unless the hosts' shares are equal.
+        """
+        start, stop, _ = rows.indices(batch_size)
+        num_rows = stop - start
+        if batch_size % num_rows or start % num_rows:
+            raise DataConfigError(
+                f"data.streaming divides text evenly, and a host that reads rows {start} to {stop} of "
+                f"{batch_size} has no even share. Choose another mesh, or leave it out."
+            )
+        return cls(start // num_rows, batch_size // num_rows)
+
+
+class DocumentReader(Protocol):
+    """The training documents of a shard, shuffled, epoch after epoch. It can be read in order only."""
+
+    def read(self) -> list[str]:
+        """The texts of the next few documents. Raises DataError."""
+        ...
+
+    def save(self) -> Files:
+        """What `restore` needs to go on here."""
+        ...
+
+    def restore(self, files: Files) -> None:
+        """Goes on where another reader of the same documents was saved. Raises DataError."""
+        ...
+
+
+OpenDocuments = Callable[[Shard, int], DocumentReader]
+"""Opens the documents of a shard in the order of a seed."""
+
+
 class Corpus(abc.ABC):
     """Documents in two splits, each in a fixed order.
 
@@ -33,7 +82,10 @@ class Corpus(abc.ABC):
       name: of the seqio task, and of the source in a mixture.
       source: the setting that names the text and its value, for messages.
       fingerprint: changes whenever the documents or their sides change.
+      num_train_documents: None if that is not known without reading them.
     """
+
+    num_train_documents: int | None = None
 
     def __init__(self, name: str, source: str, fingerprint: str) -> None:
         self.name, self.source, self.fingerprint = name, source, fingerprint
@@ -46,7 +98,7 @@ class Corpus(abc.ABC):
         """
         some = False
         for document in self._read(split):
-            if document.text and (split == "validation" or not self._is_held_out(document)):
+            if document.text if split == "validation" else self.trains_on(document.text):
                 yield document
                 some = True
         if not some:
@@ -63,10 +115,22 @@ class Corpus(abc.ABC):
         """Training texts of about `max_bytes` together, always the same; all if they are fewer."""
         taken = 0
         for document in self.documents("train"):
-            taken += len(_utf8(document))
+            taken += len(document.text.encode("utf-8"))
             yield document.text
             if taken >= max_bytes:
                 return
+
+    def trains_on(self, text: str) -> bool:
+        """Whether a document of the training side is one to train on: not empty, and not held out."""
+        return bool(text) and _digest(text) not in self._held_out
+
+    def streamed(self) -> OpenDocuments:
+        """What opens the documents of the training side to stream them, in an order of their own and
+        with empty and held-out ones among them. Raises DataConfigError where that makes no sense."""
+        raise DataConfigError(
+            f"data.streaming reads sets that are too large to cache, and {self.source} is cached in "
+            "seconds. Leave it out, or name a task of TensorFlow Datasets or of data.module."
+        )
 
     @abc.abstractmethod
     def describe(self) -> str:
@@ -76,12 +140,9 @@ class Corpus(abc.ABC):
     def _read(self, split: Split) -> Iterator[Document]:
         """All documents of one side."""
 
-    def _is_held_out(self, document: Document) -> bool:
-        return _digest(document) in self._held_out
-
     @cached_property
     def _held_out(self) -> frozenset[bytes]:
-        return frozenset(map(_digest, self._read("validation")))
+        return frozenset(_digest(document.text) for document in self._read("validation"))
 
 
 class SplitCorpus(Corpus):
@@ -131,15 +192,22 @@ class PresplitCorpus(Corpus):
         fingerprint: str,
         read: Callable[[Split], Iterator[str]],
         num_documents: Mapping[Split, int] | None = None,
+        open_documents: OpenDocuments | None = None,
     ) -> None:
         super().__init__(name, source, fingerprint)
         self._texts, self._num_documents = read, num_documents
+        self._open_documents = open_documents
+        if num_documents is not None:
+            self.num_train_documents = num_documents["train"]
 
     def describe(self) -> str:
         if self._num_documents is None:
             return "train and validation splits of its own"
         train, validation = (self._num_documents[split] for split in SPLITS)
         return f"{train:,} documents to train on, {validation:,} held out"
+
+    def streamed(self) -> OpenDocuments:
+        return self._open_documents or super().streamed()
 
     def _read(self, split: Split) -> Iterator[Document]:
         return (Document(str(i), text) for i, text in enumerate(self._texts(split)))
@@ -188,9 +256,5 @@ def stdlib_files() -> TextFiles:
     )
 
 
-def _digest(document: Document) -> bytes:
-    return hashlib.blake2b(_utf8(document), digest_size=16).digest()
-
-
-def _utf8(document: Document) -> bytes:
-    return document.text.encode("utf-8")
+def _digest(text: str) -> bytes:
+    return hashlib.blake2b(text.encode("utf-8"), digest_size=16).digest()

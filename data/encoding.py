@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from itertools import chain, islice
@@ -46,19 +46,21 @@ def encode_document(vocabulary: Vocabulary, text: str) -> np.ndarray:
 
 def encode_documents(
     texts: Iterable[str], vocabulary: Vocabulary, num_processes: int
-) -> Iterator[np.ndarray]:
-    """What `encode_document` makes of each text, in order.
+) -> Generator[np.ndarray, None, None]:
+    """What `encode_document` makes of each text, in order. Closing it ends the processes.
 
     Raises:
       DataError: a process was ended from outside.
     """
     texts = iter(texts)
     first: list[str] = []
-    while num_processes > 1 and sum(map(len, first)) < _MIN_BYTES_TO_DIVIDE:
+    size = 0
+    while num_processes > 1 and size < _MIN_BYTES_TO_DIVIDE:
         if (text := next(texts, None)) is None:
             num_processes = 1
         else:
             first.append(text)
+            size += len(text)
     texts = chain(first, texts)
     if num_processes == 1:
         yield from (encode_document(vocabulary, text) for text in texts)

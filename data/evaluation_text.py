@@ -99,7 +99,8 @@ def load(
         return _all_of(files, trained_with, trained_on, vocabulary, seq_len, batch_size, report)
     config = trained_with
     if task is not None:
-        config = replace(trained_with, task=task, files=None, mixture=())
+        streaming = trained_with.streaming and task != "stdlib"  # which is cached in seconds
+        config = replace(trained_with, task=task, files=None, mixture=(), streaming=streaming)
     data = training_data.load(
         config,
         vocab_size=vocabulary.size,
@@ -142,6 +143,8 @@ def _all_of(
     corpora = _training_corpora(trained_with, trained_on)
     if not corpora:
         report("no byte 5-gram: the text that the checkpoint's run was trained on is not here")
+    elif trained_with.streaming:
+        report("the run's text was streamed: it is not searched for what is evaluated here")
     train = [
         text.encode("utf-8")
         for corpus, _ in corpora
@@ -163,7 +166,7 @@ def _all_of(
         ),
         num_bytes=num_bytes,
         baselines=baselines.measure(train, texts),
-        warning=_seen_in_training(documents, corpora),
+        warning=None if trained_with.streaming else _seen_in_training(documents, corpora),
     )
 
 

@@ -9,15 +9,18 @@ from pathlib import Path
 import numpy as np
 
 from data import command, token_cache
+from data.cached_rows import make_rows
 from data.config import Data
+from data.errors import DataConfigError
 from data.pipeline import Rows
 from data.storage import cache_folder
 from data.survey import SPLITS, Split
 from data.token_cache import TokenSplit
-from data.training_data import encode, find_vocabulary, make_rows, read_corpora
+from data.training_data import encode, find_vocabulary, read_corpora
 from data.vocabularies import Vocabulary
 
 _BORDER = "\n──── another document ────\n"
+_HEIGHTS = " ▁▂▃▄▅▆▇█"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,8 +34,8 @@ class InspectCommand:
     """Tokens per sequence."""
     num_windows: int = 3
     """Sequences to show decoded."""
-    picture: str = "lengths.png"
-    """File for the histogram of the documents' lengths."""
+    picture: str | None = None
+    """File to make for the histogram of the documents' lengths, such as lengths.png."""
     verify: bool = False
     """Compare the checksums of the whole token caches too."""
     json: bool = False
@@ -63,6 +66,10 @@ def main(argv: list[str]) -> None:
     flags = command.parse(
         InspectCommand, argv, prog="python -m data.inspect", description="Look at training text."
     )
+    if flags.data.streaming:
+        raise DataConfigError(
+            "data.streaming: what is looked at here is the whole text, which is cached. Leave it out."
+        )
     folder = cache_folder(flags.data.cache_dir)
     corpora = read_corpora(flags.data, folder, command.report)
     vocabulary = find_vocabulary(flags.data, corpora, flags.vocab_size, folder, command.report)
@@ -77,7 +84,8 @@ def main(argv: list[str]) -> None:
         lengths[corpus.name] = np.diff(splits["train"].offsets)
         rows = make_rows(flags.data, splits["train"], vocabulary, flags.seq_len, flags.num_windows)
         windows += _decoded(rows, vocabulary)
-    _draw(lengths, Path(flags.picture))
+    if flags.picture is not None:
+        _draw(lengths, Path(flags.picture).expanduser())
     if flags.json:
         report = {
             "vocabulary": {"size": vocabulary.size, "fingerprint": vocabulary.fingerprint},
@@ -89,7 +97,9 @@ def main(argv: list[str]) -> None:
         return
     for each in reports:
         print(_sentence(each, flags.seq_len))
-    print(f"lengths of the documents: {flags.picture}")
+    for name, each in lengths.items():
+        print(f"{name}, train: lengths of the documents, {_bars(each)}")
+    print(f"picture: {flags.picture}" if flags.picture else "as a picture: --picture=lengths.png")
     for number, window in enumerate(windows, start=1):
         print(f"\n════ sequence {number} ════\n{window}")
 
@@ -145,6 +155,15 @@ def _sentence(r: SplitReport, seq_len: int) -> str:
         f"in sequences of {seq_len:,}, padding is {r.padding_if_split:.2%} if documents are split "
         f"and {r.padding_if_whole:.2%} if they are kept whole"
     )
+
+
+def _bars(lengths: np.ndarray) -> str:
+    """A histogram in one line, on a logarithmic scale."""
+    shortest, longest = int(lengths.min()), int(lengths.max())
+    edges = np.geomspace(shortest, longest + 1, 25)
+    counts, _ = np.histogram(lengths, edges)
+    heights = -(-counts * (len(_HEIGHTS) - 1) // counts.max())  # rounded up: what is there is seen
+    return f"{shortest:,} {''.join(_HEIGHTS[height] for height in heights)} {longest:,}"
 
 
 def _draw(lengths: dict[str, np.ndarray], path: Path) -> None:

@@ -14,13 +14,43 @@ from data.pipeline import ALL, Batch, Rows
 _MAX_PERIOD = 10_000
 
 
-@dataclass(frozen=True, eq=False)
-class Mixture:
+@dataclass(frozen=True)
+class Turns:
     """Draw i comes from the source that a fixed cycle names.
 
-    After any number n of draws every source has been drawn its share of n times, to within one
-    draw; its rows come in epochs of its own. Both are computed, so that batch k is a pure function
-    of (seed, k).
+    After any number n of draws every source has been drawn its share of n times, to within one draw.
+
+    Attributes:
+      shares: of each source; they sum to 1.
+    """
+
+    shares: tuple[Fraction, ...]
+
+    def source_of(self, draws: np.ndarray) -> np.ndarray:
+        """The number of the source of each of `draws`."""
+        return self._cycle[draws % len(self._cycle)]
+
+    def num_before(self, draws: np.ndarray, source: int) -> np.ndarray:
+        """How often `source` is drawn before each of `draws`."""
+        cycles, place = np.divmod(draws, len(self._cycle))
+        return cycles * self._drawn_before[-1, source] + self._drawn_before[place, source]
+
+    @cached_property
+    def _cycle(self) -> np.ndarray:
+        return cycle(self.shares)
+
+    @cached_property
+    def _drawn_before(self) -> np.ndarray:
+        """[period + 1, num_sources]: how often each source comes before a place in the cycle."""
+        is_source = self._cycle[:, None] == np.arange(len(self.shares))
+        return np.concatenate([np.zeros((1, len(self.shares)), int), np.cumsum(is_source, axis=0)])
+
+
+@dataclass(frozen=True, eq=False)
+class Mixture:
+    """Rows of several sources that take turns; those of each come in epochs of its own.
+
+    Both are computed, so that batch k is a pure function of (seed, k).
 
     Attributes:
       sources: rows of each source, by name; with the same `seq_len` and `batch_size`.
@@ -38,11 +68,11 @@ class Mixture:
     def train_batch(self, step: int, rows: slice = ALL) -> Batch:
         """See `data.pipeline.Batches`."""
         draws = np.arange(step * self.batch_size, (step + 1) * self.batch_size)[rows]
-        source_of = self._cycle[draws % len(self._cycle)]
+        source_of = self._turns.source_of(draws)
         parts, places = [], []
         for source, source_rows in enumerate(self._rows):
             place = np.flatnonzero(source_of == source)
-            numbers = self._num_drawn(draws[place], source)
+            numbers = self._turns.num_before(draws[place], source)
             parts.append(source_rows.draws(numbers.astype(np.uint64)))
             places.append(place)
         order = np.argsort(np.concatenate(places))
@@ -62,7 +92,7 @@ class Mixture:
         found: dict[str, float] = {}
         draws = np.array([step * self.batch_size])
         for source, (name, rows) in enumerate(self.sources.items()):
-            epochs = int(self._num_drawn(draws, source)[0]) / len(rows)
+            epochs = int(self._turns.num_before(draws, source)[0]) / len(rows)
             found[f"data/epochs/{name}"] = epochs
             found[f"data/tokens/{name}"] = round(epochs * rows.num_predictions)
         tokens = sum(value for key, value in found.items() if key.startswith("data/tokens/"))
@@ -73,19 +103,8 @@ class Mixture:
         return list(self.sources.values())
 
     @cached_property
-    def _cycle(self) -> np.ndarray:
-        return cycle(self.shares)
-
-    @cached_property
-    def _drawn_before(self) -> np.ndarray:
-        """[period + 1, num_sources]: how often each source comes before a place in the cycle."""
-        is_source = self._cycle[:, None] == np.arange(len(self._rows))
-        return np.concatenate([np.zeros((1, len(self._rows)), int), np.cumsum(is_source, axis=0)])
-
-    def _num_drawn(self, draws: np.ndarray, source: int) -> np.ndarray:
-        """How often `source` is drawn before each of `draws`."""
-        cycles, place = np.divmod(draws, len(self._cycle))
-        return cycles * self._drawn_before[-1, source] + self._drawn_before[place, source]
+    def _turns(self) -> Turns:
+        return Turns(self.shares)
 
 
 def cycle(shares: tuple[Fraction, ...]) -> np.ndarray:

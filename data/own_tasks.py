@@ -1,28 +1,33 @@
 """Tasks and mixtures that a module of the user's own registers with seqio.
 
 A task's own splits `train` and `validation` are used as they are; without the second, documents of
-the first are held out as they are of files. Its text is encoded with the run's vocabulary.
+the first are held out as they are of files. Its text is encoded with the run's vocabulary. Where it is
+streamed, no more than the beginning of it is read to find out what it is and what to hold out.
 """
 
 import difflib
 import functools
 import hashlib
 import importlib
+import itertools
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 
-import seqio
-
 from data import catalog, tasks
 from data.config import Data
-from data.corpus import Corpus, PresplitCorpus, SplitCorpus
+from data.corpus import Corpus, OpenDocuments, PresplitCorpus, SplitCorpus
 from data.errors import DataConfigError, DataError
 from data.sources import Document
-from data.survey import SPLITS, read_survey, survey_path, take_survey
+from data.survey import SPLITS, Split, Survey, read_survey, survey_path, take_survey
+from data.task_documents import TaskDocuments
+from data.tasks import seqio  # not imported by itself: that would print
+
+# Of a task that is streamed: so many documents of C4 are 200 MB, read in 2 s.
+_MAX_SURVEYED = 100_000
 
 
 def find(name: str, config: Data, folder: Path) -> catalog.Weighted:
@@ -73,19 +78,59 @@ def _corpus(task: seqio.Task, version: str, config: Data, folder: Path) -> Corpu
     if "train" not in task.splits:
         raise DataConfigError(f"{source} has no split `train`, only {', '.join(task.splits)}.")
     read = functools.partial(tasks.texts, task)
+    open_documents = functools.partial(TaskDocuments, task)
+    limit = _MAX_SURVEYED if config.streaming else None
     if "validation" in task.splits:
-        return PresplitCorpus(task.name, source, key or _fingerprint(read), read)
+        fingerprint = key or _fingerprint(read, version, limit)
+        return PresplitCorpus(task.name, source, fingerprint, read, open_documents=open_documents)
 
     def documents() -> Iterator[Document]:
-        return (Document(str(i), text) for i, text in enumerate(read("train")))
+        texts = itertools.islice(read("train"), limit)
+        return (Document(str(i), text) for i, text in enumerate(texts))
 
-    path = survey_path(folder, key or "")
+    path = survey_path(folder, f"{key} {limit}")
     survey = read_survey(path) if key else None
     if survey is None:
         survey = take_survey(documents(), [])
         if key:
             survey.keep(path)
-    return SplitCorpus(task.name, source, documents, survey)
+    beginning = SplitCorpus(task.name, source, documents, survey)
+    if limit is None:
+        return beginning
+    if survey.splits_inside:
+        raise DataConfigError(
+            f"{source} has {survey.num_documents:,} documents, too few to hold any out of a stream. "
+            "Leave out data.streaming."
+        )
+    return _StreamedCorpus(beginning, survey, key or version, read, open_documents)
+
+
+class _StreamedCorpus(PresplitCorpus):
+    """A task without a validation split: documents of its beginning are held out of all of it."""
+
+    def __init__(
+        self,
+        beginning: Corpus,
+        survey: Survey,
+        key: str,
+        read: Callable[[Split], Iterator[str]],
+        open_documents: OpenDocuments,
+    ) -> None:
+        super().__init__(
+            beginning.name,
+            beginning.source,
+            _sha256(f"{survey.fingerprint} {key}".encode()),
+            lambda split: beginning.texts(split) if split == "validation" else read(split),
+            open_documents=open_documents,
+        )
+        self._survey = survey
+
+    def describe(self) -> str:
+        survey = self._survey
+        return (
+            f"{survey.num_held_out:,} of its first {survey.num_documents:,} documents and "
+            f"{survey.held_out_bytes / 1e6:.2f} MB held out"
+        )
 
 
 def _key(task: seqio.Task, version: str) -> str | None:
@@ -115,10 +160,11 @@ def _key(task: seqio.Task, version: str) -> str | None:
     return _sha256(json.dumps([task.name, version, about]).encode())
 
 
-def _fingerprint(read) -> str:
-    digest = hashlib.sha256()
+def _fingerprint(read: Callable[[Split], Iterator[str]], version: str, limit: int | None) -> str:
+    """Of the whole text, or of the first `limit` documents of each split and the module's version."""
+    digest = hashlib.sha256(b"" if limit is None else version.encode())
     for split in SPLITS:
-        for text in read(split):
+        for text in itertools.islice(read(split), limit):
             content = text.encode("utf-8")
             digest.update(len(content).to_bytes(8, "little") + content)
         digest.update(b"\xff" * 8)

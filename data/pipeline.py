@@ -123,21 +123,9 @@ class Rows(abc.ABC):
         epochs = step * self.batch_size / len(self)
         return {"data/epochs": epochs, "data/tokens": round(epochs * self.num_predictions)}
 
-    def _borders(self, tokens: np.ndarray, following: np.ndarray) -> np.ndarray:
-        """Whether a document ends in `tokens` and another begins in `following`, of any shape."""
-        begins = np.broadcast_to(self.bos_id is None, following.shape)
-        ends = np.broadcast_to(self.eos_id is None, tokens.shape)
-        if self.bos_id is None and self.eos_id is None:
-            return ~begins  # nothing tells: the documents run on into each other
-        if self.bos_id is not None:
-            begins = following == self.bos_id
-        if self.eos_id is not None:
-            ends = tokens == self.eos_id
-        return begins & ends
-
 
 class TokenWindows(Rows):
-    """Concatenate and split: no padding but in the last row.
+    """Concatenate and split: no padding but in the last row; see `window_batch`.
 
     Row i is `tokens[i * T : i * T + T + 1]`, its inputs all but the last of these and its targets
     all but the first. So every token but the first is a target once, and nothing is dropped.
@@ -151,14 +139,8 @@ class TokenWindows(Rows):
         return len(self.tokens) - 1
 
     def rows(self, index: np.ndarray) -> Batch:
-        tokens = self._gather(index)
-        inputs, targets = tokens[:, :-1], tokens[:, 1:]
         num_real = np.clip(self.num_predictions - index * self.seq_len, 0, self.seq_len)
-        real = np.arange(self.seq_len) < num_real[:, None]
-        into_next = self._borders(inputs, targets)
-        starts = np.zeros_like(real)
-        starts[:, 1:] = into_next[:, :-1]
-        return _batch(np.where(real, inputs, PAD_ID), targets, starts, real, real & ~into_next)
+        return window_batch(self._gather(index), num_real, self.bos_id, self.eos_id)
 
     def _gather(self, index: np.ndarray) -> np.ndarray:
         """[B, T + 1] int32 token ids, filled up with PAD_ID."""
@@ -207,7 +189,7 @@ class PackedDocuments(Rows):
             begin, end = self.starts[number : number + 2].tolist()
             # A row that a document is cut at ends with the token at which the next one begins.
             span = self.tokens[begin : end + 1]
-            into_next = self._borders(span[:-1], span[1:])
+            into_next = _borders(span[:-1], span[1:], self.bos_id, self.eos_id)
             kept = np.flatnonzero(~into_next)
             length = len(kept)
             inputs[row, :length] = span[kept]
@@ -247,6 +229,40 @@ def row_starts(offsets: np.ndarray, seq_len: int) -> Iterator[np.ndarray]:
 
 
 _PLANNED_DOCUMENTS = 1 << 20
+
+
+def window_batch(
+    windows: np.ndarray, num_real: np.ndarray, bos_id: int | None, eos_id: int | None
+) -> Batch:
+    """The rows of windows of a stream: inputs are all tokens but the last, targets all but the first.
+
+    Args:
+      windows: [B, T + 1] int32.
+      num_real: [B] predictions of each row; the rest is padding.
+      bos_id: first token of a document; None if it has no such mark.
+      eos_id: last token of a document; None if it has no such mark.
+    """
+    inputs, targets = windows[:, :-1], windows[:, 1:]
+    real = np.arange(inputs.shape[1]) < num_real[:, None]
+    into_next = _borders(inputs, targets, bos_id, eos_id)
+    starts = np.zeros_like(real)
+    starts[:, 1:] = into_next[:, :-1]
+    return _batch(np.where(real, inputs, PAD_ID), targets, starts, real, real & ~into_next)
+
+
+def _borders(
+    tokens: np.ndarray, following: np.ndarray, bos_id: int | None, eos_id: int | None
+) -> np.ndarray:
+    """Whether a document ends in `tokens` and another begins in `following`, of any shape."""
+    begins = np.broadcast_to(bos_id is None, following.shape)
+    ends = np.broadcast_to(eos_id is None, tokens.shape)
+    if bos_id is None and eos_id is None:
+        return ~begins  # nothing tells: the documents run on into each other
+    if bos_id is not None:
+        begins = following == bos_id
+    if eos_id is not None:
+        ends = tokens == eos_id
+    return begins & ends
 
 
 def _batch(

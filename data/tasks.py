@@ -6,9 +6,10 @@ of it what seqio users know: `{"targets": [BOS, ids..., EOS]}`, int32.
 
 import functools
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import cast
+from typing import Any, cast
 
 import absl.logging
 import numpy as np
@@ -47,6 +48,9 @@ with _silent_stderr():
         tf.config.set_visible_devices([], "GPU")
         tf.config.set_visible_devices([], "TPU")
 absl.logging.set_verbosity(absl.logging.ERROR)
+# A set is read once an epoch. TensorFlow Datasets would keep one below 250 MB in memory, and in every
+# snapshot of its iterator.
+seqio.set_tfds_read_config_override(tfds.ReadConfig(try_autocache=False))
 
 
 class SeqioVocabulary(seqio.Vocabulary):
@@ -200,16 +204,29 @@ def add_marks(
 def texts(task: seqio.Task, split: str) -> Iterator[str]:
     """The text of each document of `split`, in the task's own order.
 
-    It is the feature `targets`; of a task that encodes it already, what seqio's `tokenize` keeps as
-    `targets_pretokenized`.
-
     Raises:
       DataConfigError: it has no text.
       DataError: it fails.
     """
-    dataset = task.get_dataset(
-        sequence_length=None, split=split, shuffle=False, try_in_mem_cache=False
-    )
+    batches = text_batches(task, split, shuffle=False)
+    with explained(task, split):
+        for batch in batches.as_numpy_iterator():
+            yield from (text.decode("utf-8") for text in batch)
+
+
+def text_batches(task: seqio.Task, split: str, **order: Any) -> tf.data.Dataset:
+    """The texts of the documents of `split`, in batches: [_BATCH_DOCUMENTS] strings, fewer at the end.
+
+    A text is the feature `targets`; of a task that encodes it already, what seqio's `tokenize` keeps
+    as `targets_pretokenized`.
+
+    Args:
+      order: for `seqio.Task.get_dataset`: shuffle, seed, shard_info.
+
+    Raises:
+      DataConfigError: the task has no text.
+    """
+    dataset = task.get_dataset(sequence_length=None, split=split, try_in_mem_cache=False, **order)
     spec = dataset.element_spec
     keys = [key for key in ("targets", "targets_pretokenized")
             if key in spec and spec[key].dtype == tf.string and spec[key].shape.rank == 0]  # fmt: skip
@@ -218,15 +235,24 @@ def texts(task: seqio.Task, split: str) -> Iterator[str]:
             f"The task {task.name!r} gives no text: neither `targets` nor `targets_pretokenized` is "
             f"a string. Give it output_features={{'targets': data.tasks.TEXT}} and no tokenizer."
         )
-    batches = dataset.map(lambda example: example[keys[0]]).batch(_BATCH_DOCUMENTS)
+    return dataset.map(lambda example: example[keys[0]]).batch(_BATCH_DOCUMENTS)
+
+
+@contextmanager
+def explained(task: seqio.Task, split: str) -> Iterator[None]:
+    """What fails while documents are read becomes a DataError."""
     try:
-        for batch in batches.as_numpy_iterator():
-            yield from (text.decode("utf-8") for text in batch)
+        yield
     except (tf.errors.OpError, UnicodeDecodeError) as error:
-        reason = str(error).strip().splitlines()[0][:300]
         raise DataError(
-            f"The task {task.name!r} cannot read its {split} split: {reason}"
+            f"The task {task.name!r} cannot read its {split} split: {first_line(error)}"
         ) from error
+
+
+def first_line(error: Exception) -> str:
+    """What TensorFlow says, without the names of its operations and its traces."""
+    said = re.sub(r"\{\{.*?\}\} *| *\[Op:.*", "", str(error)).strip()
+    return (said.splitlines() or [type(error).__name__])[0][:300]
 
 
 def _stdlib(split: Split) -> Iterator[str]:

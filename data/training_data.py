@@ -1,25 +1,26 @@
 """The front door: from a configuration to batches."""
 
+import functools
 import itertools
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from data import catalog, token_cache
 from data.baselines import cached_baselines
+from data.cached_rows import make_rows
 from data.catalog import Weighted
 from data.config import Data
-from data.corpus import Corpus
+from data.corpus import Corpus, Files, Shard
 from data.encoding import encode_documents, num_cores
 from data.errors import DataConfigError, DataError
 from data.imported_vocabularies import read_vocabulary
-from data.mixture import Mixture
-from data.pipeline import Batches, PackedDocuments, Rows, TokenWindows, row_starts
-from data.storage import cache_folder, replace_file
+from data.mixture import Mixture, Turns
+from data.pipeline import ALL, Batches, Rows
+from data.storage import cache_folder
+from data.streaming import ComputedReader, Reader, Stream
 from data.survey import SPLITS, Split
 from data.token_cache import Encoded, TokenSplit
 from data.vocabularies import Vocabulary, cached_vocabulary
@@ -27,6 +28,8 @@ from data.vocabularies import Vocabulary, cached_vocabulary
 # Of a larger corpus an even sample is enough to train a vocabulary: BPE takes 0.2 s and 15 MB of
 # memory a megabyte.
 MAX_VOCABULARY_BYTES = 100_000_000
+# Of a stream its beginning: four seconds of training.
+_MAX_STREAMED_VOCABULARY_BYTES = 20_000_000
 
 _PROGRESS_EVERY_S = 10.0
 
@@ -39,9 +42,8 @@ class TrainingData:
 
     Attributes:
       vocabulary: its size may be below the model's, never above.
-      train: training batches.
+      train: training batches, by their number or streamed.
       validation: evaluation batches; the same configuration as `train`.
-      num_train_tokens: of the train split, each document's BOS and EOS included.
       num_validation_tokens: of the validation split, each document's BOS and EOS included.
       num_validation_bytes: UTF-8 bytes of the validation text, for bits per byte.
       opening: the first tokens of the validation split.
@@ -49,15 +51,31 @@ class TrainingData:
     """
 
     vocabulary: Vocabulary
-    train: Batches
+    train: Batches | Stream
     validation: Batches
-    num_train_tokens: int
     num_validation_tokens: int
     num_validation_bytes: int
     opening: list[int]
     fingerprint: dict[str, str | int]
+    _rows: slice
     _corpora: Weighted
     _cache_folder: Path
+
+    def read_from(self, first_step: int, state: Files | None, report: Report) -> Reader:
+        """Reads training batches from `first_step` on.
+
+        Args:
+          state: what a reader of the same fingerprint gave at that step; None if there is none: a
+            stream then begins anew.
+          report: takes a line that says what a stream means.
+
+        Raises:
+          DataError: a stream cannot be read, or cannot go on from `state`.
+        """
+        if isinstance(self.train, Stream):
+            report(self.train.describe())
+            return self.train.read_from(first_step, state)
+        return ComputedReader(self.train, self._rows)
 
     def baselines(self) -> dict[str, float]:
         """Bits per byte to beat on the validation text, by name; see `data.baselines`.
@@ -74,6 +92,7 @@ def load(
     vocab_size: int,
     seq_len: int,
     batch_size: int,
+    rows: slice = ALL,
     vocabulary: Vocabulary | None = None,
     report: Report,
 ) -> TrainingData:
@@ -84,6 +103,7 @@ def load(
       vocab_size: pieces of the vocabulary to train; what the model has room for.
       seq_len: predictions in a row.
       batch_size: rows of a training batch over all hosts.
+      rows: which of them this host reads.
       vocabulary: a checkpoint's, used instead of one trained on this text.
       report: takes a line of progress.
 
@@ -105,43 +125,62 @@ def load(
             f"model.vocab_size={vocab_size} has no room for the {vocabulary.size} pieces of the "
             f"given vocabulary. Set it to at least {vocabulary.size}."
         )
-    encoded = [encode(corpus, vocabulary, folder, report) for corpus, _ in corpora]
-    rows: dict[Split, list[Rows]] = {split: [] for split in SPLITS}
+    cached: Sequence[Split] = ("validation",) if config.streaming else SPLITS
+    encoded = [encode(corpus, vocabulary, folder, report, cached) for corpus, _ in corpora]
+    made: dict[Split, list[Rows]] = {split: [] for split in cached}
     for (corpus, _), splits in zip(corpora, encoded, strict=True):
-        for split in SPLITS:
+        for split in cached:
             _check_length(corpus, split, splits[split], seq_len)
-            rows[split].append(
-                make_rows(config, splits[split], vocabulary, seq_len, batch_size, len(rows[split]))
+            made[split].append(
+                make_rows(config, splits[split], vocabulary, seq_len, batch_size, len(made[split]))
             )
     if config.packing == "whole":
-        padding = sum(r.padding * len(r) for r in rows["train"]) / sum(map(len, rows["train"]))
+        padding = sum(r.padding * len(r) for r in made["train"]) / sum(map(len, made["train"]))
         report(f"documents are kept whole: {padding:.1%} of the training rows is padding")
-    train, validation = (_mixed(corpora, rows[split]) for split in SPLITS)
+    fingerprint: dict[str, str | int] = {
+        **text_fingerprint(corpora),
+        "vocabulary": vocabulary.fingerprint,
+        "seq_len": seq_len,
+        "batch_size": batch_size,
+        "packing": config.packing,
+        "seed": config.seed,
+    }
+    if config.streaming:
+        train = Stream(
+            {corpus.name: corpus for corpus, _ in corpora},
+            Turns(tuple(share for _, share in corpora)),
+            Shard.of_rows(rows, batch_size),
+            vocabulary,
+            seq_len,
+            batch_size,
+            config.seed,
+        )
+        fingerprint |= train.fingerprint
+    else:
+        train = _mixed(corpora, made["train"])
     held_out = [splits["validation"] for splits in encoded]
     return TrainingData(
         vocabulary=vocabulary,
         train=train,
-        validation=validation,
-        num_train_tokens=sum(len(splits["train"].tokens) for splits in encoded),
+        validation=_mixed(corpora, made["validation"]),
         num_validation_tokens=sum(len(split.tokens) for split in held_out),
         num_validation_bytes=sum(split.num_bytes for split in held_out),
         opening=held_out[0].tokens[:8].tolist(),
-        fingerprint={
-            **text_fingerprint(corpora),
-            "vocabulary": vocabulary.fingerprint,
-            "seq_len": seq_len,
-            "batch_size": batch_size,
-            "packing": config.packing,
-            "seed": config.seed,
-        },
+        fingerprint=fingerprint,
+        _rows=rows,
         _corpora=corpora,
         _cache_folder=folder,
     )
 
 
 def read_corpora(config: Data, folder: Path, report: Report) -> Weighted:
-    """The text that `config` names; see `data.catalog.find`."""
+    """The text that `config` names; see `data.catalog.find`.
+
+    Raises DataConfigError, besides, if it is to be streamed and cannot be.
+    """
     corpora = catalog.find(config, folder)
+    if config.streaming:
+        _check_streaming(config, corpora)
     for corpus, share in corpora:
         of_batch = f", {float(share):.1%} of every batch" if len(corpora) > 1 else ""
         report(f"text: {corpus.source}, {corpus.describe()}{of_batch}")
@@ -154,21 +193,40 @@ def find_vocabulary(
     """The one that `config` names, or one trained on the text. Raises as `load` does."""
     if config.vocabulary is not None:
         return read_vocabulary(config.vocabulary)
-    key = json.dumps([MAX_VOCABULARY_BYTES, text_fingerprint(corpora)])
-    return cached_vocabulary(training_sample(corpora), key, size, folder, report)
+    max_bytes = _MAX_STREAMED_VOCABULARY_BYTES if config.streaming else MAX_VOCABULARY_BYTES
+    key = json.dumps([max_bytes, text_fingerprint(corpora)])
+    return cached_vocabulary(training_sample(corpora, max_bytes), key, size, folder, report)
 
 
-def training_sample(corpora: Weighted) -> Iterator[str]:
-    """Training texts for a vocabulary: of each source its share of MAX_VOCABULARY_BYTES."""
+def training_sample(corpora: Weighted, max_bytes: int = MAX_VOCABULARY_BYTES) -> Iterator[str]:
+    """Training texts for a vocabulary: of each source its share of `max_bytes`."""
     for corpus, share in corpora:
-        yield from corpus.training_sample(int(MAX_VOCABULARY_BYTES * share))
+        yield from corpus.training_sample(int(max_bytes * share))
+
+
+def _check_streaming(config: Data, corpora: Weighted) -> None:
+    for corpus, _ in corpora:
+        corpus.streamed()
+    if config.packing != "split":
+        raise DataConfigError(
+            f"data.packing={config.packing!r} plans its rows on a token cache, and data.streaming has "
+            "none. Leave out one of them."
+        )
 
 
 def encode(
-    corpus: Corpus, vocabulary: Vocabulary, folder: Path, report: Report
+    corpus: Corpus,
+    vocabulary: Vocabulary,
+    folder: Path,
+    report: Report,
+    wanted: Sequence[Split] = SPLITS,
 ) -> dict[Split, TokenSplit]:
-    """The token cache of `corpus`, built if it is not there. Raises DataError as `load` does."""
-    made_from = {"corpus": corpus.fingerprint, "vocabulary": vocabulary.fingerprint}
+    """The token cache of the `wanted` splits of `corpus`, built if it is not there.
+
+    Raises DataError as `load` does.
+    """
+    name = corpus.fingerprint if wanted == SPLITS else f"{'+'.join(wanted)} of {corpus.fingerprint}"
+    made_from = {"corpus": name, "vocabulary": vocabulary.fingerprint}
     path = token_cache.cache_path(folder, **made_from)
     try:
         return token_cache.read(path)
@@ -183,19 +241,15 @@ def encode(
     token_cache.build(
         path,
         # The held-out text first: it is short, and a mistake in it shows at once.
-        {
-            "validation": lambda skipped: encoded("validation", skipped),
-            "train": lambda skipped: encoded("train", skipped),
-        },
+        {split: functools.partial(encoded, split) for split in reversed(SPLITS) if split in wanted},
         vocab_size=vocabulary.size,
         **made_from,
         report=report,
     )
     splits = token_cache.read(path)
-    report(
-        f"encoded the text as {len(splits['train'].tokens):,} and "
-        f"{len(splits['validation'].tokens):,} tokens in {time.monotonic() - start_s:.1f} s"
-    )
+    sizes = " and ".join(f"{len(splits[split].tokens):,}" for split in wanted)
+    what = "the text" if wanted == SPLITS else f"its {' and '.join(wanted)} split"
+    report(f"encoded {what} as {sizes} tokens in {time.monotonic() - start_s:.1f} s")
     return splits
 
 
@@ -217,43 +271,6 @@ def _encoded(
                 f"{total_bytes / 1e6 / (shown_s - start_s):.1f} MB/s"
             )
         yield ids, num_bytes
-
-
-def make_rows(
-    config: Data,
-    split: TokenSplit,
-    vocabulary: Vocabulary,
-    seq_len: int,
-    batch_size: int,
-    source: int = 0,
-) -> Rows:
-    """The rows of one source. `source`: its number, so that no two have the same order."""
-    ends = {"bos_id": vocabulary.bos_id, "eos_id": vocabulary.eos_id}
-    seed = config.seed + source * 0x9E3779B97F4A7C15
-    if config.packing == "split":
-        return TokenWindows(split.tokens, seq_len, batch_size, seed, **ends)
-    return PackedDocuments(
-        split.tokens,
-        seq_len,
-        batch_size,
-        seed,
-        **ends,
-        starts=_cached_starts(split, seq_len),
-        num_documents=len(split.offsets) - 1,
-    )
-
-
-def _cached_starts(split: TokenSplit, seq_len: int) -> np.ndarray:
-    """What `row_starts` plans, memory-mapped from a file beside the offsets."""
-    offsets = Path(str(split.offsets.filename))
-    path = offsets.with_name(f"{offsets.stem}.rows-{seq_len}")
-    for _ in range(2):
-        if path.exists() and path.stat().st_size:
-            starts = np.memmap(path, np.int64, mode="r")
-            if starts[-1] == len(split.tokens):
-                return starts
-        replace_file(path, np.concatenate(list(row_starts(split.offsets, seq_len))).tobytes())
-    raise DataError(f"{path} cannot be read back. Delete the folder {path.parent}.")
 
 
 def _check_length(corpus: Corpus, split: Split, encoded: TokenSplit, seq_len: int) -> None:

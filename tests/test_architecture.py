@@ -17,7 +17,7 @@ SOURCES = {
 MAX_LINES = 320
 HEAVY = {"jax", "flax", "optax", "orbax", "numpy", "tensorflow", "seqio", "matplotlib"}
 TENSORFLOW = {"tensorflow", "seqio", "tensorflow_datasets"}
-READ_BY_SEQIO = {"data.tasks", "data.own_tasks"}
+READ_BY_SEQIO = {"data.tasks", "data.own_tasks", "data.task_documents"}
 
 
 def parse(module: str) -> ast.Module:

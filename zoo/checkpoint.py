@@ -4,9 +4,10 @@
                              training    step and optimizer state
                              run         the resolved config, the data's fingerprint, the evaluation
                              tokenizer   the vocabulary's files, which other tools read
+                             stream      of streamed text: where each process stood in its share
 
-Sampling reads all but `training`, which for Adam is twice the size of the parameters. Imported weights
-have none.
+Sampling reads neither `training`, which for Adam is twice the size of the parameters, nor `stream`.
+Imported weights have none.
 """
 
 import dataclasses
@@ -30,6 +31,7 @@ from models.transformer import abstract_params
 from zoo import serialize
 from zoo.config import Experiment
 from zoo.errors import CheckpointError, is_lost_host, is_out_of_memory
+from zoo.host_files import HostFilesRestore, HostFilesSave
 from zoo.sharding import with_shardings
 from zoo.step import TrainState
 
@@ -119,29 +121,29 @@ class CheckpointWriter:
         step: int,
         evaluation: dict[str, float] | None,
         data_counters: dict[str, float],
+        stream: dict[str, bytes],
     ) -> None:
         """Start saving; returns once the state is copied and may be donated to the next step.
 
         Args:
           evaluation: of this state, if there was one.
-          data_counters: epochs and tokens read so far, for people: the step alone says where the
-            data goes on.
+          data_counters: epochs and tokens read so far, for people.
+          stream: what this process needs, besides the step, to go on in its text; often nothing.
 
         Raises OSError if this or the save before it cannot be written.
         """
         if step in self._manager.all_steps():
             return
+        items = {
+            "params": ocp.args.StandardSave(state.params),
+            "training": ocp.args.StandardSave({"step": state.step, "opt": state.opt_state}),
+            "run": ocp.args.JsonSave(self._run.to_json() | {"data_counters": data_counters}),
+            "tokenizer": TokenizerSave(self._vocabulary.to_files()),
+        }
+        if stream:
+            items["stream"] = HostFilesSave(stream)
         with _storage_errors():
-            self._manager.save(
-                step,
-                metrics=evaluation,
-                args=ocp.args.Composite(
-                    params=ocp.args.StandardSave(state.params),
-                    training=ocp.args.StandardSave({"step": state.step, "opt": state.opt_state}),
-                    run=ocp.args.JsonSave(self._run.to_json() | {"data_counters": data_counters}),
-                    tokenizer=TokenizerSave(self._vocabulary.to_files()),
-                ),
-            )
+            self._manager.save(step, metrics=evaluation, args=ocp.args.Composite(**items))
 
     def __enter__(self) -> Self:
         return self
@@ -208,6 +210,13 @@ def read_vocabulary(folder: Path) -> Vocabulary:
         return imported_vocabularies.from_files(_read(folder, "tokenizer", TokenizerRestore()))
     except DataError as error:
         raise CheckpointError(f"the tokenizer in {folder} is damaged: {error}") from error
+
+
+def read_stream(folder: Path) -> dict[str, bytes]:
+    """What this process saved as `stream` in the checkpoint in `folder`."""
+    if not (folder / "stream").is_dir():
+        return {}
+    return _read(folder, "stream", HostFilesRestore())
 
 
 def read_params(

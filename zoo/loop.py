@@ -3,7 +3,7 @@
 import dataclasses
 import signal
 import statistics
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +87,8 @@ def train(
     report.model(name, experiment, size, token_flops * experiment.num_tokens)
     report.line(f"workdir: {folder}")
 
-    data, resume_from = _load_data(experiment, folder, report, hosts, fresh=fresh)
+    place = Placement(sharding.batch_sharding(mesh), experiment.batch_size)
+    data, resume_from, stream = _load_data(experiment, folder, place, report, hosts, fresh=fresh)
     baselines = hosts.in_turn(data.baselines)
     steps = make_steps(experiment, mesh)
     with jax.set_mesh(mesh), nnx.logical_axis_rules(rules):
@@ -106,7 +107,6 @@ def train(
             report.line(f"starting from the parameters of {experiment.init_from}")
         train_step = jax.jit(steps.train_step, donate_argnums=0, out_shardings=(shardings, None))
         eval_step = jax.jit(steps.eval_step)
-        place = Placement(sharding.batch_sharding(mesh), experiment.batch_size)
         evaluation: dict[str, float] = {}
         stopped_by: signal.Signals | None = None
 
@@ -118,12 +118,14 @@ def train(
             else nullcontext() as writer,
             report.bar(first_step, num_steps),
             StopRequest() as stop,
+            closing(
+                hosts.together(lambda: data.read_from(first_step, stream, report.line))
+            ) as reader,
             prefetched(
-                lambda step: place(data.train.train_batch(step, place.rows)),
-                range(first_step, num_steps),
+                lambda step: place(reader.train_batch(step)), range(first_step, num_steps)
             ) as next_batch,
         ):
-            log = RunLog(experiment, token_flops, mesh.size, writer, report, data.train.counters)
+            log = RunLog(experiment, token_flops, mesh.size, writer, report, reader.counters)
             vote = StopVote(mesh)
             for step in range(first_step, num_steps):
                 with log.waiting_for_input():
@@ -144,7 +146,8 @@ def train(
                     log.flush(evaluation)  # before saving: it refuses what is not finite
                 with log.paused():
                     if saves:
-                        saver.save(state, done, evaluation or None, data.train.counters(done))
+                        counters = reader.counters(done)
+                        saver.save(state, done, evaluation or None, counters, reader.state(done))
                     if stopped_by:
                         break
                     if evaluates:
@@ -175,10 +178,17 @@ def train(
 
 
 def _load_data(
-    experiment: Experiment, folder: Path, report: Report, hosts: Hosts, *, fresh: bool
-) -> tuple[TrainingData, Path | None]:
-    """The text, and the checkpoint to resume from if there is one: then it must fit."""
-    resume_from = saved = vocabulary = None
+    experiment: Experiment,
+    folder: Path,
+    place: Placement,
+    report: Report,
+    hosts: Hosts,
+    *,
+    fresh: bool,
+) -> tuple[TrainingData, Path | None, dict[str, bytes] | None]:
+    """The text, the checkpoint to resume from if there is one, and where that stood in streamed text:
+    it must fit, or the text begins anew."""
+    resume_from = saved = vocabulary = stream = None
     steps = checkpoint.saved_steps(folder)
     hosts.require_same("the workdir", {"newest checkpoint": steps[-1:]}, WorkdirError)
     if steps and not fresh:
@@ -202,18 +212,21 @@ def _load_data(
             vocab_size=experiment.model.vocab_size,
             seq_len=experiment.seq_len,
             batch_size=experiment.batch_size,
+            rows=place.rows,
             vocabulary=vocabulary,
             report=report.line,
         )
     )
     hosts.require_same("the text", data.fingerprint, DataError)
-    if saved is not None and (
-        note := workdir.check_same_data(
+    if saved is not None and resume_from is not None:
+        note = workdir.check_same_data(
             saved, data.fingerprint, folder, allow_change=experiment.data.allow_change
         )
-    ):
-        report.warn(note)
-    return data, resume_from
+        if note is None:
+            stream = hosts.together(lambda: checkpoint.read_stream(resume_from))
+        else:
+            report.warn(note)
+    return data, resume_from, stream
 
 
 def _make_room(abstract: TrainState, experiment: Experiment, folder: Path, *, fresh: bool) -> None:

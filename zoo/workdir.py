@@ -182,12 +182,13 @@ def check_same_data(
     )  # fmt: skip
     if allow_change:
         return (
-            f"the run in {workdir} goes on with other data, as --data.allow-change says: {differs}"
+            f"the run in {workdir} goes on with other data, as --data.allow-change says: {differs}; a "
+            "streamed text begins anew"
         )
     raise DataError(
-        f"the text has changed since the run in {workdir} began ({differs} differs), so it cannot go on "
-        "exactly; restore the text, choose another --workdir, start over with --fresh, or go on all "
-        "the same with --data.allow-change"
+        f"what is read has changed since the run in {workdir} began ({differs} differs), so it cannot "
+        "go on exactly; undo the change, choose another --workdir, start over with --fresh, or go on "
+        "all the same with --data.allow-change"
     )
 
 

@@ -40,7 +40,8 @@ def reference(texts: list[bytes]):
         n = [sum(c == i for c in counts[order].values()) for i in range(5)]
         if 0 in n[1:]:
             return k / 2
-        return min(max(k - (k + 1) * n[1] / (n[1] + 2 * n[2]) * n[k + 1] / n[k], 0), k)
+        estimate = k - (k + 1) * n[1] / (n[1] + 2 * n[2]) * n[k + 1] / n[k]
+        return estimate if estimate > 0 else k / 2
 
     def probability(byte: int, context: tuple[int | None, ...]) -> float:
         lower = probability(byte, context[1:]) if context else 1 / 256
@@ -74,6 +75,15 @@ def test_probabilities_sum_to_one(texts, context):
     last = [probabilities(model, context + bytes([byte]))[-1] for byte in range(256)]
     assert math.fsum(last) == pytest.approx(1, abs=1e-12)
     assert min(last) > 0
+
+
+def test_one_document_leaves_a_probability_to_every_byte():
+    """In this one the estimated discount of some counts is below zero."""
+    text = TEXTS[5]
+    model = ByteNgram([text])
+    last = [probabilities(model, text[:end] + bytes([255]))[-1] for end in range(len(text))]
+    assert min(last) > 0
+    assert np.isfinite(model.bits_per_byte([bytes(range(256)), text]))
 
 
 def test_contexts_do_not_cross_documents():

@@ -1,3 +1,4 @@
+import itertools
 import os
 import signal
 import subprocess
@@ -57,6 +58,23 @@ def test_a_mistake_in_the_texts_is_raised_and_ends_the_processes(vocabulary):
 
     with pytest.raises(DataError, match="a.txt is not UTF-8"):
         list(encode_documents(texts(), vocabulary, 2))
+
+
+@pytest.mark.usefixtures("small_jobs")
+def test_closing_ends_the_processes_in_the_middle_of_endless_texts(vocabulary, monkeypatch):
+    started: list[subprocess.Popen] = []
+
+    class Noted(encoding._Process):
+        def __init__(self, *arguments) -> None:
+            super().__init__(*arguments)
+            started.append(self._process)
+
+    monkeypatch.setattr(encoding, "_Process", Noted)
+    encoded = encode_documents(itertools.repeat("text"), vocabulary, 2)
+    next(encoded)
+    assert [process.poll() for process in started] == [None, None]
+    encoded.close()
+    assert None not in [process.poll() for process in started]
 
 
 def test_a_program_without_a_main_guard_survives(vocabulary, tmp_path):

@@ -1,9 +1,11 @@
 import json
+import re
 
+import numpy as np
 import pytest
 
 from data import inspect
-from data.errors import DataError
+from data.errors import DataConfigError, DataError
 from tests.data.samples import small_documents
 
 
@@ -18,7 +20,8 @@ def flags(tmp_path, monkeypatch):
             "--seq-len=150"]  # fmt: skip
 
 
-def test_a_person_sees_numbers_a_picture_and_sequences(flags, tmp_path, capsys):
+def test_a_person_sees_numbers_lengths_and_sequences(flags, tmp_path, capsys):
+    before = set(tmp_path.iterdir())
     inspect.main(flags)
     said = capsys.readouterr().out
     assert "text_.py, train: 40 documents (1 duplicates)" in said
@@ -26,12 +29,32 @@ def test_a_person_sees_numbers_a_picture_and_sequences(flags, tmp_path, capsys):
     assert said.count("════ sequence") == 3
     assert "──── another document ────" in said
     assert "def function_" in said
-    assert (tmp_path / "lengths.png").read_bytes().startswith(b"\x89PNG")
+    assert re.search(r"lengths of the documents, [\d,]+ [ ▁▂▃▄▅▆▇]*█[ ▁▂▃▄▅▆▇█]* [\d,]+\n", said)
+    assert "as a picture: --picture=lengths.png" in said
+    assert set(tmp_path.iterdir()) - before == {tmp_path / "cache"}
+
+
+def test_a_picture_is_drawn_where_it_is_asked_for(flags, tmp_path, capsys):
+    inspect.main([*flags, "--picture=mine.png"])
+    assert "picture: mine.png" in capsys.readouterr().out
+    assert (tmp_path / "mine.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_documents_of_one_length_are_drawn_too():
+    bars = inspect._bars(np.array([7, 7, 7]))
+    assert bars.startswith("7 █ ")
+    assert bars.endswith(" 7")
+
+
+def test_a_stream_is_not_looked_at(flags):
+    with pytest.raises(DataConfigError, match="data.streaming: .*Leave it out"):
+        inspect.main([*flags, "--data.streaming"])
 
 
 def test_a_program_reads_one_object(flags, tmp_path, capsys):
-    inspect.main([*flags, "--json", "--num-windows=2", "--picture=here.png"])
+    inspect.main([*flags, "--json", "--num-windows=2"])
     report = json.loads(capsys.readouterr().out)
+    assert report["picture"] is None
     train, validation = report["splits"]
     assert (train["split"], validation["split"]) == ("train", "validation")
     assert (train["documents"], train["duplicates"], validation["documents"]) == (40, 1, 1)
@@ -42,7 +65,6 @@ def test_a_program_reads_one_object(flags, tmp_path, capsys):
     assert 0 <= train["padding_if_split"] < train["padding_if_whole"] < 1
     assert len(report["windows"]) == 2
     assert report["vocabulary"]["size"] == 320
-    assert (tmp_path / "here.png").exists()
 
 
 def test_every_source_of_a_mixture_is_described(flags, tmp_path, capsys):

@@ -4,8 +4,9 @@ import textwrap
 import pytest
 import seqio
 
-from data import catalog
+from data import catalog, own_tasks
 from data.config import Data
+from data.corpus import Shard
 from data.errors import DataConfigError, DataError
 
 MODULE = """
@@ -54,8 +55,8 @@ def find(tmp_path, monkeypatch):
     (tmp_path / "broken_tasks.py").write_text("import no_such_module_at_all")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
-    yield lambda task, module="my_tasks": catalog.find(
-        Data(task=task, module=module), tmp_path / "cache"
+    yield lambda task, module="my_tasks", streaming=False: catalog.find(
+        Data(task=task, module=module, streaming=streaming), tmp_path / "cache"
     )
     for registry in (seqio.MixtureRegistry, seqio.TaskRegistry):
         for name in [name for name in registry.names() if name.startswith("own_")]:
@@ -78,6 +79,37 @@ def test_a_task_without_validation_is_split(find, task):
     assert all(sides)
     assert len(sides[0]) + len(sides[1]) == (30 if task == "own_one" else 50)
     assert find(task)[0][0].fingerprint == corpus.fingerprint
+
+
+@pytest.mark.parametrize("task", ["own_one", "own_both", "own_lines"])
+def test_of_a_stream_only_the_beginning_is_looked_at(find, task, monkeypatch):
+    monkeypatch.setattr(own_tasks, "_MAX_SURVEYED", 25)
+    ((corpus, _),) = find(task, streaming=True)
+    held_out = list(corpus.texts("validation"))
+    documents = corpus.streamed()(Shard(0, 1), 0)
+    num_documents = 50 if task == "own_lines" else 30
+    texts: list[str] = []
+    while len(texts) < num_documents:
+        texts += documents.read()
+    assert len(set(texts)) == num_documents
+    kept = [text for text in texts if corpus.trains_on(text)]
+    assert set(kept) == set(corpus.texts("train"))
+    if task == "own_both":
+        assert held_out == [f"validation {number}" for number in range(30)]
+        assert len(kept) == num_documents
+    else:
+        assert set(held_out) == set(texts) - set(kept)
+        assert all(int(text.split()[-1]) < 25 for text in held_out)
+        assert f"{len(held_out)} of its first 25 documents" in corpus.describe()
+    assert find(task, streaming=True)[0][0].fingerprint == corpus.fingerprint
+
+
+def test_a_stream_too_short_to_hold_documents_out_is_refused(find, monkeypatch):
+    monkeypatch.setattr(own_tasks, "_MAX_SURVEYED", 19)
+    with pytest.raises(
+        DataConfigError, match="'own_one' has 19 documents, too few to hold any out"
+    ):
+        find("own_one", streaming=True)
 
 
 def test_changed_lines_are_noticed(find, tmp_path):

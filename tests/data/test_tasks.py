@@ -167,9 +167,10 @@ def test_seqios_view_of_the_vocabulary_is_the_vocabulary(vocabulary):
     assert batch.shape == (2,)
 
 
-def test_importing_tensorflow_is_silent():
+@pytest.mark.parametrize("module", ["data.tasks", "data.own_tasks", "data.task_documents"])
+def test_importing_tensorflow_is_silent(module):
     result = subprocess.run(
-        [sys.executable, "-W", "error", "-c", "import data.tasks"],
+        [sys.executable, "-W", "error", "-c", f"import {module}"],
         capture_output=True,
         text=True,
         check=True,

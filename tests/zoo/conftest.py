@@ -2,6 +2,7 @@
 command in this process, and as a process that is sent a signal on its way."""
 
 import fcntl
+import glob
 import json
 import os
 import shutil
@@ -116,6 +117,37 @@ def nano(corpus_glob: str) -> list[str]:
     and 6."""
     return ["--model=palm_nano", f"--data.files={corpus_glob}", "--model.vocab-size=400",
             "--num-steps=6", "--eval-every=3", "--save-every=3"]  # fmt: skip
+
+
+STREAMED_TASKS = """
+import seqio
+from data.tasks import TEXT
+
+@seqio.map_over_dataset
+def as_text(line):
+    return {"targets": line}
+
+seqio.TaskRegistry.remove("streamed")
+seqio.TaskRegistry.add("streamed", source=seqio.TextLineDataSource({"train": "LINES"}),
+                       preprocessors=[as_text], output_features={"targets": TEXT}, metric_fns=[])
+"""
+
+
+@pytest.fixture
+def streamed(nano, corpus_glob, tmp_path, monkeypatch) -> list[str]:
+    """Flags of a run that streams 2,400 lines, 1.3 MB: enough to start the processes that encode."""
+    text = " ".join(Path(path).read_text() for path in sorted(glob.glob(corpus_glob)))
+    words = text.split()
+    lines = [f"{n} {' '.join(words[n * 12 : n * 12 + 120])}\n" for n in range(2400)]
+    (tmp_path / "lines.txt").write_text("".join(lines))
+    monkeypatch.setattr("data.streaming.num_cores", lambda: 1)
+    module = STREAMED_TASKS.replace("LINES", str(tmp_path / "lines.txt"))
+    (tmp_path / "streamed_tasks.py").write_text(module)
+    monkeypatch.delitem(sys.modules, "streamed_tasks", raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    flags = [flag for flag in nano if not flag.startswith("--data.files")]
+    return [*flags, "--data.module=streamed_tasks", "--task=streamed", "--data.streaming"]
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from zoo.step import TrainState, make_steps
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 EXPERIMENT = dataclasses.replace(experiments.PALM, keep=2)
+STREAM = {"positions.json": b"[]"}
 RUN = Run(EXPERIMENT, {"sha256": "abc", "num_documents": 7})
 
 
@@ -62,7 +63,7 @@ def save(workdir: Path, states: dict[int, TrainState], losses: dict[int, float])
     with CheckpointWriter(workdir, RUN, vocabulary()) as writer:
         for step, state in states.items():
             evaluation = {"eval/loss": losses[step]} if step in losses else None
-            writer.save(state, step, evaluation, {})
+            writer.save(state, step, evaluation, {}, STREAM if step == 30 else {})
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +88,12 @@ def test_everything_comes_back(saved: Path):
     state = checkpoint.read_state(folder, abstract_state(Mesh(), 1))
     for ours, theirs in zip(values(state), values(expected), strict=True):
         np.testing.assert_array_equal(ours, theirs)
+
+
+def test_where_a_stream_stood_comes_back_and_nothing_where_there_was_none(saved, tmp_path):
+    assert checkpoint.read_stream(checkpoint.find(saved)) == STREAM
+    save(tmp_path, {5: random_state()}, {})
+    assert checkpoint.read_stream(checkpoint.find(tmp_path)) == {}
 
 
 def test_the_newest_and_the_best_are_kept(tmp_path: Path):

@@ -213,7 +213,7 @@ def test_resuming_on_changed_text_is_refused(trained, nano, corpus_glob, tmp_pat
     # The files may be named otherwise, as long as the text is the same.
     for files in ([], [f"--data.files={folder}/0*.txt"]):
         outcome = run_here(train.main, *flags, *files)
-        check_refusal(outcome, 3, ("the text has changed", "corpus differs", "restore the text"))
+        check_refusal(outcome, 3, ("what is read has changed", "corpus differs", "undo the change"))
         assert contents(tmp_path / "run") == before
 
     outcome = run_here(train.main, *flags, "--data.allow-change", "--num-steps=2")

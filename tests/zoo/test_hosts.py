@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -18,7 +19,7 @@ import pytest
 
 import zoo
 from models.config import ConfigError
-from zoo import checkpoint, hosts
+from zoo import checkpoint, hosts, train
 from zoo.config import Distributed
 from zoo.metrics import read_metrics
 
@@ -172,6 +173,31 @@ def test_a_stopped_or_lost_process_ends_all_and_the_job_goes_on_exactly(
         ends = again.end()
     assert [code for code, _, _ in ends] == [0, 0], ends
     assert losses(tmp_path) == losses(whole[0])
+
+
+def test_two_processes_stream_their_own_shares_and_go_on_exactly(
+    streamed, tmp_path, losses, run_here
+):
+    flags = [*streamed, "--num-steps=16", "--eval-every=1000", "--save-every=8"]
+    with job(tmp_path / "whole", *flags) as one_piece:
+        ends = one_piece.end()
+    assert [code for code, _, _ in ends] == [0, 0], ends
+    run = shutil.copytree(tmp_path / "whole", tmp_path / "run")
+    shutil.rmtree(checkpoint.find(run))
+    folder = checkpoint.find(run) / "stream"
+    positions = [(folder / f"process_{n}" / "positions.json").read_bytes() for n in range(2)]
+    assert [json.loads(each)["shard"] for each in positions] == [
+        {"index": 0, "count": 2}, {"index": 1, "count": 2}
+    ]  # fmt: skip
+
+    alone = run_here(train.main, *flags, f"--workdir={run}")
+    assert alone.code == 3
+    assert "hosts was 2, now 1" in alone.stderr
+    with job(run, *flags) as resumed:
+        ends = resumed.end()
+    assert [code for code, _, _ in ends] == [0, 0], ends
+    assert "resuming from checkpoints/8" in ends[0][2]
+    assert losses(run) == losses(tmp_path / "whole")
 
 
 @pytest.mark.parametrize(

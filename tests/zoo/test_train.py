@@ -175,6 +175,49 @@ def test_a_stopped_run_goes_on_bit_for_bit(
     assert losses(stopped) == losses(whole)
 
 
+def test_a_stopped_streamed_run_goes_on_bit_for_bit(
+    streamed, tmp_path, signalled_process, run_here, losses
+):
+    flags = [*streamed, "--num-steps=120", "--eval-every=50", "--save-every=1000"]
+    stopped, whole = tmp_path / "stopped", tmp_path / "whole"
+    preempted = signalled_process(signal.SIGTERM, stopped, 60, *flags)
+    assert preempted.returncode == 75, preempted.stderr
+    assert "the training text is streamed, not cached" in preempted.stderr
+    (stop,) = checkpoint.saved_steps(stopped)
+    assert 60 <= stop < 120
+    for workdir in (stopped, whole):
+        outcome = run_here(train.main, *flags, f"--workdir={workdir}")
+        assert outcome.code == 0, outcome.stderr
+    rows = losses(whole)
+    assert [row["step"] for row in rows] == list(range(1, 121))
+    assert losses(stopped) == rows
+    assert [row["data/tokens"] for row in rows] == [step * 512 for step in range(1, 121)]
+
+    cached = [flag for flag in flags if flag != "--data.streaming"]
+    refused = run_here(train.main, *cached, f"--workdir={stopped}", "--num-steps=122")
+    assert refused.code == 2
+    assert "data.streaming was True, now False" in refused.stderr
+
+    shutil.rmtree(checkpoint.find(stopped) / "stream")
+    damaged = run_here(train.main, *flags, f"--workdir={stopped}", "--num-steps=122")
+    assert damaged.code == 3
+    assert "where the stream stood is not in the checkpoint" in damaged.stderr
+
+
+def test_a_stream_begins_anew_where_that_is_allowed(streamed, tmp_path, run_here, losses):
+    flags = [*streamed, f"--workdir={tmp_path / 'run'}"]
+    assert run_here(train.main, *flags, "--num-steps=3").code == 0
+    with (tmp_path / "lines.txt").open("a") as file:
+        file.write("one more line\n")
+    refused = run_here(train.main, *flags, "--num-steps=6")
+    assert refused.code == 3
+    assert "(corpus differs)" in refused.stderr
+    allowed = run_here(train.main, *flags, "--num-steps=6", "--data.allow-change")
+    assert allowed.code == 0, allowed.stderr
+    assert "a streamed text begins anew" in allowed.stderr
+    assert [row["step"] for row in losses(tmp_path / "run")] == [1, 2, 3, 4, 5, 6]
+
+
 def test_a_checkpoint_of_one_device_goes_on_over_a_mesh_of_eight_and_back(
     copied, tmp_path, trained, nano, run_here, run_process, losses
 ):
