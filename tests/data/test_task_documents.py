@@ -23,15 +23,31 @@ def as_text(line):
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory) -> str:
     """A set of TensorFlow Datasets, whose files may be read in any order."""
+
+    def as_text_feature(text):
+        return {"text": text}
+
     folder = tmp_path_factory.mktemp("tfds")
     tasks.tfds.dataset_builders.store_as_tfds_dataset(
         name="small",
         version="1.0.0",
         features=tasks.tfds.features.FeaturesDict({"text": tasks.tfds.features.Text()}),
-        split_datasets={"train": tf.data.Dataset.from_tensor_slices({"text": TEXTS})},
+        split_datasets={
+            "train": tf.data.Dataset.from_tensor_slices(tf.constant(TEXTS)).map(as_text_feature)
+        },
         data_dir=str(folder),
     )
     return str(folder)
+
+
+def add(source) -> seqio.Task:
+    return seqio.TaskRegistry.add(
+        "test_documents",
+        source=source,
+        preprocessors=[as_text],
+        output_features={"targets": tasks.TEXT},
+        metric_fns=[],
+    )
 
 
 @pytest.fixture(params=["tfds", "lines", "function"])
@@ -46,13 +62,7 @@ def task(request, prepared, tmp_path, monkeypatch):
     else:
         for name, part in (("a", TEXTS[:100]), ("b", TEXTS[100:])):
             (tmp_path / f"{name}.txt").write_text("".join(text + "\n" for text in part))
-        yield seqio.TaskRegistry.add(
-            "test_documents",
-            source=seqio.TextLineDataSource({"train": f"{tmp_path}/*.txt"}),
-            preprocessors=[as_text],
-            output_features={"targets": tasks.TEXT},
-            metric_fns=[],
-        )
+        yield add(seqio.TextLineDataSource({"train": f"{tmp_path}/*.txt"}))
     seqio.TaskRegistry.remove("test_documents")
     seqio.utils.LazyTfdsLoader._MEMOIZED_BUILDERS.clear()
 
@@ -118,13 +128,7 @@ def test_a_damaged_state_is_refused(task):
 
 def own_task(dataset_fn) -> seqio.Task:
     seqio.TaskRegistry.remove("test_documents")
-    return seqio.TaskRegistry.add(
-        "test_documents",
-        source=seqio.FunctionDataSource(dataset_fn, splits=["train"]),
-        preprocessors=[as_text],
-        output_features={"targets": tasks.TEXT},
-        metric_fns=[],
-    )
+    return add(seqio.FunctionDataSource(dataset_fn, splits=["train"]))
 
 
 def test_a_task_whose_iterator_cannot_be_saved_is_refused():

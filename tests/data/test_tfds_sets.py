@@ -136,6 +136,7 @@ def test_a_stream_has_the_documents_of_the_cache_and_no_cache(tmp_path, monkeypa
         batches = [reader.train_batch(step) for step in range(num_steps)]
         assert reader.counters(num_steps)["data/epochs"] == pytest.approx(2, abs=0.1)
     bos_id = streamed.vocabulary.bos_id
+    assert bos_id is not None
     stream = [bos_id, *np.concatenate([batch["targets"].ravel() for batch in batches]).tolist()]
     ends = np.flatnonzero(np.array(stream) == bos_id)[: 2 * len(TRAIN) + 1]
     documents = [tuple(stream[start:end]) for start, end in itertools.pairwise(ends.tolist())]
