@@ -16,11 +16,12 @@ from models.dropout import dropout
 from models.linear import Linear, vector
 from models.positions import distance_scores, rotate, sinusoids
 
-QUERY_BLOCK = 512
-"""Queries that are scored at a time, each block against the keys that it can see: of dense attention
-over 2,048 tokens that leaves out 3/8, and a layer with a window costs no more than its band. Measured
-on a CPU at 2,048 tokens: 1.8x faster, forward and backward, than one block."""
 SMALLEST_BLOCK = 128
+LARGEST_BLOCK = 512
+"""Queries that are scored at a time, each block against the keys that it can see: a quarter of the
+sequence between these bounds, which leaves out 3/8 of dense attention, and in a layer with a window no
+more than the window, so that it costs its band. Measured on a CPU, forward and backward: 1.8x faster
+than one block at 2,048 tokens; at 256 tokens, two blocks take 5 % off GPT-2 124M's whole step."""
 
 
 class Attention(nnx.Module):
@@ -149,7 +150,9 @@ class Attention(nnx.Module):
         """Block by block of queries, each with the keys that it can see. Query t stands at key
         `first + t`."""
         num_queries, num_keys = query.shape[1], key.shape[1]
-        size = QUERY_BLOCK if window is None else min(QUERY_BLOCK, max(window, SMALLEST_BLOCK))
+        visible = num_keys if window is None else min(4 * window, num_keys)
+        num_smallest = max(1, visible // 4 // SMALLEST_BLOCK)
+        size = min(num_smallest * SMALLEST_BLOCK, LARGEST_BLOCK)
         blocks = []
         for start in range(0, num_queries, size):
             stop = min(start + size, num_queries)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from models.attention import QUERY_BLOCK, SMALLEST_BLOCK
+from models.attention import LARGEST_BLOCK, SMALLEST_BLOCK
 from models.cache import Places, attends
 from models.transformer import Transformer
 from tests.models import samples
@@ -59,7 +59,7 @@ def test_decoding_with_a_cache_equals_the_full_forward_pass(name: str, pieces: l
     ("name", "window"), [("gopher", None), ("llama_gqa", None), ("gpt3", 5), ("gpt3", 131)]
 )
 def test_prefill_of_several_blocks_equals_the_full_forward_pass(name: str, window: int | None):
-    prompt = (SMALLEST_BLOCK if window else QUERY_BLOCK) + 7
+    prompt = (SMALLEST_BLOCK if window else LARGEST_BLOCK) + 7
     config = samples.MODELS[name]
     heads = dataclasses.replace(config.attention, windows=(window,))
     config = dataclasses.replace(config, attention=heads, context_length=prompt + 3)

@@ -10,7 +10,7 @@ import pytest
 from flax import nnx
 
 from models import config as c
-from models.attention import QUERY_BLOCK, SMALLEST_BLOCK
+from models.attention import LARGEST_BLOCK, SMALLEST_BLOCK
 from models.cache import Places
 from models.transformer import Transformer, abstract_params, num_params
 from tests.models import samples
@@ -171,14 +171,14 @@ def test_a_band_of_any_width_equals_the_papers_equations(window: int, seq_len: i
     np.testing.assert_allclose(ours, theirs, rtol=TOLERANCE, atol=TOLERANCE)
 
 
-LONG = 2 * SMALLEST_BLOCK + QUERY_BLOCK + 17
+LONG = 2 * SMALLEST_BLOCK + LARGEST_BLOCK + 17
 """Tokens that attention scores in several blocks, whatever the window."""
 
 
 @pytest.mark.parametrize(
     ("name", "window"),
     [("gopher", None), ("llama_gqa", None), ("gpt3", samples.WINDOW), ("gpt3", SMALLEST_BLOCK + 3),
-     ("gpt3", QUERY_BLOCK + 45)],
+     ("gpt3", LARGEST_BLOCK + 45)],
 )  # fmt: skip
 def test_blocks_of_queries_equal_the_papers_equations(name: str, window: int | None):
     config = dataclasses.replace(samples.MODELS[name], context_length=LONG)
