@@ -25,6 +25,12 @@ def expect_no_tpu() -> None:
         os.environ.setdefault(name, value)
 
 
+def quiet_libtpu() -> None:
+    """`expect_no_tpu` where JAX found none; must run before JAX touches a device."""
+    if os.environ.get("TPU_SKIP_MDS_QUERY") == "1":  # JAX sets it when it is imported
+        expect_no_tpu()
+
+
 def configure(*, cache_dir: str | None = None, fake_devices: int = 0) -> None:
     """Compilation cache and fake devices; must run before JAX touches a device."""
     check(
@@ -33,8 +39,7 @@ def configure(*, cache_dir: str | None = None, fake_devices: int = 0) -> None:
     )
     jax.config.update("jax_compilation_cache_dir", str(cache_folder(cache_dir) / "xla"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
-    if os.environ.get("TPU_SKIP_MDS_QUERY") == "1":  # JAX sets it where it finds no TPU
-        expect_no_tpu()
+    quiet_libtpu()
     if fake_devices:
         jax.config.update("jax_platforms", "cpu")
         jax.config.update("jax_num_cpu_devices", fake_devices)

@@ -19,6 +19,7 @@ from models.config import ConfigError
 from models.transformer import Transformer
 from zoo import checkpoint
 from zoo.config import Experiment
+from zoo.devices import quiet_libtpu
 from zoo.generate import Sampling, generate
 
 
@@ -168,6 +169,7 @@ def load(path: str | Path) -> LanguageModel:
 
     Raises CheckpointError if there is none or it is damaged.
     """
+    quiet_libtpu()
     folder = checkpoint.find(path)
     experiment = checkpoint.read_run(folder).experiment
     model = nnx.eval_shape(
