@@ -3,18 +3,30 @@
 import re
 from pathlib import Path
 
-from zoo import diff
+import configs
+from zoo import diff, planning, serving, topology
+from zoo.config import Mesh
 from zoo.description import describe
+from zoo.planning import on_accelerator
+from zoo.sharding import mesh_shape
 
 DOCS = Path(__file__).parents[1] / "docs"
+NANO = on_accelerator(configs.get("palm_nano"))
+GPUS = topology.parse("h100:8", 1)
 
 
 def test_every_json_field_is_documented_and_no_other():
     page = (DOCS / "json.md").read_text(encoding="utf-8")
-    of_describe, of_diff = page.split("## `python -m zoo.diff")
+    of_describe, rest = page.split("## `python -m zoo.diff")
+    of_diff, of_plan = rest.split("## `python -m zoo.plan")
     described = describe("gpt3_175b")
     assert fields(of_describe) == set(described.to_json())
     assert fields(of_diff) == set(diff.to_json(described, described))
+    plan = planning.estimate(NANO, GPUS, mesh_shape(Mesh(), 8)).summary("palm_nano")
+    assert fields(of_plan) == set(plan)
+    decode = serving.plan(NANO, GPUS, mesh_shape(Mesh(), 8), 8, compiles=False)
+    for field in (*plan["bytes_per_device"], *plan["estimate"], *decode.summary("palm_nano")):
+        assert f"`{field}`" in of_plan
     for choice in described.to_json()["choices"]:
         assert f"`{choice}`" in of_describe
     for number in diff.LABELS:
