@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import math
 from pathlib import Path
 from typing import cast
 from unittest import mock
@@ -118,7 +119,7 @@ def first_steps(experiment: Experiment, meshes: list[Mesh]) -> list[tuple[list[f
 
 def first_steps_on(mesh_config: Mesh, experiment: Experiment, state) -> tuple[list[float], list]:
     experiment = dataclasses.replace(experiment, mesh=mesh_config)
-    num_devices = int(np.prod(dataclasses.astuple(mesh_config)))
+    num_devices = math.prod(getattr(mesh_config, axis) or 1 for axis in sharding.AXES)
     mesh = sharding.make_mesh(mesh_config, num_devices)
     rules = sharding.rules_for(experiment, mesh)
     steps = make_steps(experiment, mesh)
