@@ -1,9 +1,16 @@
 """Shared by all tests: a text corpus that is always the same, and one cache for the whole session."""
 
 import os
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+# PyTorch's Triton and TensorFlow each bring an LLVM of their own, and whichever is loaded second crashes
+# the process. PyTorch does without Triton where it is not to be had.
+_modules: dict[str, Any] = sys.modules
+_modules["triton"] = None
 
 TEXT = "a model reads tokens and learns which of them comes next ; def loss ( x ) : return x"
 
