@@ -13,8 +13,8 @@ from configs import (
     mt_nlg,
     palm,
 )
+from configs.experiment import Experiment
 from models.config import ConfigError
-from zoo.config import Experiment
 
 FAMILIES = {
     "gpt1": gpt1,

@@ -11,10 +11,10 @@ import math
 from dataclasses import replace
 
 from configs import gopher
+from configs.experiment import Experiment
+from configs.paper import Paper
 from configs.scaled import NANO, SMALL, scaled_down
 from models.config import ModelConfig
-from zoo.config import Experiment
-from zoo.paper import Paper
 
 architecture = gopher.architecture
 """Section 4.1: the same."""

@@ -7,6 +7,8 @@ minutes on a laptop:
     python -m zoo.train --model=gopher_small
 """
 
+from configs.experiment import AdamW, Experiment, WarmupCosine
+from configs.paper import Paper
 from configs.scaled import NANO, SMALL, scaled_down
 from models.config import (
     Attention,
@@ -17,8 +19,6 @@ from models.config import (
     Relative,
     RMSNorm,
 )
-from zoo.config import AdamW, Experiment, WarmupCosine
-from zoo.paper import Paper
 
 
 def architecture(num_layers: int, d_model: int, num_heads: int, head_dim: int) -> ModelConfig:

@@ -7,10 +7,10 @@ month; `gpt1_small` takes minutes on a laptop:
     python -m zoo.train --model=gpt1_small
 """
 
+from configs.experiment import AdamW, Experiment, WarmupCosine
+from configs.paper import Paper
 from configs.scaled import NANO, SMALL, scaled_down
 from models.config import Attention, FeedForward, LayerNorm, Learned, ModelConfig, Normal
-from zoo.config import AdamW, Experiment, WarmupCosine
-from zoo.paper import Paper
 
 
 def architecture(num_layers: int, d_model: int, num_heads: int) -> ModelConfig:

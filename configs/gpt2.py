@@ -7,10 +7,10 @@ one here is GPT-3's (Brown et al. 2020, appendix B). `gpt2_small` takes minutes 
     python -m zoo.train --model=gpt2_small
 """
 
+from configs.experiment import AdamW, Experiment, WarmupCosine
+from configs.paper import Paper
 from configs.scaled import NANO, SMALL, scaled_down
 from models.config import Attention, FeedForward, LayerNorm, Learned, ModelConfig, Normal
-from zoo.config import AdamW, Experiment, WarmupCosine
-from zoo.paper import Paper
 
 
 def architecture(num_layers: int, d_model: int, num_heads: int) -> ModelConfig:

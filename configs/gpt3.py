@@ -10,10 +10,10 @@ minutes on a laptop:
 from dataclasses import replace
 
 from configs import gpt2
+from configs.experiment import AdamW, Experiment, WarmupCosine
+from configs.paper import Paper
 from configs.scaled import NANO, SMALL, scaled_down
 from models.config import Execution, ModelConfig
-from zoo.config import AdamW, Experiment, WarmupCosine
-from zoo.paper import Paper
 
 
 def architecture(num_layers: int, d_model: int, num_heads: int, *, band: int = 256) -> ModelConfig:

@@ -10,9 +10,9 @@ GPT-3's hyper-parameters, fewer and wider layers, and a vocabulary five times as
 from dataclasses import replace
 
 from configs import gpt2, gpt3
+from configs.paper import Paper
 from configs.scaled import NANO, SMALL, scaled_down
 from models.config import ModelConfig
-from zoo.paper import Paper
 
 
 def architecture(num_layers: int, d_model: int, num_heads: int) -> ModelConfig:

@@ -8,6 +8,8 @@ laptop:
     python -m zoo.train --model=llama_small
 """
 
+from configs.experiment import AdamW, Experiment, WarmupCosine
+from configs.paper import Paper
 from configs.scaled import NANO, SMALL, scaled_down
 from models.config import (
     Attention,
@@ -18,8 +20,6 @@ from models.config import (
     RMSNorm,
     Rotary,
 )
-from zoo.config import AdamW, Experiment, WarmupCosine
-from zoo.paper import Paper
 
 
 def architecture(

@@ -6,10 +6,10 @@ section 5. Two TPU v4 pods of 3072 chips trained the 540B; `palm_small` takes a 
     python -m zoo.train --model=palm_small
 """
 
+from configs.experiment import Adafactor, Experiment, InverseSquareRoot
+from configs.paper import Paper
 from configs.scaled import NANO, SMALL, scaled_down
 from models.config import Attention, Execution, FanIn, FeedForward, LayerNorm, ModelConfig, Rotary
-from zoo.config import Adafactor, Experiment, InverseSquareRoot
-from zoo.paper import Paper
 
 
 def architecture(

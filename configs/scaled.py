@@ -9,8 +9,8 @@ to the others'.
 from dataclasses import dataclass, replace
 from typing import assert_never
 
+from configs.experiment import Experiment, InverseSquareRoot, WarmupCosine
 from models.config import Execution, ModelConfig
-from zoo.config import Experiment, InverseSquareRoot, WarmupCosine
 
 
 @dataclass(frozen=True, kw_only=True)

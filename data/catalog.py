@@ -1,20 +1,26 @@
 """From the settings of a run to its corpora and the rates at which they are drawn."""
 
 import difflib
+import functools
 import re
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
-from data import tfds_sets
 from data.config import Data
-from data.corpus import Corpus, DocumentReader, PresplitCorpus, Shard, file_corpus, stdlib_files
 from data.errors import DataConfigError
-from data.sources import TextFiles
-from data.survey import Split
-
-Weighted = list[tuple[Corpus, Fraction]]
-"""Corpora and the share of each in the sequences of a training run; the shares sum to 1."""
+from data.text import tfds_sets
+from data.text.corpus import (
+    Corpus,
+    DocumentReader,
+    PresplitCorpus,
+    Shard,
+    Weighted,
+    file_corpus,
+    stdlib_corpus,
+)
+from data.text.files import TextFiles
+from data.text.survey import Split
 
 BUILT_IN = ("stdlib", *tfds_sets.SETS)
 
@@ -76,9 +82,10 @@ def _find_task(name: str, config: Data, folder: Path) -> Weighted:
     if name in BUILT_IN:
         return [(built_in(name, config, folder), Fraction(1))]
     if config.module is not None:
-        from data import own_tasks  # imports TensorFlow, as the module will
+        from data.seqio_tasks import own_tasks  # imports TensorFlow, as the module will
 
-        return own_tasks.find(name, config, folder)
+        built_ins = {task: functools.partial(built_in, task, config, folder) for task in BUILT_IN}
+        return own_tasks.find(name, config, folder, built_ins)
     near = difflib.get_close_matches(name, BUILT_IN, n=len(BUILT_IN), cutoff=0.0)
     raise DataConfigError(
         f"data.task={name!r} is not a known task. Write one of {', '.join(near)}, name your own "
@@ -90,21 +97,21 @@ def built_in(name: str, config: Data, folder: Path) -> Corpus:
     """One of BUILT_IN. Raises DataError for a set that is not prepared."""
     source = f"data.task={name!r}"
     if name == "stdlib":
-        return file_corpus(name, source, stdlib_files(), folder)
+        return stdlib_corpus(folder)
     prepared = tfds_sets.find(name, config.data_dir)
 
     def task():
-        from data import tasks  # TensorFlow
+        from data.seqio_tasks import tasks  # TensorFlow
 
         return tasks.register_tfds(name, prepared.tfds_name, prepared.data_dir, prepared.splits)
 
     def read(split: Split) -> Iterator[str]:
-        from data import tasks
+        from data.seqio_tasks import tasks
 
         return tasks.texts(task(), split)
 
     def open_documents(shard: Shard, seed: int) -> DocumentReader:
-        from data.task_documents import TaskDocuments
+        from data.seqio_tasks.documents import TaskDocuments
 
         return TaskDocuments(task(), shard, seed)
 

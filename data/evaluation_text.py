@@ -6,15 +6,16 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from data import baselines, catalog, training_data
-from data.catalog import Weighted
+from data import catalog, training_data
+from data.batches.rows import Batches, TokenWindows
 from data.config import Data
 from data.errors import DataConfigError, DataError
-from data.pipeline import Batches, TokenWindows
-from data.sources import Document, TextFiles
 from data.storage import cache_folder
+from data.text import baselines
+from data.text.corpus import Weighted
+from data.text.files import Document, TextFiles
 from data.training_data import Report, text_fingerprint
-from data.vocabularies import Vocabulary
+from data.vocabularies.base import Vocabulary
 
 _OTHER_TEXT = (
     "this is not the text that the checkpoint's run read, or it has changed since: the result cannot "
@@ -31,7 +32,7 @@ class EvaluationText:
       source: where the text comes from, in words.
       rows: its tokens; every token but each document's BOS is predicted once.
       num_bytes: its UTF-8 bytes.
-      baselines: bits per byte to beat on it, by name; see `data.baselines`.
+      baselines: bits per byte to beat on it, by name; see `data.text.baselines`.
       warning: why the result is not what it may seem; None if all is well.
     """
 

@@ -8,16 +8,17 @@ from pathlib import Path
 
 import numpy as np
 
-from data import command, token_cache
-from data.cached_rows import make_rows
+from data import command
+from data.batches.cached_rows import make_rows
+from data.batches.rows import Rows
 from data.config import Data
 from data.errors import DataConfigError
-from data.pipeline import Rows
 from data.storage import cache_folder
-from data.survey import SPLITS, Split
-from data.token_cache import TokenSplit
+from data.text.survey import SPLITS, Split
+from data.tokens import cache as token_cache
+from data.tokens.cache import TokenSplit
 from data.training_data import encode, find_vocabulary, read_corpora
-from data.vocabularies import Vocabulary
+from data.vocabularies.base import Vocabulary
 
 _BORDER = "\n──── another document ────\n"
 _HEIGHTS = " ▁▂▃▄▅▆▇█"

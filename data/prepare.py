@@ -9,9 +9,11 @@ import json
 import sys
 from dataclasses import dataclass
 
-from data import command, tasks, tfds_sets
+from data import command
 from data.config import Data
 from data.errors import DataConfigError, DataError
+from data.seqio_tasks import tasks
+from data.text import tfds_sets
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,22 +8,22 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from data import catalog, token_cache
-from data.baselines import cached_baselines
-from data.cached_rows import make_rows
-from data.catalog import Weighted
+from data import catalog
+from data.batches.cached_rows import make_rows
+from data.batches.mixture import Mixture, Turns
+from data.batches.rows import ALL, Batches, Rows
+from data.batches.streaming import ComputedReader, Reader, Stream
 from data.config import Data
-from data.corpus import Corpus, Files, Shard
-from data.encoding import encode_documents, num_cores
 from data.errors import DataConfigError, DataError
-from data.imported_vocabularies import read_vocabulary
-from data.mixture import Mixture, Turns
-from data.pipeline import ALL, Batches, Rows
 from data.storage import cache_folder
-from data.streaming import ComputedReader, Reader, Stream
-from data.survey import SPLITS, Split
-from data.token_cache import Encoded, TokenSplit
-from data.vocabularies import Vocabulary, cached_vocabulary
+from data.text.baselines import cached_baselines
+from data.text.corpus import Corpus, Files, Shard, Weighted
+from data.text.survey import SPLITS, Split
+from data.tokens import cache as token_cache
+from data.tokens.cache import Encoded, TokenSplit
+from data.tokens.encoding import encode_documents, num_cores
+from data.vocabularies.base import Vocabulary, cached_vocabulary
+from data.vocabularies.imported import read_vocabulary
 
 # Of a larger corpus an even sample is enough to train a vocabulary: BPE takes 0.2 s and 15 MB of
 # memory a megabyte.
@@ -78,7 +78,7 @@ class TrainingData:
         return ComputedReader(self.train, self._rows)
 
     def baselines(self) -> dict[str, float]:
-        """Bits per byte to beat on the validation text, by name; see `data.baselines`.
+        """Bits per byte to beat on the validation text, by name; see `data.text.baselines`.
 
         2 s the first time, mostly outside Python's lock, so it can run beside the training. Of a
         mixture, those of its sources in proportion to their validation bytes.

@@ -15,11 +15,9 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, 
 from data import command
 from data.config import Data
 from data.errors import DataConfigError
-from data.imported_vocabularies import JSON_FILE, MARKS_FILE, Marks, from_files
-from data.sentencepiece_training import train_sentencepiece
 from data.storage import cache_folder, growing_folder
 from data.training_data import MAX_VOCABULARY_BYTES, read_corpora, training_sample
-from data.vocabularies import (
+from data.vocabularies.base import (
     BOS_ID,
     EOS_ID,
     MODEL_FILE,
@@ -27,6 +25,8 @@ from data.vocabularies import (
     UNK_ID,
     Vocabulary,
 )
+from data.vocabularies.imported import JSON_FILE, MARKS_FILE, Marks, from_files
+from data.vocabularies.sentencepiece_training import train_sentencepiece
 
 Style = Literal["gpt2", "jurassic1", "gopher", "chinchilla", "palm", "llama"]
 

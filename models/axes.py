@@ -7,7 +7,7 @@ Letters, in shapes, annotations and einsums:
 
 Names: every parameter axis is one of `embed heads kv_heads head_dim mlp vocab position layers`,
 every constrained activation axis `batch length residual` or a parameter's name.
-`zoo.sharding.rules_for` is the only place that maps names to mesh axes. `embed` shards parameters
+`zoo.distribution.sharding.rules_for` is the only place that maps names to mesh axes. `embed` shards parameters
 only: an activation's D axis is `residual` between sub-blocks and whole, None, inside them, because
 its batch axis already takes the mesh axes that `embed` takes.
 """

@@ -36,7 +36,7 @@ from models.dropout import dropout, split
 from models.feed_forward import FeedForward
 from models.linear import matmul_transposed, matrix, vector
 from models.norms import Norm
-from models.pipeline import pipelined
+from models.stages import pipelined
 
 
 class Block(nnx.Module):

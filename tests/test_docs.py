@@ -4,11 +4,14 @@ import re
 from pathlib import Path
 
 import configs
-from zoo import diff, planning, serving, topology
-from zoo.config import Mesh
-from zoo.description import describe
-from zoo.planning import on_accelerator
-from zoo.sharding import mesh_shape
+from configs.experiment import Mesh
+from zoo import diff
+from zoo.distribution.sharding import mesh_shape
+from zoo.explaining.description import describe
+from zoo.planning import hardware as topology
+from zoo.planning import serving
+from zoo.planning import training as planning
+from zoo.planning.training import on_accelerator
 
 DOCS = Path(__file__).parents[1] / "docs"
 NANO = on_accelerator(configs.get("palm_nano"))

@@ -8,7 +8,7 @@ print(model.sample(["def "], max_tokens=50)[0])
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from zoo.language_model import load
+    from zoo.inference.language_model import load
 
 __all__ = ["load"]
 
@@ -16,7 +16,7 @@ __all__ = ["load"]
 def __getattr__(name: str):
     # Lazily, so that `python -m zoo.train --help` does not import JAX.
     if name == "load":
-        from zoo.language_model import load
+        from zoo.inference.language_model import load
 
         return load
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

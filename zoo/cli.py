@@ -11,10 +11,10 @@ import tyro
 from rich.console import Console
 
 import configs
+from configs.experiment import Experiment
 from data.command import expand_short_flags
 from models.config import ConfigError
-from zoo.config import Experiment
-from zoo.launch import AbortExit
+from zoo.process import AbortHandler
 
 console = Console(stderr=True, highlight=False)
 """Logs and progress go to stderr; stdout is for what a command produces."""
@@ -51,7 +51,7 @@ def parse_with_model(
             )
         experiment, source = configs.get(name), f"--model={name}"
     else:
-        from zoo import checkpoint  # imports JAX, which no other command line needs
+        from zoo.checkpoints import checkpoint  # imports JAX, which no other command line needs
 
         folder = checkpoint.find(picked.init_from, flag="--init-from")
         name = checkpoint.run_name(folder)
@@ -81,7 +81,7 @@ def run(main: Callable[[list[str]], None]) -> None:
 
         code = exit_code(error)
         if code is None:
-            AbortExit.code, AbortExit.message = 1, ""
+            AbortHandler.expect(1)
             raise
         _exit(message(error), code, at_once=is_lost_host(error))
 
@@ -90,7 +90,7 @@ def _exit(message: str, code: int, *, at_once: bool = False) -> None:
     sys.unraisablehook = lambda _: None  # what ends at exit may fail again for the same reason
     console.print(f"[bold red]{'error' if code < 75 else 'stopped'}:[/] ", end="")
     console.print(message, markup=False, soft_wrap=True)
-    AbortExit.code, AbortExit.message = code, ""
+    AbortHandler.expect(code)
     if at_once:  # no farewell to processes that are gone
         os._exit(code)
     sys.exit(code)

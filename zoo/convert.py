@@ -5,9 +5,9 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
+from configs.experiment import Mesh
 from models.config import ConfigError
 from zoo import cli
-from zoo.config import Mesh
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,12 +50,12 @@ def main(argv: list[str]) -> None:
     if given not in ({"from_hf", "out"}, {"to_hf", "checkpoint"}):
         raise ConfigError("write --from-hf=DIR --out=DIR, or --to-hf=DIR --checkpoint=DIR")
 
-    from zoo.devices import configure
-    from zoo.hf import export_checkpoint, import_folder
-    from zoo.report import Report
+    from zoo.distribution.devices import configure
+    from zoo.hf.convert import export_checkpoint, import_folder
+    from zoo.progress import Progress
 
     configure(fake_devices=command.fake_devices)
-    report = Report(cli.console)
+    report = Progress(cli.console)
     if command.from_hf is not None and command.out is not None:
         summary = import_folder(
             Path(command.from_hf).expanduser(),

@@ -8,9 +8,10 @@ from rich.console import Console
 
 import configs
 from models.config import Relative, check
+from models.parameters import params_by_part
 from zoo import cli
-from zoo.choices import choices, explain
-from zoo.description import (
+from zoo.explaining.choices import choices, explain
+from zoo.explaining.description import (
     COLUMNS,
     GPT4,
     Description,
@@ -21,11 +22,10 @@ from zoo.description import (
     row,
     short,
 )
-from zoo.drawing import draw
-from zoo.explanations import AXES, LETTERS
-from zoo.pages import markdown
-from zoo.parameters import params_by_part
-from zoo.terminal import column_widths, fitting, show, show_entries, stdout_console
+from zoo.explaining.drawing import draw
+from zoo.explaining.explanations import AXES, LETTERS
+from zoo.explaining.pages import markdown
+from zoo.explaining.terminal import column_widths, fitting, show, show_entries, stdout_console
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,12 +8,12 @@ from typing import Annotated, Any
 import tyro
 from rich.console import Console
 
+from models.flops import decoding_intensity, forward_flops_per_token, kv_cache_bytes_per_token
 from zoo import cli
-from zoo.choices import Choice, choices, explain
-from zoo.description import COLUMNS, Description, describe, short
-from zoo.explanations import AXES, LETTERS
-from zoo.flops import decoding_intensity, forward_flops_per_token, kv_cache_bytes_per_token
-from zoo.terminal import column_widths, show, show_entries, stdout_console
+from zoo.explaining.choices import Choice, choices, explain
+from zoo.explaining.description import COLUMNS, Description, describe, short
+from zoo.explaining.explanations import AXES, LETTERS
+from zoo.explaining.terminal import column_widths, show, show_entries, stdout_console
 
 LABELS = {
     "num_params": "parameters",

@@ -2,7 +2,7 @@
 
 from data.errors import DataConfigError, DataError
 from models.config import ConfigError
-from zoo.launch import LOST_HOST, LOST_HOST_MESSAGE
+from zoo.process import LOST_HOST, LOST_HOST_MESSAGE
 
 
 class CheckpointError(Exception):

@@ -3,10 +3,10 @@
 import json
 from dataclasses import dataclass
 
+from configs.experiment import Mesh
 from models.config import check
 from zoo import cli
-from zoo.config import Mesh
-from zoo.launch import keep_freed_memory
+from zoo.process import keep_freed_memory
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,9 +56,9 @@ def main(argv: list[str]) -> None:
         description="Measure a checkpoint on the text that its run held out, or on other text.",
     )
 
-    from zoo.devices import configure
-    from zoo.evaluation import evaluate_checkpoint
-    from zoo.report import Report
+    from zoo.distribution.devices import configure
+    from zoo.inference.evaluation import evaluate_checkpoint
+    from zoo.progress import Progress
 
     configure(cache_dir=command.data.cache_dir, fake_devices=command.fake_devices)
     measured = evaluate_checkpoint(
@@ -70,7 +70,7 @@ def main(argv: list[str]) -> None:
         batch_tokens=command.batch_tokens,
         max_tokens=command.max_tokens,
         mesh=command.mesh,
-        report=Report(cli.console),
+        report=Progress(cli.console),
     )
     text, evaluation = measured.text, measured.evaluation
     if command.json:

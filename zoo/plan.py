@@ -1,6 +1,6 @@
 """Will it fit, how fast could it be: `python -m zoo.plan --model=palm_540b --topology=v4:12x16x16`.
 
-The plan itself is made in zoo/planning.py, the compiling in zoo/ahead_of_time.py.
+The plan itself is made in zoo/planning/training.py, the compiling in zoo/planning/compilation.py.
 """
 
 import dataclasses
@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from configs.experiment import Experiment
 from models.config import check
 from zoo import cli
-from zoo.config import Experiment
 
 if TYPE_CHECKING:
-    from zoo.collectives import Collective
-    from zoo.planning import Plan
-    from zoo.serving import ServingPlan
-    from zoo.topology import Topology
+    from zoo.planning.collectives import Collective
+    from zoo.planning.hardware import Topology
+    from zoo.planning.serving import ServingPlan
+    from zoo.planning.training import Plan
 
 COMPILED_OF_SEARCH = 3
 """So many of the search's best are compiled, until one of them fits."""
@@ -64,8 +64,12 @@ def main(argv: list[str]) -> None:
 
     import jax
 
-    from zoo import ahead_of_time, auto_mesh, planning, sharding, topology
+    from zoo.distribution import sharding
     from zoo.errors import OutOfMemoryError
+    from zoo.planning import auto_mesh
+    from zoo.planning import compilation as ahead_of_time
+    from zoo.planning import hardware as topology
+    from zoo.planning import training as planning
 
     # A plan touches no device.
     jax.config.update("jax_platforms", "cpu")
@@ -109,7 +113,7 @@ def main(argv: list[str]) -> None:
 
 
 def _one(command: PlanCommand, experiment: Experiment, hardware: "Topology", shape, compiles: bool):
-    from zoo import planning
+    from zoo.planning import training as planning
 
     if not compiles:
         return planning.estimate(experiment, hardware, shape)
@@ -117,7 +121,7 @@ def _one(command: PlanCommand, experiment: Experiment, hardware: "Topology", sha
 
 
 def _search(command: PlanCommand, experiment: Experiment, hardware: "Topology", compiles: bool):
-    from zoo import planning
+    from zoo.planning import training as planning
 
     ranked = planning.search(experiment, hardware)
     check(len(ranked) > 0,
@@ -165,8 +169,9 @@ def describe(plan: "Plan", name: str) -> str:
 
 
 def _decode(command: PlanCommand, experiment: Experiment, hardware: "Topology", compiles: bool):
-    from zoo import serving, sharding
+    from zoo.distribution import sharding
     from zoo.errors import OutOfMemoryError
+    from zoo.planning import serving
 
     shape = sharding.mesh_shape(experiment.mesh, hardware.num_devices)
     plan = serving.plan(experiment, hardware, shape, command.decode_batch, compiles=compiles)
@@ -230,7 +235,7 @@ def _sent(collectives: "list[Collective]", what: str) -> list[tuple[str, str]]:
 
 
 def _mesh(shape: dict[str, int]) -> str:
-    from zoo.sharding import mesh_flags
+    from zoo.distribution.sharding import mesh_flags
 
     return mesh_flags(shape) or "one device"
 

@@ -96,8 +96,10 @@ def main(argv: list[str]) -> None:
     import jax
 
     import configs
-    from zoo import planning, sharding, topology
-    from zoo.config import Mesh
+    from configs.experiment import Mesh
+    from zoo.distribution import sharding
+    from zoo.planning import hardware as topology
+    from zoo.planning import training as planning
 
     jax.config.update("jax_platforms", "cpu")
     path = Path(command.out)

@@ -45,9 +45,9 @@ def main(argv: list[str]) -> None:
         raise ConfigError(f"--num-samples={command.num_samples} must be above zero")
     prompts = [text for text in _prompts(command) for _ in range(command.num_samples)]
 
-    from zoo.devices import configure
-    from zoo.generate import Sampling
-    from zoo.language_model import load
+    from zoo.distribution.devices import configure
+    from zoo.inference.decode import Sampling
+    from zoo.inference.language_model import load
 
     sampling = Sampling(temperature=command.temperature, top_k=command.top_k, top_p=command.top_p)
     configure()

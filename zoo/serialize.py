@@ -3,10 +3,10 @@
 import dataclasses
 from typing import Any
 
+from configs import experiment as zoo_config
 from data import config as data_config
 from models import config as model_config
 from models.config import ConfigError
-from zoo import config as zoo_config
 
 _TYPES: dict[str, Any] = {
     name: kind

@@ -1,4 +1,4 @@
-"""Train a model: `python -m zoo.train --model=palm_small`. The loop itself is in zoo/loop.py."""
+"""Train a model: `python -m zoo.train --model=palm_small`. The loop itself is in zoo/runs/loop.py."""
 
 import json
 from dataclasses import dataclass
@@ -8,9 +8,9 @@ from typing import Annotated
 import tyro
 from rich.console import Console
 
+from configs.experiment import Distributed, Experiment
 from zoo import cli
-from zoo.config import Distributed, Experiment
-from zoo.launch import keep_freed_memory
+from zoo.process import keep_freed_memory
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,18 +42,18 @@ def main(argv: list[str]) -> None:
         description="Train a model; the same command again goes on where it stopped.",
     )
 
-    from zoo import hosts
-    from zoo.devices import configure
+    from zoo.distribution import join as hosts
+    from zoo.distribution.devices import configure
     from zoo.errors import is_out_of_memory
-    from zoo.loop import train
-    from zoo.planning import explained
-    from zoo.report import Report
+    from zoo.planning.training import explained
+    from zoo.runs.loop import train
+    from zoo.runs.report import RunReport
 
     configure(cache_dir=command.experiment.data.cache_dir, fake_devices=command.fake_devices)
-    folder, report = Path(command.workdir), Report(cli.console, again=argv)
+    folder, report = Path(command.workdir), RunReport(cli.console, again=argv)
     everyone = hosts.join(command.distributed, folder, report)
     if not everyone.is_primary:
-        report = Report(Console(quiet=True))
+        report = RunReport(Console(quiet=True))
     try:
         summary = train(
             command.name, command.experiment, folder, report, everyone, fresh=command.fresh

@@ -24,7 +24,7 @@ def seconds_jax(dtype: str, steps: int, unroll: int = LAYERS) -> list[float]:
     import numpy as np
 
     import configs
-    from zoo.step import make_steps
+    from zoo.training.step import make_steps
 
     experiment = configs.get("gpt2_124m")
     experiment = dataclasses.replace(
@@ -123,7 +123,7 @@ def main() -> None:
     parser.add_argument("--side", choices=SIDES, help="measure only this side, in this process")
     args = parser.parse_args()
     if args.side:
-        from zoo.launch import keep_freed_memory
+        from zoo.process import keep_freed_memory
 
         if args.side == "jax":  # what zoo.train does too
             keep_freed_memory()

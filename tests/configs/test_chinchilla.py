@@ -3,8 +3,8 @@
 import pytest
 
 from configs import chinchilla, gopher
+from configs.experiment import AdamW
 from models.transformer import num_params
-from zoo.config import AdamW
 
 TABLE_A9 = [
     ("44m", 43_720_448),

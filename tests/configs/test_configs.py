@@ -7,11 +7,11 @@ from collections.abc import Iterator
 import pytest
 
 import configs
+from configs.experiment import Experiment
+from configs.paper import Paper, nearest
 from models.config import ConfigError
 from models.transformer import num_params
-from zoo.config import Experiment
-from zoo.description import describe
-from zoo.paper import Paper, nearest
+from zoo.explaining.description import describe
 
 RECIPE = {"num_steps", "batch_tokens", "seq_len", "z_loss", "execution.dtype"}
 

@@ -4,7 +4,7 @@ import pytest
 
 from configs import gopher
 from models.transformer import num_params
-from zoo.optimizer import make_schedule
+from zoo.training.optimizer import make_schedule
 
 
 @pytest.mark.parametrize(

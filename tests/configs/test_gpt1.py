@@ -1,8 +1,8 @@
 """GPT-1's count and recipe (Radford et al. 2018, section 4.1)."""
 
 from configs import gpt1
+from configs.experiment import AdamW
 from models.transformer import num_params
-from zoo.config import AdamW
 
 
 def test_the_count_is_that_of_the_released_shapes():

@@ -7,7 +7,7 @@ import pytest
 from configs import gpt3
 from models.config import ModelConfig
 from models.transformer import num_params
-from zoo.optimizer import make_schedule
+from zoo.training.optimizer import make_schedule
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from configs import mt_nlg
 from models.config import Normal
 from models.transformer import num_params
 from tests.models import samples
-from zoo.optimizer import make_schedule
+from zoo.training.optimizer import make_schedule
 
 EXPERIMENT = mt_nlg.FAMILY["mt_nlg_530b"]
 

@@ -5,9 +5,9 @@ import dataclasses
 import pytest
 
 import configs
+from configs.experiment import InverseSquareRoot, WarmupCosine
 from configs.scaled import NANO, SMALL, scaled_down
 from models.config import Execution
-from zoo.config import InverseSquareRoot, WarmupCosine
 
 
 @pytest.mark.parametrize("budget", [NANO, SMALL], ids=["nano", "small"])

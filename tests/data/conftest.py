@@ -6,8 +6,8 @@ import os
 import hypothesis
 import pytest
 
-from data.corpus import Corpus
-from data.vocabularies import Vocabulary, train_vocabulary
+from data.text.corpus import Corpus
+from data.vocabularies.base import Vocabulary, train_vocabulary
 from tests.data.samples import corpus_of, small_documents
 
 # The same examples in every run, however slow the machine.

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from data.corpus import Corpus, SplitCorpus
-from data.sources import Document
-from data.survey import take_survey
+from data.text.corpus import Corpus, SplitCorpus
+from data.text.files import Document
+from data.text.survey import take_survey
 
 _TEMPLATE = "def function_{0}(value):\n    if value > {0}:\n        return value * {0}\n\n"
 

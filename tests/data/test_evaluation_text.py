@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from data import evaluation_text, training_data
+from data.batches.rows import TokenWindows
 from data.config import Data
-from data.corpus import Corpus
 from data.errors import DataConfigError, DataError
 from data.evaluation_text import EvaluationText
-from data.pipeline import TokenWindows
+from data.text.corpus import Corpus
 from data.training_data import TrainingData
-from data.vocabularies import Vocabulary
+from data.vocabularies.base import Vocabulary
 from tests.data.samples import corpus_of, small_documents
 
 SEQ_LEN, BATCH_SIZE = 32, 4

@@ -6,9 +6,10 @@ import pytest
 import seqio
 import tensorflow_datasets as tfds
 
-from data import catalog, prepare, tasks
+from data import catalog, prepare
 from data.config import Data
 from data.errors import DataConfigError, DataError
+from data.seqio_tasks import tasks
 
 TEXT = {"train": "Enter a king. " * 50, "validation": "Exeunt. " * 9, "test": "Flourish."}
 

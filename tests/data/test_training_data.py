@@ -10,19 +10,20 @@ from typing import Literal
 import numpy as np
 import pytest
 
-from data import catalog, token_cache, training_data
+from data import catalog, training_data
+from data.batches.rows import Batches, Rows
+from data.batches.streaming import Stream
 from data.config import Data
-from data.encoding import encode_documents
 from data.errors import DataConfigError, DataError
-from data.pipeline import Batches, Rows
-from data.streaming import Stream
+from data.tokens import cache as token_cache
+from data.tokens.encoding import encode_documents
 from data.training_data import TrainingData, load
-from data.vocabularies import Vocabulary
+from data.vocabularies.base import Vocabulary
 from tests.data.samples import small_documents
 
 SECOND_RUN = """
 import sys
-import data.pipeline, data.vocabularies
+import data.batches.rows, data.vocabularies.base
 from data.config import Data
 from data.training_data import load
 

@@ -6,14 +6,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data import vocabulary
+from data.batches.rows import Rows
 from data.config import Data
 from data.errors import DataConfigError, DataError
-from data.imported_vocabularies import read_vocabulary
-from data.pipeline import Rows
 from data.training_data import load
+from data.vocabularies.imported import read_vocabulary
 from data.vocabulary import train
 from tests.data.samples import small_documents
-from tests.data.test_vocabularies import unicode_texts
+from tests.data.vocabularies.test_base import unicode_texts
 
 TEXTS = [document.text for document in small_documents(60)]
 SIZE = 330

@@ -11,12 +11,12 @@ import jax
 import numpy as np
 
 import configs
-from data.pipeline import TokenWindows
-from data.vocabularies import BOS_ID, EOS_ID
+from configs.experiment import AdamW, Experiment, WarmupCosine
+from data.batches.rows import TokenWindows
+from data.vocabularies.base import BOS_ID, EOS_ID
 from models.config import Attention, FeedForward
 from tests.models import samples
-from zoo.config import AdamW, Experiment, WarmupCosine
-from zoo.devices import configure
+from zoo.distribution.devices import configure
 
 PALM = dataclasses.replace(configs.get("palm_nano"), seq_len=16, batch_tokens=8 * 16)
 GPT2 = dataclasses.replace(

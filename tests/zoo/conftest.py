@@ -19,7 +19,7 @@ import jax
 import pytest
 
 from zoo import cli
-from zoo.metrics import METRICS_FILE, read_metrics
+from zoo.runs.metrics import METRICS_FILE, read_metrics
 
 REPOSITORY = Path(__file__).parents[2]
 DEADLINE_S = 120.0
@@ -121,7 +121,7 @@ def nano(corpus_glob: str) -> list[str]:
 
 STREAMED_TASKS = """
 import seqio
-from data.tasks import TEXT
+from data.seqio_tasks.tasks import TEXT
 
 @seqio.map_over_dataset
 def as_text(line):
@@ -140,7 +140,7 @@ def streamed(nano, corpus_glob, tmp_path, monkeypatch) -> list[str]:
     words = text.split()
     lines = [f"{n} {' '.join(words[n * 12 : n * 12 + 120])}\n" for n in range(2400)]
     (tmp_path / "lines.txt").write_text("".join(lines))
-    monkeypatch.setattr("data.streaming.num_cores", lambda: 1)
+    monkeypatch.setattr("data.batches.streaming.num_cores", lambda: 1)
     module = STREAMED_TASKS.replace("LINES", str(tmp_path / "lines.txt"))
     (tmp_path / "streamed_tasks.py").write_text(module)
     monkeypatch.delitem(sys.modules, "streamed_tasks", raising=False)

@@ -11,7 +11,7 @@ import torch
 import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from zoo.hf_config import Config
+from zoo.hf.config import Config
 
 transformers.utils.logging.disable_progress_bar()
 

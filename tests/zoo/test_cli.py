@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from zoo import checkpoint, sample, train
+from zoo import sample, train
+from zoo.checkpoints import checkpoint
 
 MiB = 1 << 20
 

@@ -8,7 +8,7 @@ from rich.console import Console
 
 import configs
 from zoo import describe
-from zoo.description import COLUMNS, GPT4, family_members
+from zoo.explaining.description import COLUMNS, GPT4, family_members
 
 
 def table(width: int, *, unfold: bool) -> str:

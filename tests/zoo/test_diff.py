@@ -5,7 +5,7 @@ import json
 import pytest
 
 from zoo import diff
-from zoo.description import describe
+from zoo.explaining.description import describe
 
 
 def test_palm_and_llama_differ_in_six_choices(run_here):

@@ -9,9 +9,9 @@ import pytest
 
 from data import catalog
 from data.config import Data
-from data.sources import Document
 from data.storage import cache_folder
-from data.survey import Split
+from data.text.files import Document
+from data.text.survey import Split
 from tests.zoo.test_cli import check_refusal, truncate
 from zoo import evaluate, train
 

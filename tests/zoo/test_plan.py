@@ -73,7 +73,7 @@ def test_an_unknown_topology_exits_2(run_here):
 
 
 def test_without_libtpu_a_tpu_is_estimated_and_says_so(run_here, monkeypatch):
-    from zoo import ahead_of_time
+    from zoo.planning import compilation as ahead_of_time
 
     monkeypatch.setattr(ahead_of_time, "can_compile", lambda: False)
     outcome = run_here(plan.main, "--model=palm_nano", "--topology=v5e:2x2", "--mesh.fsdp=4")

@@ -5,10 +5,12 @@ import dataclasses
 import pytest
 
 import configs
-from zoo import plan_table, planning, topology
-from zoo.config import Mesh
+from configs.experiment import Mesh
+from zoo import plan_table
+from zoo.distribution.sharding import mesh_shape
 from zoo.plan_table import ROWS, Row
-from zoo.sharding import mesh_shape
+from zoo.planning import hardware as topology
+from zoo.planning import training as planning
 
 NAMED = {
     name

@@ -9,8 +9,8 @@ import pytest
 import zoo
 from zoo import sample
 from zoo.errors import CheckpointError
-from zoo.generate import Sampling
-from zoo.language_model import LanguageModel
+from zoo.inference.decode import Sampling
+from zoo.inference.language_model import LanguageModel
 
 # The command's own settings, and one first piece of a token and one of 16: so little is compiled.
 SAMPLING = Sampling(temperature=0.8, top_k=40, top_p=0.95)

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from zoo import checkpoint, metrics, train
+from zoo import train
+from zoo.checkpoints import checkpoint
+from zoo.runs import metrics
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -252,7 +254,7 @@ def test_out_of_memory_says_where_it_goes_and_what_to_try(nano, tmp_path, run_he
     def too_large(*_, **__):
         raise MemoryError
 
-    monkeypatch.setattr("zoo.loop.train", too_large)
+    monkeypatch.setattr("zoo.runs.loop.train", too_large)
     outcome = run_here(train.main, *nano, f"--workdir={tmp_path}")
     assert outcome.code == 5
     assert "A step needs about" in outcome.stderr

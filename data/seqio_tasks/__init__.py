@@ -1,0 +1,1 @@
+"""The only room that imports TensorFlow: text as seqio tasks."""

@@ -1,0 +1,95 @@
+"""The documents of a seqio task, one epoch after the other. TensorFlow is imported here (4 s)."""
+
+import hashlib
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from data.batches.streaming import SHUFFLE_DOCUMENTS
+from data.errors import DataConfigError, DataError
+from data.seqio_tasks import tasks
+from data.seqio_tasks.tasks import seqio, tf  # not imported by themselves: that would print
+from data.text.corpus import Files, Shard
+
+_ITERATOR = "iterator"
+_EPOCH = "epoch"
+
+
+class TaskDocuments:
+    """See `data.text.corpus.DocumentReader`: a host's share of the train split of a seqio task."""
+
+    def __init__(self, task: seqio.Task, shard: Shard, seed: int) -> None:
+        """Opens the first epoch.
+
+        Raises:
+          DataConfigError: the task has no text, or its order cannot be seeded or saved.
+        """
+        self._task, self._shard, self._seed = task, shard, seed
+        self._begin(epoch=0)
+
+    def read(self) -> list[str]:
+        """The next few documents."""
+        with tasks.explained(self._task, "train"):
+            batch = next(self._batches, None)
+            if batch is None:
+                self._begin(self._epoch + 1)
+                batch = next(self._batches, None)
+            if batch is not None:
+                return [text.decode("utf-8") for text in batch.numpy()]
+        raise DataError(
+            f"The task {self._task.name!r} has no document for host {self._shard.index} of "
+            f"{self._shard.count}. Leave out --data.streaming, or use fewer hosts."
+        )
+
+    def save(self) -> Files:
+        """The state of TensorFlow's iterator and of the documents that wait."""
+        with tempfile.TemporaryDirectory() as folder:
+            tf.train.Checkpoint(iterator=self._batches).write(f"{folder}/{_ITERATOR}")
+            files = {path.name: path.read_bytes() for path in Path(folder).iterdir()}
+        return files | {_EPOCH: b"%d" % self._epoch}
+
+    def restore(self, files: Files) -> None:
+        """Goes on where `save` was called. Raises DataError if the files are not of this task."""
+        with tempfile.TemporaryDirectory() as folder:
+            for name in files.keys() - {_EPOCH}:
+                Path(folder, name).write_bytes(files[name])
+            try:
+                self._begin(int(files[_EPOCH]))
+                saved = tf.train.Checkpoint(iterator=self._batches).read(f"{folder}/{_ITERATOR}")
+                saved.assert_consumed()
+            except (tf.errors.OpError, AssertionError, LookupError, ValueError) as error:
+                raise DataError(
+                    f"The task {self._task.name!r} cannot go on where it stood: the saved state of "
+                    f"its iterator is damaged ({tasks.first_line(error)}). Delete that checkpoint to go on "
+                    "from the one before it, or start over with --fresh."
+                ) from error
+
+    def _begin(self, epoch: int) -> None:
+        self._epoch = epoch
+        digest = hashlib.sha256(b"%d %d" % (self._seed, epoch)).digest()
+        options = tf.data.Options()
+        options.deterministic = True
+        try:
+            batches = tasks.text_batches(
+                self._task,
+                "train",
+                shuffle=True,
+                shuffle_buffer_size=SHUFFLE_DOCUMENTS,
+                seed=int.from_bytes(digest[:4], "big") >> 1,
+                shard_info=seqio.ShardInfo(self._shard.index, self._shard.count),
+            )
+            _check_that_it_can_be_saved(batches)
+        except (ValueError, tf.errors.FailedPreconditionError) as error:
+            raise DataConfigError(
+                f"The task {self._task.name!r} cannot be streamed: {tasks.first_line(error)} Leave out "
+                "--data.streaming, or make its dataset without Python generators and with a seed."
+            ) from error
+        self._batches: Iterator = iter(batches.with_options(options))
+
+
+def _check_that_it_can_be_saved(dataset: tf.data.Dataset) -> None:
+    """Raises FailedPreconditionError for what is stateful, such as from_generator. An iterator would
+    not before the first time that it is saved in the middle."""
+    fail = tf.data.experimental.ExternalStatePolicy.FAIL.value
+    variant = tf.data.experimental.to_variant(dataset)
+    tf.raw_ops.DatasetToGraphV2(input_dataset=variant, external_state_policy=fail)

@@ -1,0 +1,1 @@
+"""Where text comes from, and which of it is held out."""

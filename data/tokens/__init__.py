@@ -1,0 +1,1 @@
+"""Encoded text: in a cache on disk, or as a stream."""

@@ -1,0 +1,182 @@
+import json
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from data.batches.mixture import Turns
+from data.batches.rows import TokenWindows
+from data.batches.streaming import ComputedReader, Stream
+from data.errors import DataConfigError, DataError
+from data.text.corpus import PresplitCorpus, Shard
+from data.tokens import stream as token_stream
+from data.tokens.encoding import encode_document
+from tests.data.samples import small_documents
+
+TEXTS = {
+    "one": [document.text for document in small_documents(23)],
+    "other": [f"A note on {number}, and on nothing else." for number in range(31)],
+}
+SEQ_LEN, BATCH_SIZE = 13, 8
+
+
+class Documents:
+    """A shard of some texts, in order, epoch after epoch."""
+
+    def __init__(self, texts: list[str], shard: Shard) -> None:
+        self.texts = texts[shard.index :: shard.count]
+        self.num_read = 0
+
+    def read(self) -> list[str]:
+        self.num_read += 1
+        return [self.texts[(self.num_read - 1) % len(self.texts)]]
+
+    def save(self):
+        return {"state": json.dumps(self.num_read).encode()}
+
+    def restore(self, files) -> None:
+        self.num_read = json.loads(files["state"])
+
+
+def corpus(name: str) -> PresplitCorpus:
+    return PresplitCorpus(
+        name,
+        name,
+        "fingerprint",
+        lambda split: iter(TEXTS[name] if split == "train" else ["held out"]),
+        {"train": len(TEXTS[name]), "validation": 1},
+        lambda shard, seed: Documents(TEXTS[name], shard),
+    )
+
+
+@pytest.fixture
+def stream(vocabulary, monkeypatch):
+    """Makes a stream of a host's rows of a batch."""
+    monkeypatch.setattr("data.batches.streaming.num_cores", lambda: 1)
+    monkeypatch.setattr(token_stream, "_SNAPSHOT_CHARACTERS", 1500)
+
+    def make(rows=slice(None), shares=((1, 1),)) -> Stream:
+        corpora = {name: corpus(name) for name, _ in zip(TEXTS, shares, strict=False)}
+        turns = Turns(tuple(Fraction(*share) for share in shares))
+        shard = Shard.of_rows(rows, BATCH_SIZE)
+        return Stream(corpora, turns, shard, vocabulary, SEQ_LEN, BATCH_SIZE, seed=0)
+
+    return make
+
+
+def assert_same(one, other) -> None:
+    for key in one.keys() | other.keys():
+        np.testing.assert_array_equal(one[key], other[key])
+        assert one[key].dtype == other[key].dtype
+
+
+def test_a_batch_is_the_rows_that_a_cache_would_give(stream, vocabulary):
+    reader = stream().read_from(0, None)
+    tokens = np.concatenate([encode_document(vocabulary, text) for text in TEXTS["one"]])
+    rows = TokenWindows(tokens, SEQ_LEN, BATCH_SIZE, seed=0)
+    for step in range(len(rows) // BATCH_SIZE):
+        batch = reader.train_batch(step)
+        assert_same(batch, rows.rows(np.arange(step * BATCH_SIZE, (step + 1) * BATCH_SIZE)))
+    assert batch["segment_ids"].max() > 1
+
+
+@pytest.mark.parametrize("shares", [((1, 1),), ((3, 4), (1, 4))])
+@pytest.mark.parametrize("rows", [slice(None), slice(4, 6)])
+def test_a_stream_goes_on_exactly_at_every_step(stream, rows, shares):
+    whole = stream(rows, shares).read_from(5, None)
+    states, batches = [whole.state(5)], []
+    for step in range(5, 65):
+        batches.append(whole.train_batch(step))
+        states.append(whole.state(step + 1))
+    for step in range(5, 65):
+        reader = stream(rows, shares).read_from(step, states[step - 5])
+        assert reader.counters(step)["data/tokens"] == step * BATCH_SIZE * SEQ_LEN
+        for following in range(step, min(step + 3, 65)):
+            assert_same(reader.train_batch(following), batches[following - 5])
+
+
+def test_what_is_read_ahead_does_not_count(stream):
+    """The batches that wait on the devices are read again."""
+    reader, ahead = stream().read_from(0, None), stream().read_from(0, None)
+    for step in range(12):
+        reader.train_batch(step)
+        ahead.train_batch(step)
+    for step in range(12, 15):
+        ahead.train_batch(step)
+    assert ahead.counters(12) == reader.counters(12)
+    assert ahead.state(12) == reader.state(12)
+    assert ahead.state(15) != reader.state(12)
+
+
+def test_batches_come_in_order_only(stream):
+    reader = stream().read_from(3, None)
+    with pytest.raises(ValueError, match="batch 4 of a stream that stands at 3"):
+        reader.train_batch(4)
+
+
+def test_hosts_fill_their_own_rows_from_their_own_documents(stream):
+    parts = [stream(slice(first, first + 2)) for first in range(0, BATCH_SIZE, 2)]
+    assert [part.shard for part in parts] == [Shard(index, 4) for index in range(4)]
+    seen = []
+    for part in parts:
+        reader = part.read_from(0, None)
+        batch = reader.train_batch(0)
+        assert batch["inputs"].shape == (2, SEQ_LEN)
+        seen.append(batch["inputs"].tobytes())
+        assert reader.counters(1)["data/tokens"] == BATCH_SIZE * SEQ_LEN
+    assert len(set(seen)) == 4
+
+
+def test_rows_without_an_even_share_are_refused():
+    with pytest.raises(DataConfigError, match=r"reads rows 0 to 3 of 8 has no even share"):
+        Shard.of_rows(slice(0, 3), 8)
+    with pytest.raises(DataConfigError, match=r"reads rows 1 to 5 of 8 has no even share"):
+        Shard.of_rows(slice(1, 5), 8)
+
+
+def test_sources_take_turns_and_are_counted(stream, vocabulary):
+    reader = stream(shares=((3, 4), (1, 4))).read_from(0, None)
+    notes = 0
+    for step in range(10):
+        for row in reader.train_batch(step)["inputs"].tolist():
+            text = vocabulary.decode(row)
+            notes += "not" in text or "noth" in text or "els" in text
+    counters = reader.counters(10)
+    assert counters["data/tokens"] == 10 * BATCH_SIZE * SEQ_LEN
+    assert counters["data/tokens/other"] == counters["data/tokens"] / 4
+    assert counters["data/tokens/one"] == counters["data/tokens"] * 3 / 4
+    assert set(counters) == {
+        "data/tokens", "data/tokens/one", "data/tokens/other", "data/epochs/one", "data/epochs/other"
+    }  # fmt: skip
+    assert 0 < notes <= 10 * BATCH_SIZE / 4
+
+
+def test_epochs_count_the_documents(stream):
+    reader = stream().read_from(0, None)
+    for step in range(100):
+        reader.train_batch(step)
+    read = reader.state(100)
+    num_documents = json.loads(read["positions.json"])["positions"][0]["num_documents"]
+    assert num_documents > 2 * len(TEXTS["one"])
+    assert reader.counters(100)["data/epochs"] == num_documents / len(TEXTS["one"])
+
+
+@pytest.mark.parametrize("damage", ["gone", "cut", "other share", "no snapshot"])
+def test_a_state_that_is_not_of_this_stream_is_refused(stream, damage):
+    state = stream().read_from(0, None).state(0)
+    damaged = {
+        "gone": {},
+        "cut": {**state, "positions.json": state["positions.json"][:-3]},
+        "other share": stream(slice(0, 4)).read_from(0, None).state(0),
+        "no snapshot": {"positions.json": state["positions.json"]},
+    }[damage]
+    with pytest.raises(DataError, match="damaged .*Delete that checkpoint .*--fresh"):
+        stream().read_from(0, damaged)
+
+
+def test_batches_that_are_computed_need_no_state(vocabulary):
+    rows = TokenWindows(np.arange(4, 200), SEQ_LEN, BATCH_SIZE, seed=0)
+    reader = ComputedReader(rows, slice(2, 4))
+    assert_same(reader.train_batch(7), rows.train_batch(7, slice(2, 4)))
+    assert reader.counters(7) == rows.counters(7)
+    assert reader.state(7) == {}

@@ -1,0 +1,152 @@
+import io
+import re
+
+import pytest
+import sentencepiece
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from data.errors import DataConfigError, DataError
+from data.vocabularies import base as vocabularies
+from data.vocabularies.base import LosslessVocabulary, cached_vocabulary, train_vocabulary
+from tests.data.samples import small_documents
+
+TEXTS = [document.text for document in small_documents(60)]
+
+# Any character but halves of surrogate pairs, and more of what could be lost.
+unicode_texts = st.lists(
+    st.one_of(
+        st.text(st.characters(exclude_categories=["Cs"])),
+        st.sampled_from(
+            ["\u2581", "\0", "\t", "\r\n", "  ", "    return", "</s>", "<s>", "<pad>", "<unk>"]
+            + ["<0x41>", "👩\u200d🚀", "e\u0301", "\ufeff", "\u00a0", "\u2028", "12345", "\u2585"]
+        ),
+    )
+).map("".join)
+
+
+@given(unicode_texts)
+@settings(max_examples=300)
+def test_decoding_gives_back_the_text(vocabulary, text):
+    ids = vocabulary.encode(text)
+    assert vocabulary.decode(ids) == text
+    assert all(vocabulary.bos_id < token_id < vocabulary.size for token_id in ids)
+
+
+@given(unicode_texts)
+def test_a_stream_never_shows_half_a_character(vocabulary, text):
+    decoder, shown = vocabulary.stream_decoder(), ""
+    for token_id in vocabulary.encode(text):
+        shown += decoder.feed(token_id)
+        assert text.startswith(shown)
+    assert shown == text
+    assert decoder.flush() == ""
+
+
+@pytest.mark.parametrize("text", ["word " * 70_000, "é\n" * 200_000])
+def test_long_texts_are_encoded_in_chunks_without_loss(vocabulary, text):
+    assert len(text) > vocabularies._ENCODING_CHUNK
+    assert vocabulary.decode(vocabulary.encode(text)) == text
+
+
+def test_an_unfinished_character_becomes_a_replacement_character(vocabulary):
+    smile = vocabulary.encode("😀")
+    assert len(smile) == 4
+    assert vocabulary.decode(smile[:3] + vocabulary.encode("a")) == "\ufffda"
+    decoder = vocabulary.stream_decoder()
+    assert decoder.feed(smile[0]) == ""
+    assert decoder.flush() == "\ufffd"
+
+
+def test_special_ids_have_no_text(vocabulary):
+    specials = [vocabulary.pad_id, vocabulary.eos_id, vocabulary.unk_id, vocabulary.bos_id]
+    assert specials == [0, 1, 2, 3]
+    assert vocabulary.decode([*specials, *vocabulary.encode("a b"), *specials]) == "a b"
+
+
+@pytest.mark.parametrize("token_id", [-1, 320])
+def test_ids_outside_the_vocabulary_are_refused(vocabulary, token_id):
+    with pytest.raises(ValueError, match=f"id {token_id} is not in a vocabulary of 320 pieces"):
+        vocabulary.decode([token_id])
+
+
+def test_indentation_is_a_piece_and_digits_are_apart():
+    years = train_vocabulary(["        in 2024\n" * 100], 272)
+    assert len(years.encode("        ")) <= 2
+    assert [years.decode([token_id]) for token_id in years.encode("2024")] == ["2", "0", "2", "4"]
+
+
+def test_half_a_surrogate_pair_is_refused(vocabulary):
+    with pytest.raises(UnicodeEncodeError):
+        vocabulary.encode("\ud83d")
+
+
+def test_the_same_texts_give_the_same_vocabulary(vocabulary, corpus):
+    again = train_vocabulary([document.text for document in corpus.documents("train")], 320)
+    assert again.to_bytes() == vocabulary.to_bytes()
+    assert again.size == 320
+
+
+def test_a_vocabulary_travels_as_bytes(vocabulary):
+    copy = LosslessVocabulary(vocabulary.to_bytes())
+    assert copy.fingerprint == vocabulary.fingerprint
+    assert copy.encode("def f(x):\n") == vocabulary.encode("def f(x):\n")
+
+
+@pytest.mark.parametrize("keep", [0, 1000, -1])
+def test_a_damaged_model_is_refused(vocabulary, keep):
+    with pytest.raises(DataError, match="SentencePiece model is"):
+        LosslessVocabulary(vocabulary.to_bytes()[:keep])
+
+
+def test_a_model_that_changes_text_is_refused():
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(TEXTS), model_writer=model, vocab_size=320, byte_fallback=True
+    )
+    with pytest.raises(DataError, match="does not keep text as it is"):
+        LosslessVocabulary(model.getvalue())
+
+
+def test_a_vocabulary_larger_than_the_text_allows_names_the_largest():
+    with pytest.raises(DataConfigError, match=r"model\.vocab_size=8192 .* at most (\d+)") as caught:
+        train_vocabulary(TEXTS, 8192)
+    largest = re.findall(r"at most (\d+)", str(caught.value))[0]
+    assert train_vocabulary(TEXTS, int(largest)).size == int(largest)
+
+
+def test_a_vocabulary_smaller_than_the_characters_names_the_smallest():
+    with pytest.raises(DataConfigError, match=r"model\.vocab_size=261 .* at least (\d+)") as caught:
+        train_vocabulary(TEXTS, 261)
+    smallest = re.findall(r"at least (\d+)", str(caught.value))[0]
+    assert train_vocabulary(TEXTS, int(smallest)).size == int(smallest)
+
+
+@pytest.mark.parametrize(("texts", "size"), [([], 400), (["\n\n"], 400), (TEXTS, 2), (TEXTS, -1)])
+def test_a_vocabulary_that_cannot_be_is_explained(texts, size):
+    with pytest.raises(DataConfigError, match=f"model.vocab_size={size} .* 300 or more"):
+        train_vocabulary(texts, size)
+
+
+def test_a_vocabulary_is_trained_once(tmp_path, monkeypatch):
+    lines: list[str] = []
+    first = cached_vocabulary(TEXTS, "text", 320, tmp_path, lines.append)
+    other_size = cached_vocabulary(TEXTS, "text", 330, tmp_path, lines.append)
+    upper = [text.upper() for text in TEXTS]
+    other_text = cached_vocabulary(upper, "TEXT", 320, tmp_path, lines.append)
+    assert len({first.fingerprint, other_size.fingerprint, other_text.fingerprint}) == 3
+    assert len(lines) == 3
+    assert "320 pieces" in lines[0]
+    monkeypatch.delattr(vocabularies, "train_vocabulary")
+    unread = iter(lambda: pytest.fail("read again"), None)
+    again = cached_vocabulary(unread, "text", 320, tmp_path, lines.append)
+    assert again.fingerprint == first.fingerprint
+    assert len(lines) == 3
+
+
+def test_a_damaged_cached_vocabulary_is_named(tmp_path):
+    cached_vocabulary(TEXTS, "text", 320, tmp_path, print)
+    (path,) = tmp_path.rglob("*.model")
+    path.write_bytes(path.read_bytes()[:500])
+    with pytest.raises(DataError, match=f"{path}: .* Delete it"):
+        cached_vocabulary(TEXTS, "text", 320, tmp_path, print)

@@ -1,0 +1,196 @@
+"""Checkpoints: what is kept, on which devices it comes back, and what a damaged one says."""
+
+import dataclasses
+import functools
+import shutil
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from flax import nnx
+
+import zoo
+from configs.experiment import Experiment, Mesh
+from data.vocabularies.base import Vocabulary, train_vocabulary
+from tests.models import experiments, samples
+from zoo.checkpoints import checkpoint
+from zoo.checkpoints.checkpoint import CheckpointWriter, Run
+from zoo.distribution import sharding
+from zoo.errors import CheckpointError
+from zoo.training.step import TrainState, make_steps
+
+# After a failed read TensorStore's threads report to Orbax's event loop, which is gone by then.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+EXPERIMENT = dataclasses.replace(experiments.PALM, keep=2)
+STREAM = {"positions.json": b"[]"}
+RUN = Run(EXPERIMENT, {"sha256": "abc", "num_documents": 7})
+
+
+@functools.cache
+def vocabulary() -> Vocabulary:
+    return train_vocabulary(["a model reads tokens and learns which comes next\n" * 20], 290)
+
+
+def abstract_state(mesh: Mesh, num_devices: int, experiment: Experiment = EXPERIMENT) -> TrainState:
+    """Shapes and shardings of a state on a mesh: what a checkpoint is read into."""
+    devices = sharding.make_mesh(mesh, num_devices)
+    abstract = jax.eval_shape(make_steps(experiment).init)
+    rules = sharding.rules_for(experiment, devices)
+    return jax.tree.map(
+        lambda leaf, where: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where),
+        abstract,
+        sharding.state_shardings(abstract, devices, rules),
+    )
+
+
+def random_state(mesh: Mesh = Mesh(), num_devices: int = 1) -> TrainState:
+    """A state with another number everywhere."""
+    rng = np.random.default_rng(0)
+
+    def draw(leaf: jax.ShapeDtypeStruct) -> jax.Array:
+        value = np.asarray(rng.uniform(1, 1e6, leaf.shape), leaf.dtype)
+        return jax.device_put(value, leaf.sharding)
+
+    return jax.tree.map(draw, abstract_state(mesh, num_devices))
+
+
+def values(state: TrainState) -> list[np.ndarray]:
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(state)]
+
+
+def save(workdir: Path, states: dict[int, TrainState], losses: dict[int, float]) -> None:
+    with CheckpointWriter(workdir, RUN, vocabulary()) as writer:
+        for step, state in states.items():
+            evaluation = {"eval/loss": losses[step]} if step in losses else None
+            writer.save(state, step, evaluation, {}, STREAM if step == 30 else {})
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workdir with one checkpoint, not to be changed."""
+    workdir = tmp_path_factory.mktemp("saved")
+    save(workdir, {30: random_state()}, {30: 2.0})
+    return workdir
+
+
+@pytest.fixture
+def damaged(saved: Path, tmp_path: Path) -> Path:
+    """A copy of its only checkpoint, to be damaged."""
+    return shutil.copytree(checkpoint.find(saved), tmp_path / "30")
+
+
+def test_everything_comes_back(saved: Path):
+    folder = checkpoint.find(saved)
+    assert checkpoint.read_run(folder) == RUN
+    assert checkpoint.read_vocabulary(folder).to_files() == vocabulary().to_files()
+    expected = random_state()
+    state = checkpoint.read_state(folder, abstract_state(Mesh(), 1))
+    for ours, theirs in zip(values(state), values(expected), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_where_a_stream_stood_comes_back_and_nothing_where_there_was_none(saved, tmp_path):
+    assert checkpoint.read_stream(checkpoint.find(saved)) == STREAM
+    save(tmp_path, {5: random_state()}, {})
+    assert checkpoint.read_stream(checkpoint.find(tmp_path)) == {}
+
+
+def test_the_newest_and_the_best_are_kept(tmp_path: Path):
+    state = random_state()
+    losses = {10: 3.0, 20: 1.0, 30: 2.0, 50: 2.5}
+    save(tmp_path, {step: state for step in (10, 20, 30, 40, 50)}, losses)
+    assert checkpoint.saved_steps(tmp_path) == [20, 40, 50]
+    assert checkpoint.find(tmp_path) == tmp_path / "checkpoints" / "50"
+
+
+def test_a_loaded_model_computes_what_the_saved_one_did(saved: Path):
+    tokens = samples.random_tokens(EXPERIMENT.model, batch_size=2, seq_len=7)
+    graphdef = make_steps(EXPERIMENT).graphdef
+    expected = samples.logits(nnx.merge(graphdef, random_state().params), tokens)
+    for path in (saved, str(saved / "checkpoints" / "30")):
+        model = zoo.load(path)
+        assert model.experiment == EXPERIMENT
+        np.testing.assert_allclose(model.logits(tokens), expected, rtol=1e-5)
+
+
+# --- other meshes ------------------------------------------------------------------------------
+
+
+def save_on(mesh: Mesh, workdir: Path) -> None:
+    save(workdir, {5: random_state(mesh, num_devices=8)}, {})
+
+
+def read_on(mesh: Mesh, workdir: Path) -> tuple[list[np.ndarray], bool]:
+    """The arrays of a checkpoint, and whether they lie on the mesh as they should."""
+    target = abstract_state(mesh, num_devices=8)
+    state = checkpoint.read_state(checkpoint.find(workdir), target)
+    placed = [
+        leaf.sharding == wanted.sharding
+        for leaf, wanted in zip(jax.tree.leaves(state), jax.tree.leaves(target), strict=True)
+    ]
+    return values(state), all(placed)
+
+
+def test_a_checkpoint_moves_between_meshes(tmp_path: Path):
+    experiments.on_eight_devices(save_on, Mesh(data=2, fsdp=2, tensor=2), tmp_path)
+    expected = values(random_state())
+    here = checkpoint.read_state(checkpoint.find(tmp_path), abstract_state(Mesh(), 1))
+    there, placed = experiments.on_eight_devices(read_on, Mesh(fsdp=4, tensor=2), tmp_path)
+    assert placed
+    for found in (values(here), there):
+        for ours, theirs in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+
+
+# --- damage ------------------------------------------------------------------------------------
+
+
+def largest_file(folder: Path) -> Path:
+    return max((p for p in folder.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
+
+
+def test_a_file_cut_short_is_a_checkpoint_error(damaged: Path):
+    for item in ("params", "training"):
+        copy = shutil.copytree(damaged, damaged.with_name(f"{item}_cut"))
+        path = largest_file(copy / item)
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+        with pytest.raises(CheckpointError, match=f"cannot read {item} .*another step"):
+            checkpoint.read_state(copy, abstract_state(Mesh(), 1))
+
+
+@pytest.mark.parametrize("item", ["params", "training"])
+def test_a_missing_item_is_a_checkpoint_error(damaged: Path, item: str):
+    shutil.rmtree(damaged / item)
+    with pytest.raises(CheckpointError, match=f"cannot read {item} .*another step"):
+        checkpoint.read_state(damaged, abstract_state(Mesh(), 1))
+
+
+def test_a_damaged_config_or_tokenizer_is_a_checkpoint_error(damaged: Path):
+    path = largest_file(damaged / "run")
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(CheckpointError, match="cannot read run "):
+        checkpoint.read_run(damaged)
+    path = largest_file(damaged / "tokenizer")
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(CheckpointError, match=r"tokenizer .*damaged"):
+        checkpoint.read_vocabulary(damaged)
+
+
+def test_the_parameters_of_another_model_are_a_checkpoint_error(saved: Path):
+    folder = checkpoint.find(saved)
+    wider = dataclasses.replace(EXPERIMENT.model, d_model=64)
+    with pytest.raises(CheckpointError, match="of another model"):
+        checkpoint.read_params(folder, dataclasses.replace(EXPERIMENT, model=wider))
+    with pytest.raises(CheckpointError, match="of another model"):
+        checkpoint.read_params(folder, experiments.GPT2)
+
+
+def test_a_folder_without_a_checkpoint_says_what_to_do(tmp_path: Path):
+    with pytest.raises(CheckpointError, match="there is no such folder"):
+        checkpoint.find(tmp_path / "nowhere")
+    unfinished = tmp_path / "checkpoints" / "7.orbax-checkpoint-tmp-0"
+    unfinished.mkdir(parents=True)
+    with pytest.raises(CheckpointError, match=r"no finished checkpoint; train one with python -m"):
+        checkpoint.find(tmp_path)

@@ -1,0 +1,103 @@
+"""--mesh=auto: what is chosen, and that it is said why."""
+
+import dataclasses
+import json
+
+import pytest
+
+import configs
+from configs.experiment import Experiment, Mesh
+from models.config import ConfigError
+from zoo.distribution.sharding import mesh_shape
+from zoo.planning import auto_mesh, memory
+from zoo.planning.auto_mesh import choose
+from zoo.planning.training import on_accelerator
+
+GIB = 2**30
+LLAMA = dataclasses.replace(on_accelerator(configs.get("llama_7b")), batch_tokens=2**17)
+OPEN = Mesh(auto=True)
+
+
+def with_mesh(mesh: Mesh, experiment: Experiment = LLAMA, **changes) -> Experiment:
+    return dataclasses.replace(experiment, mesh=mesh, **changes)
+
+
+def needed(mesh: Mesh, num_devices: int) -> float:
+    return memory.estimate(LLAMA, mesh_shape(mesh, num_devices)).total
+
+
+def test_what_fits_on_one_device_is_copied():
+    mesh, why = choose(with_mesh(OPEN), 16, 1000 * GIB, 16)
+    assert mesh == Mesh(data=16, fsdp=1, tensor=1, sequence=1, pipeline=1)
+    assert why.startswith("--mesh.data=16: a step needs about")
+
+
+@pytest.mark.parametrize("device_gib", [16, 32, 64, 80, 96])
+def test_fsdp_is_raised_as_far_as_it_takes(device_gib: int):
+    mesh, why = choose(with_mesh(OPEN), 64, device_gib * GIB, 64)
+    assert mesh.fsdp is not None and mesh.fsdp > 1 and mesh.tensor == 1
+    assert needed(mesh, 64) <= auto_mesh.SPARE * device_gib * GIB
+    less = Mesh(fsdp=mesh.fsdp // 2)
+    assert needed(less, 64) > auto_mesh.SPARE * device_gib * GIB
+    assert f" would need {needed(less, 64) / GIB:.2f}" in why
+
+
+def test_a_batch_that_does_not_divide_further_splits_the_model():
+    mesh, why = choose(with_mesh(OPEN, batch_tokens=4 * 2048), 16, 1000 * GIB, 8)
+    assert (mesh.data, mesh.fsdp, mesh.tensor) == (4, 1, 4)
+    assert "=4 does not divide over the mesh" in why
+
+
+def test_tensor_stays_among_neighbours():
+    mesh, _ = choose(with_mesh(OPEN, batch_tokens=2 * 2048), 32, 1000 * GIB, 8)
+    assert mesh.tensor is not None and mesh.sequence is not None
+    assert 8 % (mesh.tensor * mesh.sequence) == 0
+    assert mesh.pipeline == 2
+
+
+@pytest.mark.parametrize(
+    "given", [Mesh(fsdp=1), Mesh(tensor=4), Mesh(sequence=2), Mesh(data=2), Mesh(pipeline=4)]
+)
+def test_an_axis_that_is_given_stays(given: Mesh):
+    mesh, _ = choose(with_mesh(dataclasses.replace(given, auto=True)), 16, 20 * GIB, 16)
+    for axis, size in dataclasses.asdict(given).items():
+        assert axis == "auto" or size is None or getattr(mesh, axis) == size
+
+
+def test_where_nothing_fits_the_least_is_taken_and_said():
+    mesh, why = choose(with_mesh(OPEN), 4, GIB, 4)
+    assert mesh.data == 1
+    assert "no mesh of 4 devices is expected to fit" in why
+
+
+def test_where_nothing_divides_the_numbers_are_said():
+    with pytest.raises(
+        ConfigError, match=r"--mesh=auto finds no mesh of 7 devices: .* mesh\.data=7"
+    ):
+        choose(with_mesh(OPEN), 7, 1000 * GIB, 7)
+
+
+def test_a_run_says_its_mesh_and_writes_it_down(run_process, nano, tmp_path):
+    flags = [*nano, f"--workdir={tmp_path}", "--num-steps=1", "--fake-devices=8", "--mesh=auto"]
+    process = run_process("-m", "zoo.train", *flags, "--mesh.tensor=2")
+    assert process.returncode == 0, process.stderr
+    assert "mesh: --mesh.data=4 --mesh.tensor=2: a step needs about" in process.stderr
+    assert json.loads((tmp_path / "config.json").read_text())["mesh"]["data"] == 4
+
+
+def test_other_commands_want_the_axes(run_here, trained):
+    from zoo import evaluate
+
+    outcome = run_here(evaluate.main, f"--checkpoint={trained.workdir}", "--mesh.auto")
+    assert outcome.code == 2
+    assert "--mesh=auto is for training and planning" in outcome.stderr
+
+
+def test_a_plan_chooses_for_the_hardware(run_here):
+    from zoo import plan
+
+    outcome = run_here(
+        plan.main, "--model=llama_7b", "--topology=h100:64", "--mesh=auto", "--estimate-only"
+    )
+    assert outcome.code == 0
+    assert "mesh: --mesh." in outcome.stderr

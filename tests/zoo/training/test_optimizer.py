@@ -1,0 +1,172 @@
+"""Optimizers and schedules against the papers' equations."""
+
+import dataclasses
+import math
+from typing import cast
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+
+import configs
+from configs.experiment import Adafactor, AdamW, InverseSquareRoot, WarmupCosine
+from models.transformer import abstract_params
+from tests.models import samples
+from tests.reference import adafactor
+from zoo.training.optimizer import logical_axes, make_optimizer, make_schedule, matrices
+
+NUM_STEPS = 5
+BIASED_PALM = dataclasses.replace(samples.PALM, biases=("qkv", "feed_forward", "norm"))
+
+
+def random_gradients(params: nnx.State, count: int) -> list[nnx.State]:
+    """Of very different lengths, so that some are clipped and some are not."""
+    rng = np.random.default_rng(1)
+
+    def draw(param: jax.Array, length: float) -> jax.Array:
+        return jnp.asarray(rng.normal(0, length, param.shape), jnp.float32)
+
+    lengths = [1.0, 1e-4, 0.1, 1e-3, 3.0]
+    return [
+        jax.tree.map(lambda p, length=lengths[i]: draw(p, length), params) for i in range(count)
+    ]
+
+
+def train(config: Adafactor | AdamW, params: nnx.State, gradients: list[nnx.State]) -> nnx.State:
+    optimizer, _ = make_optimizer(config, NUM_STEPS)
+    update = jax.jit(optimizer.update)
+    state = optimizer.init(params)
+    for gradient in gradients:
+        updates, state = update(gradient, state, params)
+        params = cast(nnx.State, optax.apply_updates(params, updates))
+    return params
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"beta1": 0.5, "decay_exponent": 0.6, "weight_decay_exponent": 1.0, "clip_norm": 0.01},
+    ],
+    ids=["palm", "other settings"],
+)
+def test_adafactor_follows_palms_equations(settings: dict[str, float]):
+    params = nnx.state(samples.random_model(BIASED_PALM), nnx.Param)
+    # One layer is tiny: its step hits the floor of 1e-3 and must not see the other layer's size.
+    (kernel,) = (p for path, p in nnx.to_flat_state(params) if path[-2:] == ("up", "kernel"))
+    kernel[...] = kernel[...].at[1].multiply(1e-5)
+    gradients = random_gradients(params, NUM_STEPS)
+    before = samples.to_numpy(params)
+    norms = [optax.tree.norm(gradient) for gradient in gradients]
+    assert min(norms) < 1 < max(norms)
+
+    config = Adafactor(schedule=InverseSquareRoot(peak_lr=0.3, constant_steps=2), **settings)
+    ours = samples.to_numpy(train(config, params, gradients))
+    theirs = adafactor.train(
+        before,
+        [samples.to_numpy(gradient) for gradient in gradients],
+        peak_lr=0.3,
+        constant_steps=2,
+        decayed={name for name in before if name.endswith(("kernel", "embedding"))},
+        stacked={name for name in before if name.startswith("layers.")},
+        **settings,
+    )
+    for name in before:
+        # Relative to how far each parameter has come.
+        moved = np.abs(theirs[name] - before[name]).max()
+        np.testing.assert_allclose(ours[name], theirs[name], atol=1e-4 * moved, err_msg=name)
+
+
+def test_adamw_is_optax_with_clipping_and_decay_on_matrices_only():
+    params = nnx.state(samples.random_model(samples.GPT2), nnx.Param)
+    gradients = random_gradients(params, NUM_STEPS)
+    config = AdamW(
+        schedule=InverseSquareRoot(peak_lr=0.1, constant_steps=NUM_STEPS),
+        beta1=0.8,
+        beta2=0.9,
+        eps=1e-3,
+        weight_decay=0.3,
+        clip_norm=0.5,
+    )
+    ours = samples.to_numpy(train(config, params, gradients))
+    # Each parameter alone, as a plain array, through Optax's Adam.
+    plain = samples.to_numpy(params)
+    clipped = [
+        {name: g * min(1, 0.5 / float(optax.tree.norm(gradient))) for name, g in flat.items()}
+        for gradient in gradients
+        for flat in [samples.to_numpy(gradient)]
+    ]
+    for name, value in plain.items():
+        decay = 0.3 if name.endswith(("kernel", "embedding")) else 0.0
+        adam = optax.adamw(0.1, b1=0.8, b2=0.9, eps=1e-3, weight_decay=decay)
+        value = jnp.asarray(value, jnp.float32)
+        state = adam.init(value)
+        for gradient in clipped:
+            update, state = adam.update(jnp.asarray(gradient[name], jnp.float32), state, value)
+            value = value + jnp.asarray(update)
+        np.testing.assert_allclose(ours[name], value, rtol=1e-4, atol=1e-5, err_msg=name)
+
+
+@pytest.mark.parametrize("name", ["palm_nano", "gpt2_124m"])
+def test_decay_hits_embeddings_and_kernels_and_nothing_else(name: str):
+    decayed = {
+        ".".join(map(str, path)): hit
+        for path, hit in nnx.to_flat_state(matrices(abstract_params(configs.get(name).model)))
+    }
+    hit = {name for name, is_matrix in decayed.items() if is_matrix}
+    assert hit == {name for name in decayed if name.endswith(("kernel", "embedding"))}
+    assert any(name.endswith("scale") for name in decayed)
+
+
+def test_logical_axes_name_every_axis_of_a_parameter():
+    for _, param in nnx.to_flat_state(abstract_params(configs.get("gpt2_124m").model)):
+        assert len(logical_axes(param)) == len(param.shape)
+
+
+def test_palms_learning_rate_is_one_hundredth_and_then_one_over_the_square_root_of_the_step():
+    schedule = make_schedule(InverseSquareRoot(peak_lr=1e-2, constant_steps=10_000), 255_000)
+    for step in (1, 17, 9_999, 10_000):
+        assert float(schedule(step - 1)) == pytest.approx(1e-2, rel=1e-6)
+    for step in (10_001, 40_000, 255_000):
+        assert float(schedule(step - 1)) == pytest.approx(step**-0.5, rel=1e-6)
+
+
+def test_warmup_cosine_passes_through_its_corners():
+    schedule = make_schedule(WarmupCosine(peak_lr=0.8, warmup_steps=4, final_fraction=0.25), 12)
+    rates = [float(schedule(step - 1)) for step in range(1, 13)]
+    assert rates[:4] == pytest.approx([0.2, 0.4, 0.6, 0.8])
+    middle = (0.8 + 0.2) / 2
+    assert rates[7] == pytest.approx(middle)
+    assert rates[5] == pytest.approx(middle + 0.3 * math.cos(math.pi / 4))
+    assert rates[11] == pytest.approx(0.2)
+    assert float(schedule(99)) == pytest.approx(0.2)
+
+
+def test_a_cosine_may_end_before_the_run_or_after_it():
+    """GPT-3 stays at the floor from 260B of its 300B tokens; MT-NLG stops at 270B of 340B."""
+    for num_steps in (8, 30):
+        cosine = WarmupCosine(peak_lr=0.8, warmup_steps=4, decay_steps=12, final_fraction=0.25)
+        schedule = make_schedule(cosine, num_steps)
+        rates = [float(schedule(step - 1)) for step in (4, 8, 12, 13, 30)]
+        assert rates == pytest.approx([0.8, 0.5, 0.2, 0.2, 0.2])
+
+
+def test_a_warm_up_may_start_above_zero():
+    """Gopher's starts at 1e-7; a larger one shows."""
+    schedule = make_schedule(WarmupCosine(peak_lr=0.8, warmup_steps=4, initial_lr=0.4), 12)
+    assert [float(schedule(step - 1)) for step in (1, 2, 4)] == pytest.approx([0.5, 0.6, 0.8])
+
+
+def test_a_cosine_to_zero_ends_at_zero():
+    schedule = make_schedule(WarmupCosine(peak_lr=0.8, warmup_steps=4, final_fraction=0.0), 12)
+    assert float(schedule(11)) == pytest.approx(0.0, abs=1e-7)
+
+
+def test_warmup_cosine_without_warm_up_or_longer_than_the_run():
+    at_once = make_schedule(WarmupCosine(peak_lr=0.8, warmup_steps=0), 10)
+    assert 0.7 < float(at_once(0)) <= 0.8
+    long = make_schedule(WarmupCosine(peak_lr=0.8, warmup_steps=8), 4)
+    assert [float(long(step - 1)) for step in (1, 4, 8)] == pytest.approx([0.1, 0.4, 0.8])

@@ -1,0 +1,1 @@
+"""Checkpoints on disk: one folder per step, written and read with Orbax."""

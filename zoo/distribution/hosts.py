@@ -1,0 +1,159 @@
+"""What the processes of a run do alike: all learn what one of them found, failed at or was asked."""
+
+import dataclasses
+import functools
+import hashlib
+import itertools
+import json
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import NamedSharding, PartitionSpec
+
+from configs.experiment import Experiment
+from zoo import errors
+from zoo.serialize import differences, to_json
+
+T = TypeVar("T")
+
+
+@dataclasses.dataclass(frozen=True)
+class Hosts:
+    """The processes of this run. All of them must call the same methods in the same order."""
+
+    names: tuple[str, ...] = ("localhost",)
+    """The host of each process."""
+
+    @property
+    def is_primary(self) -> bool:
+        """Whether this process is the one that writes logs, metrics, plots and samples."""
+        return jax.process_index() == 0
+
+    def name(self, process_id: int) -> str:
+        """For example `worker-3 (process 3)`."""
+        return f"{self.names[process_id]} (process {process_id})"
+
+    @staticmethod
+    def gather(value: Any) -> list[Any]:
+        """The JSON value that each process passes, in their order."""
+        if jax.process_count() == 1:
+            return [value]
+        text = np.frombuffer(json.dumps(value).encode(), np.uint8)
+        lengths = multihost_utils.process_allgather(np.array(len(text)))
+        width = 1 << int(lengths.max()).bit_length()  # few widths: each is a program to compile
+        rows = multihost_utils.process_allgather(np.pad(text, (0, width - len(text))))
+        return [json.loads(row[:n].tobytes()) for row, n in zip(rows, lengths, strict=True)]
+
+    def together(self, work: Callable[[], T]) -> T:
+        """Do `work` in all processes. What a person must mend in one of them is raised in all."""
+        error, results = None, []
+        try:
+            results.append(work())
+        except Exception as raised:
+            code = errors.exit_code(raised)
+            if code is None:
+                raise
+            error = raised
+        failures = self.gather(error and [errors.message(error), errors.exit_code(error)])
+        if error is not None:
+            raise error
+        for process_id, failure in enumerate(failures):
+            if failure is not None:
+                message, code = failure
+                raise errors.OtherHostError(f"on {self.name(process_id)}: {message}", code)
+        return results[0]
+
+    def on_primary(self, work: Callable[[], None]) -> None:
+        """Do `work` in the primary process only, and go on when it is done."""
+        self.together(lambda: work() if self.is_primary else None)
+
+    def in_turn(self, work: Callable[[], T]) -> T:
+        """Do `work` in the primary process and then in all others, which find in a cache that they
+        share what the primary one has made; where they share none, each makes its own."""
+        results = []
+        for turn in (True, False):
+            self.together(lambda turn=turn: self.is_primary == turn and results.append(work()))
+        return results[0]
+
+    def connect(self, mesh: jax.sharding.Mesh) -> None:
+        """Open the connections along every axis of the mesh while all processes are here.
+
+        Otherwise the first program to need one opens it, and on CPUs (Gloo) the last process must come
+        to it within 30 s of the first: their compile times differ by more.
+        """
+        if jax.process_count() == 1:
+            return
+        names = mesh.axis_names
+        ones = jax.device_put(
+            np.ones(mesh.devices.shape), NamedSharding(mesh, PartitionSpec(*names))
+        )
+        for number in range(1, len(names) + 1):
+            for axes in itertools.combinations(names, number):
+                kept = PartitionSpec(*(None if name in axes else name for name in names))
+                total = functools.partial(jax.lax.psum, axis_name=axes)
+                add = jax.shard_map(
+                    total, mesh=mesh, in_specs=PartitionSpec(*names), out_specs=kept
+                )
+                jax.block_until_ready(jax.jit(add)(ones))
+
+    def require_same(self, what: str, facts: dict[str, Any], error: type[Exception]) -> None:
+        """Raise `error`, with the key, the values and the hosts, unless `facts` are the same in all."""
+        first, *others = self.gather(facts)
+        found = [
+            f"{key} is {here} on {self.name(0)} and {there} on {self.name(process_id)}"
+            for process_id, other in enumerate(others, start=1)
+            for key, (here, there) in differences(first, other).items()
+        ]
+        if found:
+            more = f", and {len(found) - 8} more" if len(found) > 8 else ""
+            raise error(f"the hosts disagree about {what}: {'; '.join(found[:8])}{more}")
+
+
+class StopVote:
+    """Lets all processes leave after the same step when one of them was asked to stop.
+
+    The signal of each goes into a maximum over all devices of the mesh, read one step later, when it
+    has long been there.
+    """
+
+    def __init__(self, mesh: jax.sharding.Mesh):
+        self._sharding = NamedSharding(mesh, PartitionSpec(mesh.axis_names))
+        self._largest = jax.jit(jnp.max, out_shardings=NamedSharding(mesh, PartitionSpec()))
+        self._pending: jax.Array | None = None
+
+    def __call__(self, own: signal.Signals | None) -> signal.Signals | None:
+        """The signal that any process had got by the step before; a process alone learns its own."""
+        if jax.process_count() == 1:
+            return own
+        before = self._pending
+        votes = np.full(len(self._sharding.addressable_devices), own or 0, np.int32)
+        self._pending = self._largest(jax.make_array_from_process_local_data(self._sharding, votes))
+        agreed = 0 if before is None else int(before)
+        return signal.Signals(agreed) if agreed else None
+
+
+def launched_as(experiment: Experiment, *, fresh: bool) -> dict[str, Any]:
+    """What must be the same for all processes of a run: the config, but for where files lie, and the
+    code."""
+    config = to_json(experiment)
+    config["data"] = {
+        key: value for key, value in config["data"].items() if key not in ("files", "cache_dir")
+    }
+    return config | {"--fresh": fresh, "source code": _source_hash(), "jax": jax.__version__}
+
+
+def _source_hash() -> str:
+    """Of all modules of the project: what a commit's name would not say of changes since."""
+    root = Path(__file__).parents[2]
+    digest = hashlib.sha256()
+    for package in ("configs", "data", "models", "zoo"):
+        for path in sorted((root / package).rglob("*.py")):
+            digest.update(f"{path.relative_to(root)} {path.stat().st_size}\n".encode())
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]

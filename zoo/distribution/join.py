@@ -1,0 +1,183 @@
+"""How the processes of a run, most often one a host, come together, and how they end if one is lost.
+
+`jax.distributed` connects them. Left to itself it ends a process whose peers do not come, or are lost,
+with abort(), which names nobody; so whoever is missing is found and named here.
+"""
+
+import dataclasses
+import os
+import socket
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
+from pathlib import Path
+
+import jax
+from jax._src.clusters import ClusterEnv  # there is no public way to ask before connecting
+
+from configs.experiment import Distributed
+from models.config import ConfigError
+from zoo import folders
+from zoo.distribution.hosts import Hosts
+from zoo.errors import LostHostError
+from zoo.process import AbortHandler
+from zoo.progress import Progress
+
+HOSTS_FOLDER = ".hosts"
+"""Folder in the workdir where the processes of a run sign in before they are connected."""
+SIGN_EVERY_S = 1.0
+GONE_AFTER_S = 5.0
+"""A process that has not signed for so long has left."""
+SHOWN_WITHIN_S = 10.0
+"""The time that a network file system may take to show a new file."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Place:
+    """Which process of the run this one is."""
+
+    coordinator: str
+    num_processes: int
+    process_id: int
+    device_ids: Sequence[int] | None
+    """The local devices that are its own; None: all."""
+
+
+def join(config: Distributed, folder: Path, report: Progress) -> Hosts:
+    """Wait for the other processes of the run in `folder`; a process that is alone goes on at once.
+
+    Raises ConfigError for flags or a cluster's settings that do not say who is who, and where `folder`
+    is not the same one everywhere; LostHostError, with their names, if processes do not come.
+    """
+    place = _place(config)
+    if place is None:
+        return Hosts((socket.gethostname(),))
+    report.line(
+        f"process {place.process_id} of {place.num_processes}, meeting the others at "
+        f"{place.coordinator}"
+    )
+    register = _Register(folder, place)
+    jax.config.update("jax_enable_preemption_service", False)  # SIGTERM is StopRequest's
+    _keep_stdout_clean()
+    executor = ThreadPoolExecutor(1)
+    connecting = executor.submit(
+        jax.distributed.initialize,
+        place.coordinator,
+        place.num_processes,
+        place.process_id,
+        place.device_ids,
+        cluster_detection_method="deactivate",
+        initialization_timeout=config.timeout_s + 60,  # later than ours
+        heartbeat_timeout_seconds=config.heartbeat_s,
+        shutdown_timeout_seconds=config.heartbeat_s,
+    )
+    _wait(connecting, register, config.timeout_s)
+    AbortHandler.install()
+    hosts = Hosts(tuple(Hosts.gather(socket.gethostname())))
+    hosts.together(register.check_shared)
+    register.sign_off()
+    return hosts
+
+
+def _place(config: Distributed) -> _Place | None:
+    """From the flags, and for what they leave open from the cluster; None for a process that is alone."""
+    flags = config.coordinator, config.num_processes, config.process_id
+    if flags == (None, 1, None):
+        return None
+    coordinator, num_processes, process_id = flags
+    device_ids: Sequence[int] | None = None
+    if None in flags:
+        try:
+            coordinator, num_processes, process_id, device_ids = (
+                ClusterEnv.auto_detect_unset_distributed_params(
+                    *flags, None, None, config.timeout_s
+                )
+            )
+        except Exception as error:  # each cluster has errors of its own
+            raise ConfigError(
+                f"the cluster does not say which processes this run has ({error!r}); write "
+                "--distributed.coordinator, --distributed.num-processes and "
+                "--distributed.process-id, or --distributed.num-processes=1 to train in this process "
+                "alone"
+            ) from error
+        if flags == (None, None, None) and (coordinator is None or num_processes == 1):
+            return None
+    if coordinator is None or num_processes is None or process_id is None:
+        raise ConfigError(
+            "--distributed.coordinator, --distributed.num-processes and --distributed.process-id "
+            "belong together where there is no cluster that JAX knows; write all three"
+        )
+    if not 0 <= process_id < num_processes:
+        raise ConfigError(f"distributed.process_id={process_id} must be from 0 to "
+                          f"num_processes - 1 = {num_processes - 1}")  # fmt: skip
+    return _Place(coordinator, num_processes, process_id, device_ids)
+
+
+def _wait(connecting: Future, register: "_Register", timeout_s: float) -> None:
+    give_up_at_s = time.monotonic() + timeout_s
+    while not wait([connecting], SIGN_EVERY_S).done:
+        register.sign()
+        if time.monotonic() > give_up_at_s:
+            missing = register.missing()
+            register.sign_off()
+            raise LostHostError(
+                f"{missing} did not come within {timeout_s} s; start all with the same "
+                "command and --workdir, where they sign in, or allow more --distributed.timeout-s",
+                exit_code=2,
+            )
+    connecting.result()
+
+
+class _Register:
+    """Who has come, as files in the workdir: all that processes share before they are connected."""
+
+    def __init__(self, folder: Path, place: _Place):
+        self._folder = folder / HOSTS_FOLDER
+        self._place = place
+        self._own = self._folder / str(place.process_id)
+        with folders.writing(folder):
+            self._folder.mkdir(parents=True, exist_ok=True)
+        self.sign()
+
+    def sign(self) -> None:
+        """Say that this process is here, now."""
+        with folders.writing(self._folder.parent):
+            self._own.write_text(socket.gethostname())
+
+    def sign_off(self) -> None:
+        """Leave no trace, nor the folder if this was the last."""
+        self._own.unlink(missing_ok=True)
+        with suppress(OSError):
+            self._folder.rmdir()
+
+    def missing(self) -> str:
+        """For example `processes 1 and 3 of 4`."""
+        now_s = self._own.stat().st_mtime  # by the clock of the folder's disk
+        here = {
+            int(path.name)
+            for path in self._folder.iterdir()
+            if now_s - path.stat().st_mtime < GONE_AFTER_S
+        }
+        ids = [str(i) for i in range(self._place.num_processes) if i not in here]
+        listed = ", ".join(ids[:8]) + (f" and {len(ids) - 8} more" if len(ids) > 8 else "")
+        return f"process{'es' * (len(ids) > 1)} {listed} of {self._place.num_processes}"
+
+    def check_shared(self) -> None:
+        """Raise ConfigError unless process 0 has signed in the folder that this process sees."""
+        give_up_at_s = time.monotonic() + SHOWN_WITHIN_S
+        while not (self._folder / "0").exists():
+            if time.monotonic() > give_up_at_s:
+                raise ConfigError(
+                    f"--workdir={self._folder.parent} is not the folder that process 0 sees under "
+                    "this name; a run of several processes needs a file system that all share"
+                )
+            time.sleep(0.1)
+
+
+def _keep_stdout_clean() -> None:
+    """Gloo greets from C++ on stdout, which belongs to what a command produces: send that to stderr."""
+    sys.stdout.flush()
+    sys.stdout = os.fdopen(os.dup(1), "w", encoding=sys.stdout.encoding)
+    os.dup2(2, 1)

@@ -1,0 +1,1 @@
+"""What each model chose and why, for people: text, tables and drawings."""

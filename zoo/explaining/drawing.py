@@ -1,0 +1,53 @@
+"""A model drawn in ASCII, from the tokens to the logits."""
+
+from typing import assert_never
+
+from models.config import Learned, ModelConfig
+from zoo.explaining.choices import choices
+
+
+def draw(model: ModelConfig) -> str:
+    """The whole model with one of its layers, without sizes: the same for a family's every size."""
+    by_axis = {choice.explanation.axis: choice for choice in choices(model)}
+    position, norm = by_axis["model.position"], by_axis["model.norm"].kind
+    learned = isinstance(model.position, Learned)
+    heads = by_axis["model.attention"].kind
+    notes = [] if learned else [position.kind]
+    if by_axis["model.attention.windows"].kind != "dense in every layer":
+        notes.append(by_axis["model.attention.windows"].kind)
+    attention = f"{heads} ({', '.join(notes)})" if notes else heads
+    feed_forward = f"{by_axis['model.feed_forward'].kind} feed-forward"
+    match model.layout:
+        case "post_norm":
+            layer = [*_branch(attention), norm, *_branch(feed_forward), norm]
+        case "pre_norm":
+            layer = [*_branch(norm, attention), *_branch(norm, feed_forward)]
+        case "parallel":
+            between = len(attention) + 2
+            layer = [
+                "|---.",
+                f"|   {norm}",
+                "|   |" + "-" * between + ".",
+                f"|   {attention}   {feed_forward}",
+                "+ <-'" + " " * between + "|",
+                "+ <--" + "-" * between + "'",
+            ]
+        case _:
+            assert_never(model.layout)
+    return "\n".join(
+        [
+            "tokens",
+            "embedding" + (f" + {position.kind}" if learned else ""),
+            "|",
+            *layer,
+            "|   ... and so on, num_layers times",
+            *([] if model.layout == "post_norm" else [norm]),
+            by_axis["model.tie_embeddings"].explanation.equation,
+            by_axis["model.logit_scale"].explanation.equation,
+        ]
+    )
+
+
+def _branch(*steps: str) -> list[str]:
+    """What leaves the residual stream, passes through the steps and is added to it."""
+    return ["|---.", *(f"|   {step}" for step in steps), "+ <-'"]

@@ -1,0 +1,91 @@
+"""Hugging Face's config.json and the zoo's ModelConfig, each read as the other.
+
+A key that changes the function and has no counterpart in the zoo is refused by name; so is a choice
+of the zoo that none of the three architectures has.
+"""
+
+import dataclasses
+from typing import Any
+
+from models.config import ConfigError, ModelConfig, Normal
+from zoo import serialize
+from zoo.errors import CheckpointError
+from zoo.hf.architectures import ARCHITECTURES, WITHOUT_EFFECT, Architecture, Config
+
+
+def model_config(config: Config) -> tuple[str, ModelConfig]:
+    """The architecture's name and the zoo's model of a config.json.
+
+    Raises CheckpointError for another architecture and for what the zoo's model cannot do.
+    """
+    name = config.get("model_type")
+    if name not in ARCHITECTURES:
+        raise CheckpointError(
+            f"config.json has model_type={name!r}; the zoo reads {', '.join(ARCHITECTURES)}"
+        )
+    architecture = ARCHITECTURES[name]
+    for key, value in config.items():
+        if key in architecture.fixed:
+            unfit = value != architecture.fixed[key]
+        else:
+            unfit = bool(value) and key not in architecture.defaults and key not in WITHOUT_EFFECT
+        if unfit:
+            expected = architecture.fixed.get(key)
+            raise CheckpointError(
+                f"config.json has {key}={value!r}, which the zoo's model does not do"
+                + (f"; it has {key}={expected!r} only" if key in architecture.fixed else "")
+            )
+    config = architecture.defaults | config
+    try:
+        problems = _indivisible(architecture, config)
+        model = architecture.to_ours(config)
+    except (ConfigError, TypeError, ZeroDivisionError) as error:
+        problems, model = [str(error)], None
+    if model is None or problems:
+        raise CheckpointError(f"config.json does not describe a model: {'; '.join(problems)}")
+    return name, model
+
+
+def hf_config(model: ModelConfig) -> tuple[str, Config]:
+    """The architecture and the config.json that say the same as `model`.
+
+    Raises ConfigError with the choices that no architecture has.
+    """
+    lost = {name: _lost_choices(each, model) for name, each in ARCHITECTURES.items()}
+    unfit = {name: choices for name, choices in lost.items() if choices is not None}
+    nearest = min(unfit, key=lambda name: len(unfit[name]))
+    if unfit[nearest]:
+        raise ConfigError(
+            "Hugging Face has no architecture with this model's choices. The nearest, "
+            f"{nearest}, differs: {'; '.join(unfit[nearest])}"
+        )
+    architecture = ARCHITECTURES[nearest]
+    named = {"architectures": [architecture.class_name], "model_type": nearest}
+    return nearest, named | architecture.to_theirs(model)
+
+
+def _lost_choices(architecture: Architecture, model: ModelConfig) -> list[str] | None:
+    """What would be another choice after a journey there and back; None if there is no way back."""
+
+    def as_json(model: ModelConfig) -> Any:
+        # How a model is initialised and regularised is not its function.
+        model = dataclasses.replace(model, init=Normal(std=1.0), dropout_rate=0.0)
+        return serialize.to_json(dataclasses.replace(model, biases=tuple(sorted(model.biases))))
+
+    theirs = architecture.defaults | architecture.to_theirs(model)
+    try:
+        back = architecture.to_ours(theirs)
+    except ConfigError:
+        return None
+    found = serialize.differences(as_json(model), as_json(back))
+    lost = [
+        f"model.{key} is {here!r} here and {there!r} there" for key, (here, there) in found.items()
+    ]
+    return lost + _indivisible(architecture, theirs)
+
+
+def _indivisible(architecture: Architecture, config: Config) -> list[str]:
+    width, heads = architecture.divided
+    if config[width] % config[heads] == 0:
+        return []
+    return [f"{width}={config[width]} must be a multiple of {heads}={config[heads]}"]

@@ -1,0 +1,200 @@
+"""Compile the real train step, and the real decode step, for TPUs that are not there."""
+
+import dataclasses
+import importlib.util
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax.experimental import topologies
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+from configs.experiment import Experiment, Mesh
+from models.config import ConfigError
+from models.transformer import Transformer, abstract_params
+from zoo.distribution import sharding
+from zoo.distribution.devices import expect_no_tpu
+from zoo.errors import is_out_of_memory, out_of_memory_reason
+from zoo.inference.decode import DecodeState, Sampling, decode
+from zoo.planning.collectives import Collective, collectives
+from zoo.planning.hardware import Topology
+from zoo.training.step import make_steps
+
+_QUICK: dict[str, Any] = {"exec_time_optimization_effort": -1.0}
+"""On two cores: LLaMA-65B in 8 s for 33 and PaLM-540B in 21 s for 65, with 36.2 GiB for 36.7 and 13.3
+for 10.4 a device: of the same kind, so that it can tell what fits with a tenth to spare."""
+
+
+_DECODE_AXES = {
+    ".cache.keys": (None, None, "batch", "kv_heads"),
+    ".cache.values": (None, None, "batch", "kv_heads"),
+    ".cache.distance_keys": (None, None, "heads"),
+    ".cache.places.positions": ("batch",),
+    ".cache.places.segment_ids": ("batch",),
+    ".logits": ("batch",),
+    ".next_position": ("batch",),
+}
+"""How the state of a decode step is divided; what is not named is copied."""
+
+
+class DoesNotFitError(Exception):
+    """The compiler found more bytes than the device has."""
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """What the compiler said of one program."""
+
+    argument_bytes: int
+    temporary_bytes: int
+    code_bytes: int
+    collectives: list[Collective]
+    compile_s: float
+
+
+def can_compile() -> bool:
+    """Whether libtpu is installed."""
+    return importlib.util.find_spec("libtpu") is not None
+
+
+def compile_step(
+    experiment: Experiment, topology: Topology, shape: dict[str, int], *, quick: bool = False
+) -> Compiled:
+    """The train step of zoo.train, with its shardings, for the devices of a topology. `quick` spends
+    less on optimising the program, and so tells its bytes less exactly.
+
+    Raises DoesNotFitError with the compiler's numbers, and ConfigError for a topology that libtpu
+    refuses.
+    """
+    mesh = _mesh(topology, shape)
+    return _compile(lambda: lower(_on(experiment, shape), mesh), topology, quick=quick)
+
+
+def compile_decode(
+    experiment: Experiment, topology: Topology, shape: dict[str, int], batch_size: int
+) -> Compiled:
+    """The step of zoo.sample that decodes one token for each of `batch_size` sequences, its weights in
+    the run's precision and its cache as long as the model's context. Raises as `compile_step` does."""
+    mesh = _mesh(topology, shape)
+    return _compile(lambda: lower_decode(_on(experiment, shape), mesh, batch_size), topology)
+
+
+def lower(experiment: Experiment, mesh: jax.sharding.Mesh) -> jax.stages.Lowered:
+    """The train step of zoo.train, traced for a mesh whose devices need not be there."""
+    rules = sharding.rules_for(experiment, mesh)
+    steps = make_steps(experiment, mesh)
+    with jax.set_mesh(mesh), nnx.logical_axis_rules(rules):
+        abstract = jax.eval_shape(steps.init)
+        shardings = sharding.state_shardings(abstract, mesh, rules)
+        state = sharding.with_shardings(abstract, shardings)
+        step = jax.jit(steps.train_step, donate_argnums=0, out_shardings=(shardings, None))
+        return step.lower(state, _abstract_batch(experiment, mesh))
+
+
+def lower_decode(
+    experiment: Experiment, mesh: jax.sharding.Mesh, batch_size: int
+) -> jax.stages.Lowered:
+    """One decoded token, traced for a mesh whose devices need not be there."""
+    model, dtype = experiment.model, jnp.dtype(experiment.execution.dtype)
+    rules = sharding.rules_for(
+        dataclasses.replace(
+            experiment, batch_tokens=batch_size * experiment.seq_len, micro_batches=1
+        ),
+        mesh,
+    )
+    graphdef = make_steps(experiment, mesh).graphdef
+
+    def empty(params: nnx.State) -> DecodeState:
+        transformer: Transformer = nnx.merge(graphdef, params)
+        cache = transformer.empty_cache(batch_size, model.context_length)
+        logits = jnp.zeros((batch_size, model.vocab_size), jnp.float32)
+        return DecodeState(cache, logits, jnp.zeros(batch_size, jnp.int32), jax.random.key(0))
+
+    def place(name: str, leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+        axes = [dict(rules)[axis] if axis else None for axis in _DECODE_AXES.get(name, ())]
+        placed = NamedSharding(mesh, PartitionSpec(*axes))
+        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=placed)
+
+    # The state travels as a list: its classes hold arrays, not shapes of arrays.
+    names: list[str] = []
+    structure = jax.tree.structure(None)
+
+    def leaves(params: nnx.State) -> list[jax.Array]:
+        nonlocal structure
+        paths, structure = jax.tree_util.tree_flatten_with_path(empty(params))
+        names.extend(jax.tree_util.keystr(path) for path, _ in paths)
+        return [leaf for _, leaf in paths]
+
+    def next_token(params: nnx.State, allowed: jax.Array, leaves: list[jax.Array]):
+        state = jax.tree.unflatten(structure, leaves)
+        state, tokens = decode(graphdef, params, allowed, state, sampling=Sampling(), num_tokens=1)
+        return jax.tree.leaves(state), tokens
+
+    with jax.set_mesh(mesh), nnx.logical_axis_rules(rules):
+        abstract = abstract_params(model)
+        params = sharding.with_shardings(
+            jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, dtype), abstract),
+            sharding.state_shardings(abstract, mesh, rules),
+        )
+        state = jax.eval_shape(leaves, params)
+        allowed = jax.ShapeDtypeStruct((batch_size, model.vocab_size), jnp.bool_)
+        return jax.jit(next_token, donate_argnums=2).lower(
+            params, place(".logits", allowed), list(map(place, names, state))
+        )
+
+
+def _on(experiment: Experiment, shape: dict[str, int]) -> Experiment:
+    return dataclasses.replace(experiment, mesh=dataclasses.replace(Mesh(), **shape))
+
+
+def _compile(
+    lowers: Callable[[], jax.stages.Lowered], topology: Topology, *, quick: bool = False
+) -> Compiled:
+    began = time.monotonic()
+    try:
+        compiled = lowers().compile(_QUICK if quick else {})
+    except jax.errors.JaxRuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        raise DoesNotFitError(out_of_memory_reason(error)) from error
+    compile_s = time.monotonic() - began
+    found, program = compiled.memory_analysis(), compiled.as_text()
+    assert found is not None and program is not None
+    return Compiled(
+        found.argument_size_in_bytes,
+        found.temp_size_in_bytes,
+        found.generated_code_size_in_bytes,
+        collectives(program, topology.devices_per_island),
+        compile_s,
+    )
+
+
+def _mesh(topology: Topology, shape: dict[str, int]) -> jax.sharding.Mesh:
+    expect_no_tpu()
+    options: dict[str, int | str] = {}
+    if topology.num_slices > 1:
+        options["num_slices"] = topology.num_slices
+    if topology.chip.device_kind == "TPU v4":
+        options["chip_config_name"] = "megacore"  # both cores of a chip as one device
+    try:
+        description = topologies.get_topology_desc(topology.name, "tpu", **options)
+    except jax.errors.JaxRuntimeError as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"--topology={topology.name!r} is refused by libtpu: {reason}") from error
+    devices = np.array(description.devices).reshape(tuple(shape.values()))
+    return jax.sharding.Mesh(devices, tuple(shape), axis_types=(AxisType.Auto,) * len(shape))
+
+
+def _abstract_batch(experiment: Experiment, mesh: jax.sharding.Mesh) -> dict:
+    shape, rows = (experiment.batch_size, experiment.seq_len), sharding.batch_sharding(mesh)
+
+    def array(dtype) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct(shape, dtype, sharding=rows)
+
+    numbers = ("inputs", "targets", "positions", "segment_ids")
+    return {name: array(jnp.int32) for name in numbers} | {"weights": array(jnp.float32)}

@@ -1,0 +1,113 @@
+"""From the metrics that a train step leaves on the devices to records: speed, checks, one line a step."""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import jax
+
+from configs.experiment import Experiment
+from zoo.errors import DivergedError
+from models.flops import mfu
+from zoo.runs.metrics import MetricsWriter
+from zoo.runs.report import RunReport
+
+
+class RunLog:
+    """Reads each step's metrics one step late, so that the host never waits for the devices."""
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        token_flops: float,
+        num_devices: int,
+        writer: MetricsWriter | None,
+        report: RunReport,
+        data_counters: Callable[[int], dict[str, float]],
+    ):
+        self._experiment = experiment
+        self._token_flops = token_flops
+        self._num_devices = num_devices
+        self._writer = writer
+        self._report = report
+        self._data_counters = data_counters
+        self._unread: tuple[int, dict[str, jax.Array]] | None = None
+        self._timed_step: int | None = None  # the step at which the clock was last read
+        self._since_s = self._paused_s = self._input_wait_s = 0.0
+        self.tokens_per_s: list[float] = []
+
+    def push(self, step: int, device_metrics: dict[str, jax.Array]) -> None:
+        """Note the metrics of step number `step`, under way, and record those of the step before."""
+        if self._unread is not None:
+            self.flush()
+        self._unread = step, device_metrics
+        if self._timed_step is None:
+            # The first step includes compilation: it is waited for, and the clock starts after it.
+            jax.block_until_ready(device_metrics)
+            self._report.line(f"first loss {float(device_metrics['train/loss']):.3f}")
+            self._restart_clock(step)
+
+    def flush(self, evaluation: dict[str, float] | None = None) -> None:
+        """Record the metrics noted last, with those of an evaluation after that step.
+
+        Raises DivergedError if any of them is not finite.
+        """
+        if self._unread is None:
+            return
+        step, device_metrics = self._unread
+        self._unread = None
+        values = {name: float(value) for name, value in device_metrics.items()}
+        values |= evaluation or {}
+        if not all(math.isfinite(value) for value in values.values()):
+            raise DivergedError(
+                f"the loss or its gradient is not finite at step {step}; start over with "
+                "--fresh and a --optimizer.schedule.peak-lr below "
+                f"{self._experiment.optimizer.schedule.peak_lr}"
+            )
+        values |= self._speed(step) | self._data_counters(step)
+        self._report.step(step, values)
+        if self._writer is not None and (evaluation or step % self._experiment.log_every == 0):
+            self._writer.write(step, values)
+
+    @contextmanager
+    def waiting_for_input(self) -> Iterator[None]:
+        """Time that the loop spends on getting a batch."""
+        start_s = time.perf_counter()
+        yield
+        self._input_wait_s += time.perf_counter() - start_s
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave out what is not training: evaluation, saving, samples."""
+        start_s = time.perf_counter()
+        yield
+        self._paused_s += time.perf_counter() - start_s
+
+    def _speed(self, step: int) -> dict[str, float]:
+        """Averages over the steps since the last call; nothing for the first step."""
+        if self._timed_step is None or step == self._timed_step:
+            return {}
+        steps = step - self._timed_step
+        step_s = (time.perf_counter() - self._since_s - self._paused_s) / steps
+        tokens_per_s = self._experiment.batch_tokens / step_s
+        self.tokens_per_s.append(tokens_per_s)
+        speed = {
+            "perf/tokens_per_s": tokens_per_s,
+            "perf/input_wait_s": self._input_wait_s / steps,
+        }
+        utilisation = mfu(
+            self._token_flops * tokens_per_s,
+            jax.devices()[0].device_kind,
+            self._num_devices,
+            self._experiment.execution.dtype,
+        )
+        if utilisation is not None:
+            speed["perf/mfu"] = utilisation
+        self._restart_clock(step)
+        return speed
+
+    def _restart_clock(self, step: int) -> None:
+        self._timed_step = step
+        self._since_s = time.perf_counter()
+        self._paused_s = self._input_wait_s = 0.0

@@ -1,0 +1,140 @@
+"""What a person sees while a model trains."""
+
+import math
+import shlex
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+
+import rich.progress
+from rich.console import Console
+
+from configs.experiment import Experiment
+from zoo.explaining.choices import describe_choices
+from zoo.progress import LINE_EVERY_S, Progress, eta
+
+
+class RunReport(Progress):
+    """The lines and the progress bar of a training run."""
+
+    def __init__(self, console: Console, *, again: Sequence[str] = ()):
+        """`again`: the flags of this run, to say how to resume it."""
+        super().__init__(console)
+        self._again = again
+        self._last_line_s = -math.inf
+        self._bar: rich.progress.Progress | None = None
+
+    def model(self, name: str, experiment: Experiment, num_params: int, flops: float) -> None:
+        """What will be trained, and what that takes."""
+        m = experiment.model
+        self.line(
+            f"{name}: {num_params:,} parameters, {m.num_layers} layers, d_model {m.d_model:,}, "
+            f"vocabulary {m.vocab_size:,}, context {m.context_length:,}"
+        )
+        for choice in describe_choices(m):
+            self.line(f"  - {choice}")
+        self.line(
+            f"training: {experiment.num_steps:,} steps of {experiment.batch_size} x "
+            f"{experiment.seq_len:,} tokens = {experiment.num_tokens:,} tokens, {flops:.2e} FLOPs "
+            f"(6N + 12LHQT a token), {experiment.execution.dtype} compute"
+        )
+
+    @contextmanager
+    def bar(self, first_step: int, num_steps: int) -> Iterator[None]:
+        """A bar while the block runs, or now and then a line where there is no terminal."""
+        self._num_steps, self._first_step = num_steps, first_step
+        self._loop_started_s = time.perf_counter()
+        if self._console.is_terminal:
+            self._bar = rich.progress.Progress(
+                rich.progress.TextColumn("step {task.completed}/{task.total}"),
+                rich.progress.BarColumn(bar_width=24),
+                rich.progress.TaskProgressColumn(),
+                rich.progress.TextColumn("{task.fields[numbers]}"),
+                rich.progress.TextColumn("ETA"),
+                rich.progress.TimeRemainingColumn(elapsed_when_finished=True),
+                console=self._console,
+            )
+            self._task = self._bar.add_task(
+                "", total=num_steps, completed=first_step, numbers=""
+            )
+        try:
+            with self._bar or nullcontext():
+                yield
+        finally:
+            self._bar = None
+
+    def step(self, step: int, metrics: dict[str, float]) -> None:
+        """Show the newest numbers."""
+        mfu = metrics.get("perf/mfu")
+        numbers = (
+            f"loss {metrics['train/loss']:.3f}  lr {metrics['train/lr']:.2e}  "
+            f"grad {metrics['train/grad_norm']:.2f}"
+        )
+        if (tokens_per_s := metrics.get("perf/tokens_per_s")) is not None:
+            numbers += f"  {tokens_per_s:,.0f} tok/s  MFU {'n/a' if mfu is None else f'{mfu:.1%}'}"
+        else:  # the first step is mostly compilation: no speed, and the estimate starts after it
+            self._loop_started_s, self._first_step = time.perf_counter(), step
+        if self._bar is not None:
+            self._bar.update(self._task, completed=step, numbers=numbers)
+        elif time.perf_counter() - self._last_line_s > LINE_EVERY_S or step == self._num_steps:
+            self._last_line_s = time.perf_counter()
+            steps = max(1, step - self._first_step)
+            per_step_s = (self._last_line_s - self._loop_started_s) / steps
+            time_left = "" if tokens_per_s is None else eta(per_step_s * (self._num_steps - step))
+            self.line(f"step {step}/{self._num_steps}  {numbers}{time_left}")
+
+    def evaluation(
+        self, step: int, evaluation: dict[str, float], baselines: dict[str, float]
+    ) -> None:
+        """The validation loss beside what general-purpose compressors reach."""
+        against = ", ".join(f"{name} {value:.3f}" for name, value in baselines.items())
+        self.line(
+            f"step {step}: validation {evaluation['eval/loss']:.4f} nats per token, "
+            f"{evaluation['eval/bits_per_byte']:.4f} bits per byte ({against})"
+        )
+
+    def end(
+        self,
+        name: str,
+        folder: Path,
+        experiment: Experiment,
+        bits_per_byte: float,
+        baselines: dict[str, float],
+        sample: str,
+    ) -> None:
+        """The verdict, a sample, and what to do next."""
+        lost = [each for each, value in baselines.items() if bits_per_byte >= value]
+        if lost:
+            self.warn(
+                f"the model ({bits_per_byte:.3f} bits per byte) does not beat {' and '.join(lost)} "
+                "on the validation text: train longer, or on more text"
+            )
+        else:
+            self.line(
+                f"{bits_per_byte:.3f} bits per byte: the model beats {' and '.join(baselines)} on "
+                "the validation text"
+            )
+        self._console.rule("a sample")
+        self._console.print(sample, markup=False, soft_wrap=True)
+        self._console.rule("next")
+        longer = shlex.join([*_kept(self._again), f"--num-steps={2 * experiment.num_steps}"])
+        prompt = "def " if experiment.data.files is None else sample.split("\n")[0][:20]
+        quoted = shlex.quote(str(folder))
+        for command in (
+            f"python -m zoo.sample --checkpoint={quoted} --prompt={shlex.quote(prompt)}",
+            f"tensorboard --logdir={quoted}    # or open {folder}/loss.png",
+            f"python -m zoo.train {longer}    # goes on from here",
+        ):
+            self._console.print("  " + command, markup=False, soft_wrap=True)
+
+
+def _kept(flags: Sequence[str]) -> list[str]:
+    """The flags of a command that goes on: not those that begin anew, or say how many steps."""
+    kept, value_follows = [], False
+    for flag in flags:
+        name, has_value, _ = flag.replace("_", "-").partition("=")
+        if not (value_follows or name in ("--fresh", "--json", "--num-steps")):
+            kept.append(flag)
+        value_follows = name == "--num-steps" and not has_value
+    return kept

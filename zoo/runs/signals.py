@@ -1,0 +1,28 @@
+"""Requests to stop a run: Ctrl-C and pre-emption. Standard library only."""
+
+import signal
+from types import FrameType
+from typing import ClassVar, Self
+
+
+class StopRequest:
+    """Notes SIGINT (Ctrl-C) and SIGTERM (pre-emption) while its block runs, so that the loop can save
+    and leave between two steps. A second Ctrl-C stops at once."""
+
+    EXIT_CODES: ClassVar = {signal.SIGINT: 130, signal.SIGTERM: 75}
+
+    def __init__(self):
+        self.signal: signal.Signals | None = None
+
+    def __enter__(self) -> Self:
+        self._previous = {number: signal.signal(number, self._note) for number in self.EXIT_CODES}
+        return self
+
+    def __exit__(self, *_) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.signal == number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.signal = signal.Signals(number)

@@ -1,0 +1,137 @@
+"""One step of training and of evaluation: pure functions, no input or output."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import cast
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+from jaxtyping import Array, Int
+
+from configs.experiment import Experiment
+from models.cache import Places
+from models.config import ModelConfig
+from models.transformer import Transformer
+from zoo.distribution.sharding import TOKEN_AXES, AnyMesh, ways
+from zoo.training.loss import LossSums, cross_entropy, num_chunks
+from zoo.training.optimizer import make_optimizer
+
+Batch = dict[str, jax.Array]
+"""`inputs`, `targets`, `positions`, `segment_ids` (int32) and `weights` (float32), each [B, T]."""
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class TrainState:
+    """All that training changes: what a checkpoint holds."""
+
+    step: Int[Array, ""]
+    """Optimizer steps taken."""
+    params: nnx.State
+    opt_state: optax.OptState
+
+
+@dataclasses.dataclass(frozen=True)
+class Steps:
+    """The functions of one experiment, ready to be jitted."""
+
+    init: Callable[[], TrainState]
+    start: Callable[[nnx.State], TrainState]
+    """The state of step 0 with these parameters."""
+    train_step: Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]
+    eval_step: Callable[[nnx.State, Batch], LossSums]
+    graphdef: nnx.GraphDef
+    """With `params` it makes the model again: nnx.merge(graphdef, params)."""
+
+
+def make_steps(experiment: Experiment, mesh: AnyMesh | None = None) -> Steps:
+    """`mesh`: over which the arrays will lie; None is one device."""
+
+    def build() -> Transformer:
+        rngs = nnx.Rngs(params=jax.random.key(experiment.seed))
+        return Transformer(experiment.model, experiment.execution, rngs=rngs)
+
+    graphdef, _ = nnx.split(nnx.eval_shape(build), nnx.Param)
+    optimizer, schedule = make_optimizer(experiment.optimizer, experiment.num_steps)
+    # Through a pipeline the pieces of a batch follow each other; without one they take turns.
+    in_pipeline = (experiment.mesh.pipeline or 1) > 1
+    pieces_at_once = experiment.micro_batches if in_pipeline else 1
+    pieces_in_turn = 1 if in_pipeline else experiment.micro_batches
+
+    def start(params: nnx.State) -> TrainState:
+        return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
+
+    def init() -> TrainState:
+        return start(nnx.state(build(), nnx.Param))
+
+    def loss_sums(params: nnx.State, batch: Batch, dropout_key) -> tuple[jax.Array, LossSums]:
+        model: Transformer = nnx.merge(graphdef, params)
+        places = Places(batch["positions"], batch["segment_ids"])
+        hidden, _ = model(
+            batch["inputs"], places, dropout_key=dropout_key, micro_batches=pieces_at_once
+        )
+        batch_size, seq_len = batch["inputs"].shape
+        chunks = num_chunks(batch_size, seq_len, _held_per_token(experiment.model, mesh))
+        return cross_entropy(
+            model.head(), hidden, batch["targets"], batch["weights"], experiment.z_loss, chunks
+        )
+
+    def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, jax.Array]]:
+        # Divided once by the tokens of the whole global batch, so that accumulation, packing and
+        # sharding change nothing; sums over tokens are then means.
+        weights = batch["weights"] / jnp.sum(batch["weights"])
+        grads, means = accumulate(
+            jax.grad(loss_sums, has_aux=True),
+            state.params,
+            batch | {"weights": weights},
+            jax.random.fold_in(jax.random.key(experiment.seed), state.step),
+            pieces_in_turn,
+        )
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        params = cast(nnx.State, optax.apply_updates(state.params, updates))
+        metrics = {
+            "train/loss": means.nats,
+            "train/z_loss": experiment.z_loss * means.log_z_squared,
+            "train/grad_norm": optax.tree.norm(grads),
+            "train/lr": schedule(state.step),
+        }
+        return TrainState(state.step + 1, params, opt_state), metrics
+
+    def eval_step(params: nnx.State, batch: Batch) -> LossSums:
+        _, sums = loss_sums(params, batch, None)
+        return sums
+
+    return Steps(init, start, train_step, eval_step, graphdef)
+
+
+def _held_per_token(model: ModelConfig, mesh: AnyMesh | None) -> float:
+    """Numbers of the loss that a device holds for one token, on average over all tokens and devices:
+    logits are divided by rows, length and vocabulary, hidden states by rows and length only."""
+    if mesh is None:
+        return max(model.vocab_size, model.d_model)
+    return max(model.vocab_size / mesh.size, model.d_model / ways(mesh, TOKEN_AXES))
+
+
+def accumulate(grad_sums, params, batch: Batch, key: jax.Array, micro_batches: int):
+    """Sum gradients and loss sums over `micro_batches` slices of the rows of a batch."""
+    if micro_batches == 1:
+        return grad_sums(params, batch, key)
+
+    def add_slice(total, scanned):
+        rows, slice_key = scanned
+        return jax.tree.map(jnp.add, total, grad_sums(params, rows, slice_key)), None
+
+    # Row i goes to slice i % micro_batches, so that every slice takes from every device's rows.
+    slices = {
+        name: jnp.moveaxis(rows.reshape(-1, micro_batches, *rows.shape[1:]), 1, 0)
+        for name, rows in batch.items()
+    }
+    keys = jax.random.split(key, micro_batches)
+    first = jax.tree.map(lambda x: x[0], (slices, keys))
+    zeros = jax.tree.map(
+        lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(grad_sums, params, *first)
+    )
+    total, _ = jax.lax.scan(add_slice, zeros, (slices, keys))
+    return total
