@@ -95,14 +95,18 @@ class Mesh:
     """Ways to split the length of every sequence; each device attends with its part to all of it, and
     draws its own dropout."""
     pipeline: int | None = None
-    """Stages among which the layers are divided; --micro-batches pieces of the batch follow each
-    other through them (GPipe), each with its own dropout."""
+    """Stages among which the layers are divided (GPipe)."""
+    pipeline_micro_batches: int | None = None
+    """Micro-batches that follow each other through the stages of a pipeline, each with its own
+    dropout. None: one per stage."""
 
     def __post_init__(self):
-        for axis in ("data", "fsdp", "tensor", "sequence", "pipeline"):
-            size = getattr(self, axis)
-            check(size is None or size > 0,
-                  f"mesh.{axis}={size} must be above zero; write --mesh.{axis}=1")  # fmt: skip
+        for axis in ("data", "fsdp", "tensor", "sequence", "pipeline", "pipeline_micro_batches"):
+            size, flag = getattr(self, axis), axis.replace("_", "-")
+            check(
+                size is None or size > 0,
+                f"mesh.{axis}={size} must be above zero; write --mesh.{flag}=1",
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,8 +157,8 @@ class Experiment:
     z_loss: float = 0.0
     """Weight of log^2 Z in the loss, Z the softmax normaliser (PaLM, section 5: 1e-4)."""
     micro_batches: int = 1
-    """Pieces in which a batch passes through the model, to save memory or to fill a pipeline; the
-    result is the same."""
+    """Slices of a batch whose gradients are computed in turn and added up, to save memory; the result is
+    the same."""
     seed: int = 0
     """Of the initial parameters and of dropout. The order of the data has data.seed."""
     log_every: int = 1

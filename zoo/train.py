@@ -1,9 +1,15 @@
-"""Train a model: `python -m zoo.train --model=palm_small`. The loop itself is in zoo/runs/loop.py."""
+"""Train a model: `python -m zoo.train --model=palm_small`, or `train(...)` from a program.
+
+import configs
+from zoo.train import train
+result = train(configs.get("palm_small"), "runs/palm_small")
+"""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 from rich.console import Console
@@ -11,6 +17,9 @@ from rich.console import Console
 from configs.experiment import Distributed, Experiment
 from zoo import cli
 from zoo.process import keep_freed_memory
+
+if TYPE_CHECKING:
+    from zoo.runs.loop import TrainingResult
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,8 +29,7 @@ class TrainCommand:
     name: tyro.conf.Suppress[str]
     experiment: Annotated[Experiment, tyro.conf.arg(name="")]
     workdir: str
-    """Folder of the run: config, metrics, plot, samples and checkpoints. A run that is already there
-    goes on where it stopped."""
+    """Folder of the run: config, metrics, plot, samples and checkpoints. A run in it is resumed."""
     fresh: bool = False
     """Delete the run in the workdir and start over."""
     fake_devices: int = 0
@@ -29,6 +37,48 @@ class TrainCommand:
     distributed: Distributed = Distributed()
     json: bool = False
     """Print one JSON object at the end and nothing else on stdout."""
+
+
+def train(
+    experiment: Experiment,
+    workdir: str | Path,
+    *,
+    name: str | None = None,
+    fresh: bool = False,
+    fake_devices: int = 0,
+    distributed: Distributed = Distributed(),
+    flags: Sequence[str] | None = None,
+) -> "TrainingResult":
+    """Train until `experiment.num_steps`, resuming the run in the workdir if there is one.
+
+    The function behind the command, with the same files, the same checks and bit-exact resumption.
+    Progress goes to stderr. SIGINT (also a notebook's interrupt) and SIGTERM save the state first.
+
+    Args:
+      name: of the run, for people; None: the name of the workdir.
+      fresh: delete the run in the workdir and start over.
+      fake_devices: rehearse a mesh of this many devices on the CPU; only before JAX is used.
+      distributed: how several processes find each other.
+      flags: of the command line, to print how to resume.
+
+    Raises ConfigError, DataError, CheckpointError or WorkdirError for what a user can correct,
+    DivergedError, OutOfMemoryError, and StoppedError after a signal; see zoo/errors.py.
+    """
+    from zoo.distribution.devices import configure
+    from zoo.distribution.join import join
+    from zoo.runs import loop
+    from zoo.runs.out_of_memory import explained_out_of_memory
+    from zoo.runs.report import RunReport
+    from zoo.runs.setup import prepare
+
+    configure(cache_dir=experiment.data.cache_dir, fake_devices=fake_devices)
+    folder, report = Path(workdir), RunReport(cli.console, flags=flags)
+    hosts = join(distributed, folder, report)
+    if not hosts.is_primary:
+        report = RunReport(Console(quiet=True))
+    setup = prepare(name or folder.absolute().name, experiment, folder, report, hosts, fresh=fresh)
+    with explained_out_of_memory(setup.program):
+        return loop.run(setup, report, hosts)
 
 
 def main(argv: list[str]) -> None:
@@ -39,31 +89,22 @@ def main(argv: list[str]) -> None:
         ),
         argv,
         prog="python -m zoo.train",
-        description="Train a model; the same command again goes on where it stopped.",
+        description="Train a model. The same command again resumes the run.",
+    )
+    result = train(
+        command.experiment,
+        command.workdir,
+        name=command.name,
+        fresh=command.fresh,
+        fake_devices=command.fake_devices,
+        distributed=command.distributed,
+        flags=argv,
     )
 
-    from zoo.distribution import join as hosts
-    from zoo.distribution.devices import configure
-    from zoo.errors import is_out_of_memory
-    from zoo.planning.training import explained
-    from zoo.runs.loop import train
-    from zoo.runs.report import RunReport
+    import jax
 
-    configure(cache_dir=command.experiment.data.cache_dir, fake_devices=command.fake_devices)
-    folder, report = Path(command.workdir), RunReport(cli.console, again=argv)
-    everyone = hosts.join(command.distributed, folder, report)
-    if not everyone.is_primary:
-        report = RunReport(Console(quiet=True))
-    try:
-        summary = train(
-            command.name, command.experiment, folder, report, everyone, fresh=command.fresh
-        )
-    except Exception as error:
-        if not is_out_of_memory(error):
-            raise
-        raise explained(error, command.experiment) from error
-    if command.json and everyone.is_primary:
-        print(json.dumps(summary))
+    if command.json and jax.process_index() == 0:
+        print(json.dumps(result.summary()))
 
 
 if __name__ == "__main__":

@@ -155,7 +155,7 @@ def test_a_stopped_run_goes_on_bit_for_bit(
 
     interrupted = signalled_process(signal.SIGINT, stopped, 8, *flags)
     assert interrupted.returncode == 130, interrupted.stderr
-    assert "goes on from there" in interrupted.stderr
+    assert "resumes from there" in interrupted.stderr
     (first_stop,) = checkpoint.saved_steps(stopped)
     assert 8 <= first_stop < 120
     assert f"saved step {first_stop} of 120" in interrupted.stderr
@@ -254,7 +254,7 @@ def test_out_of_memory_says_where_it_goes_and_what_to_try(nano, tmp_path, run_he
     def too_large(*_, **__):
         raise MemoryError
 
-    monkeypatch.setattr("zoo.runs.loop.train", too_large)
+    monkeypatch.setattr("zoo.runs.loop.run", too_large)
     outcome = run_here(train.main, *nano, f"--workdir={tmp_path}")
     assert outcome.code == 5
     assert "A step needs about" in outcome.stderr

@@ -1,11 +1,13 @@
 """What happens before the first computation: devices and the compilation cache."""
 
+import dataclasses
 import os
 import shutil
 from pathlib import Path
 
 import jax
 
+from configs.experiment import Experiment
 from data.storage import cache_folder
 from models.config import check
 
@@ -47,6 +49,12 @@ def configure(*, cache_dir: str | None = None, fake_devices: int = 0) -> None:
         # thread a device they wait for each other for ever. NPROC is what XLA sizes its pool by.
         os.environ["NPROC"] = str(8 * fake_devices)
         jax.config.update("jax_cpu_enable_async_dispatch", False)
+
+
+def resolve_dtype(experiment: Experiment) -> Experiment:
+    """The experiment with dtype `auto` replaced by what it means on the devices of this process."""
+    execution = experiment.execution.resolve(accelerated=jax.default_backend() != "cpu")
+    return dataclasses.replace(experiment, execution=execution)
 
 
 def unused_accelerator() -> str | None:

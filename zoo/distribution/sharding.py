@@ -1,4 +1,4 @@
-"""The mesh of devices, and which axes of which arrays lie on which of its axes."""
+"""The mesh of devices, and the mesh axes over which every axis of every array is sharded."""
 
 import math
 
@@ -17,16 +17,16 @@ BATCH_AXES = ("data", "fsdp")
 TOKEN_AXES = (*BATCH_AXES, "sequence")
 VOCAB_AXES = ("pipeline", "tensor")
 AnyMesh = jax.sharding.Mesh | jax.sharding.AbstractMesh
-"""Of devices, of a described topology's devices, or of none at all: a plan needs only the shape."""
+"""A mesh of real or described devices, or an abstract one: a plan needs only the shape."""
 
 
 def mesh_shape(mesh: c.Mesh, num_devices: int, num_rows: int | None = None) -> dict[str, int]:
-    """Devices along every axis, the one whose devices are nearest to each other last: tensor talks
-    most, the pipeline least.
+    """Devices along every axis, in the order from the pipeline, which communicates least, to tensor,
+    which communicates most and whose devices are neighbours.
 
-    Where the config leaves `data` open, it is filled up to all devices, or as far as the `num_rows`
-    of a batch divide; devices beyond that stay idle. Raises ConfigError if the product is not the
-    number of devices.
+    If the config leaves `data` open, it takes all devices that are left, or as many as divide the
+    `num_rows` of a batch; the rest stays idle. Raises ConfigError if the product is not the number of
+    devices.
     """
     check(not mesh.auto, "--mesh=auto is for training and planning; write the axes that you want")
     shape = {axis: getattr(mesh, axis) or 1 for axis in AXES}
@@ -35,25 +35,25 @@ def mesh_shape(mesh: c.Mesh, num_devices: int, num_rows: int | None = None) -> d
         shape["data"] = max(1, num_devices // others)
         if num_rows is not None and num_devices == math.prod(shape.values()):
             copies = range(shape["data"], 1, -1)
-            fitting = (n for n in copies if num_rows % (n * shape["fsdp"]) == 0)
-            shape["data"] = next(fitting, 1)
+            divisors = (n for n in copies if num_rows % (n * shape["fsdp"]) == 0)
+            shape["data"] = next(divisors, 1)
             num_devices = math.prod(shape.values())
     if math.prod(shape.values()) != num_devices:
         raise ConfigError(
-            f"{mesh_flags(shape) or '--mesh.data=1'} needs {math.prod(shape.values())} devices and there "
-            f"{_are(num_devices)}; the product must be the number of devices (to rehearse a mesh on a "
-            "CPU, zoo.train --fake-devices=N makes N of one)"
+            f"{mesh_flags(shape) or '--mesh.data=1'} needs {math.prod(shape.values())} devices and "
+            f"there {'is' if num_devices == 1 else 'are'} {num_devices}; the product must be the "
+            "number of devices (zoo.train --fake-devices=N rehearses a mesh on a CPU)"
         )
     return shape
 
 
 def mesh_flags(shape: dict[str, int]) -> str:
-    """A mesh as it is written on the command line."""
+    """Write a mesh as command-line flags."""
     return " ".join(f"--mesh.{axis}={size}" for axis, size in shape.items() if size > 1)
 
 
 def make_mesh(mesh: c.Mesh, num_devices: int, num_rows: int | None = None) -> jax.sharding.Mesh:
-    """The mesh over this machine's, or this job's, devices; see `mesh_shape`."""
+    """The mesh over the devices of this job; see `mesh_shape`."""
     shape = mesh_shape(mesh, num_devices, num_rows)
     return jax.make_mesh(
         tuple(shape.values()),
@@ -63,24 +63,44 @@ def make_mesh(mesh: c.Mesh, num_devices: int, num_rows: int | None = None) -> ja
     )
 
 
+def pipeline_micro_batches(config: c.Mesh, num_stages: int) -> int:
+    """Micro-batches that follow each other through the pipeline's stages; 1 without a pipeline."""
+    return 1 if num_stages == 1 else config.pipeline_micro_batches or num_stages
+
+
+def rows_per_pass(experiment: c.Experiment, num_stages: int) -> int:
+    """Rows of the global batch that pass through a layer at a time.
+
+    Raises ConfigError if the micro-batches do not divide the batch.
+    """
+    rows = experiment.batch_size // experiment.micro_batches
+    in_flight = pipeline_micro_batches(experiment.mesh, num_stages)
+    check(
+        rows % in_flight == 0,
+        f"mesh.pipeline_micro_batches={in_flight} must divide the {rows} sequences of a batch "
+        "(batch_tokens / seq_len / micro_batches); write --mesh.pipeline-micro-batches=1 or another "
+        f"divisor of {rows}",
+    )
+    return rows // in_flight
+
+
 def ways(mesh: AnyMesh, axes: str | tuple[str, ...] | None) -> int:
-    """Pieces into which one or several mesh axes, or none, divide an array's axis."""
+    """The number of shards into which one or several mesh axes, or none, divide an array's axis."""
     names = () if axes is None else (axes,) if isinstance(axes, str) else axes
     return math.prod(mesh.shape[name] for name in names)
 
 
 def rules_for(experiment: c.Experiment, mesh: AnyMesh) -> Rules:
-    """Mesh axis of every logical axis.
+    """The mesh axis, or axes, of every logical axis.
 
     A single KV head is replicated. A vocabulary that does not divide is split for the products, where
-    the partitioner pads it and masks the padding, and stored as `state_shardings` says. Any other
-    misfit is refused.
+    the partitioner pads it and masks the padding, and stored as `state_shardings` says. Raises
+    ConfigError, with the numbers, for anything else that does not divide.
     """
     model, size = experiment.model, mesh.shape
     kv_heads = model.attention.num_kv_heads
-    rows = experiment.batch_size // experiment.micro_batches
     period = len(model.attention.windows)
-    for what, value, axes in (
+    for name, value, axes in (
         ("model.d_model", model.d_model, ("fsdp",)),
         ("model.attention.num_heads", model.attention.num_heads, ("tensor",)),
         ("model.attention.num_kv_heads", 0 if kv_heads == 1 else kv_heads, ("tensor",)),
@@ -91,12 +111,18 @@ def rules_for(experiment: c.Experiment, mesh: AnyMesh) -> Rules:
             ("pipeline",),
         ),
         ("seq_len", experiment.seq_len, ("sequence",)),
-        ("batch (batch_tokens / seq_len / micro_batches)", rows, BATCH_AXES),
+        (
+            "batch (batch_tokens / seq_len / micro_batches)",
+            rows_per_pass(experiment, size["pipeline"]),
+            BATCH_AXES,
+        ),
     ):
-        check(value % ways(mesh, axes) == 0,
-              f"{what}={value} does not divide over the mesh: "
-              f"{' x '.join(f'mesh.{axis}={size[axis]}' for axis in axes)} ways; choose a divisor "
-              f"of {value} or change the model")  # fmt: skip
+        check(
+            value % ways(mesh, axes) == 0,
+            f"{name}={value} does not divide over the mesh: "
+            f"{' x '.join(f'mesh.{axis}={size[axis]}' for axis in axes)} ways; choose a divisor "
+            f"of {value} or change the model",
+        )
     return (
         ("batch", BATCH_AXES),
         ("length", "sequence" if size["sequence"] > 1 else None),
@@ -114,12 +140,15 @@ def rules_for(experiment: c.Experiment, mesh: AnyMesh) -> Rules:
 
 
 def state_shardings(abstract_state, mesh: AnyMesh, rules: Rules):
-    """A sharding for every array of a train state: parameters and optimizer moments by their logical
-    axes (ZeRO), everything else (counters) replicated. A vocabulary that does not divide over all its
-    mesh axes is divided over `tensor` alone, or else stored whole."""
+    """A sharding for every array of a train state.
+
+    Parameters and optimizer moments are sharded by their logical axes (ZeRO), everything else
+    (counters) is replicated. A vocabulary that does not divide over all its mesh axes is sharded over
+    `tensor` alone, or else stored whole.
+    """
     axis_of = dict(rules)
 
-    def place(axis: str, length: int) -> str | tuple[str, ...] | None:
+    def mesh_axes(axis: str, length: int) -> str | tuple[str, ...] | None:
         choices = [axis_of[axis], "tensor"] if axis == "vocab" else [axis_of[axis]]
         return next(
             (mesh_axis for mesh_axis in choices if length % ways(mesh, mesh_axis) == 0), None
@@ -130,17 +159,17 @@ def state_shardings(abstract_state, mesh: AnyMesh, rules: Rules):
             return NamedSharding(mesh, PartitionSpec())
         axes = leaf.get_metadata("out_sharding")
         value = leaf.get_value()
-        # Adafactor without factoring keeps placeholders of shape (1,) for its factors: also for
-        # vectors, whose number of axes they share.
+        # Adafactor without factoring keeps placeholders of shape (1,) for its factors, also for
+        # vectors, which have one axis as well.
         is_placeholder = len(axes) != value.ndim or value.shape == (1,)
-        spec = [] if is_placeholder else [place(*axis) for axis in zip(axes, value.shape)]
+        spec = [] if is_placeholder else [mesh_axes(*axis) for axis in zip(axes, value.shape)]
         return leaf.replace(NamedSharding(mesh, PartitionSpec(*spec)))
 
     return jax.tree.map(sharding, abstract_state, is_leaf=lambda x: isinstance(x, nnx.Variable))
 
 
 def with_shardings(abstract, shardings):
-    """The abstract arrays of a tree, each to be laid out as the same place of `shardings` says."""
+    """Give every abstract array of a tree the sharding at the same position of `shardings`."""
     return jax.tree.map(
         lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
         abstract,
@@ -149,50 +178,40 @@ def with_shardings(abstract, shardings):
 
 
 def batch_sharding(mesh: AnyMesh) -> NamedSharding:
-    """Rows of a batch over the data and fsdp axes, their length over the sequence axis."""
+    """Rows of a batch are sharded over data and fsdp, their length over the sequence axis."""
     return NamedSharding(mesh, PartitionSpec(BATCH_AXES, "sequence"))
 
 
-def put_batch(batch: dict[str, np.ndarray], sharding: NamedSharding) -> dict[str, jax.Array]:
-    """Move a host's whole batch to the devices, each row to the devices that own it."""
-    return {name: jax.device_put(array, sharding) for name, array in batch.items()}
+class BatchLayout:
+    """Which rows of a global batch this process reads, and how they reach its devices."""
 
-
-class Placement:
-    """Where the rows of a batch lie: which of them a host reads, and how they come to its devices.
-
-    Attributes:
-      rows: from the first to the last row that a device of this host owns.
-    """
+    rows: slice
+    """From the first to the last row that a device of this process owns."""
 
     def __init__(self, sharding: NamedSharding, batch_size: int):
         self._sharding = sharding
         self._batch_size = batch_size
         by_row = NamedSharding(sharding.mesh, PartitionSpec(*sharding.spec[:1]))
         owned = [
-            self._bounds(index)
+            self._row_bounds(index)
             for index in by_row.addressable_devices_indices_map((batch_size,)).values()
         ]
         self.rows = slice(min(start for start, _ in owned), max(stop for _, stop in owned))
 
-    def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
-        """The global batch of which the hosts each give their `rows`."""
-        return {name: self._place(rows) for name, rows in batch.items()}
+    def put(self, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
+        """Return the global batch to which every process contributes its `rows`."""
+        return {name: self._put(array) for name, array in batch.items()}
 
-    def _place(self, rows: np.ndarray) -> jax.Array:
-        def of_device(index: Index | None) -> np.ndarray:
-            start, stop = self._bounds(index)
-            mine = rows[start - self.rows.start : stop - self.rows.start]
-            return mine if index is None else mine[:, *index[1:]]
+    def _put(self, rows: np.ndarray) -> jax.Array:
+        def shard(index: Index | None) -> np.ndarray:
+            start, stop = self._row_bounds(index)
+            own_rows = rows[start - self.rows.start : stop - self.rows.start]
+            return own_rows if index is None else own_rows[:, *index[1:]]
 
         shape = (self._batch_size, *rows.shape[1:])
-        return jax.make_array_from_callback(shape, self._sharding, of_device)
+        return jax.make_array_from_callback(shape, self._sharding, shard)
 
-    def _bounds(self, index: Index | None) -> tuple[int, int]:
-        """The first row of a device and the one after its last; `index` of JAX has a slice an axis."""
+    def _row_bounds(self, index: Index | None) -> tuple[int, int]:
+        """The first row of a device's shard and the one after its last; `index` has a slice per axis."""
         start, stop, _ = (index or (slice(None),))[0].indices(self._batch_size)
         return start, stop
-
-
-def _are(num: int) -> str:
-    return f"is {num}" if num == 1 else f"are {num}"

@@ -1,4 +1,4 @@
-"""How well a model predicts a text: in the middle of a run, or from a checkpoint afterwards."""
+"""Evaluation: how well a model predicts a text, during a run or from a checkpoint."""
 
 import dataclasses
 import itertools
@@ -14,23 +14,23 @@ from configs.experiment import Experiment, Mesh
 from data import evaluation_text
 from data.evaluation_text import EvaluationText
 from models.config import Learned, Relative, Rotary, check
-from models.transformer import abstract_params
 from zoo.checkpoints import checkpoint
-from zoo.distribution import sharding
-from zoo.distribution.devices import describe_devices, unused_accelerator
+from zoo.distribution.devices import describe_devices, resolve_dtype, unused_accelerator
+from zoo.distribution.sharding import make_mesh, rows_per_pass
 from zoo.progress import Progress
 from zoo.training.loss import LossSums
-from zoo.training.step import Batch, make_steps
+from zoo.training.program import Program
+from zoo.training.step import Batch
 
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """What a model's predictions of a text's tokens came to."""
+    """How well a model predicted the tokens of a text."""
 
     nats: float
-    """Minus the natural logarithm of the probability of all tokens."""
+    """The negative log-likelihood of all tokens."""
     num_tokens: int
-    """Tokens predicted: all but each document's BOS."""
+    """Tokens that were predicted: all but each document's BOS."""
     num_bytes: int
     """UTF-8 bytes of the text."""
 
@@ -41,12 +41,12 @@ class Evaluation:
 
     @property
     def perplexity(self) -> float:
-        """exp(loss): the number of equally likely tokens that would leave a model as unsure."""
+        """exp(loss): the number of equally likely tokens between which a model would be as unsure."""
         return math.exp(self.loss)
 
     @property
     def bits_per_byte(self) -> float:
-        """Unlike the loss, comparable between vocabularies."""
+        """Bits per UTF-8 byte of the text, which can be compared between vocabularies."""
         return self.nats / math.log(2) / self.num_bytes
 
 
@@ -56,20 +56,20 @@ def evaluate(
     batches: Iterable[Batch],
     num_bytes: int,
 ) -> Evaluation:
-    """The sums over all batches of a text of `num_bytes`."""
+    """Evaluate all batches of a text of `num_bytes`."""
     nats = tokens = 0.0
-    sums = (eval_step(params, batch) for batch in batches)
-    # Each is read once the next is under way, so that the devices never wait for the host.
-    for each, _ in itertools.pairwise(itertools.chain(sums, [None])):
-        assert each is not None
-        nats += float(each.nats)
-        tokens += float(each.tokens)
+    all_sums = (eval_step(params, batch) for batch in batches)
+    # Read the sums of a batch once the next batch runs, so that the devices never wait for the host.
+    for sums, _ in itertools.pairwise(itertools.chain(all_sums, [None])):
+        assert sums is not None
+        nats += float(sums.nats)
+        tokens += float(sums.tokens)
     return Evaluation(nats, round(tokens), num_bytes)
 
 
 @dataclasses.dataclass(frozen=True)
-class Measured:
-    """A checkpoint, the text that it was measured on and how, and the result."""
+class CheckpointEvaluation:
+    """The evaluation of a checkpoint on a text, with the settings that it ran with."""
 
     folder: Path
     experiment: Experiment
@@ -88,35 +88,32 @@ def evaluate_checkpoint(
     max_tokens: int | None = None,
     mesh: Mesh = Mesh(),
     report: Progress,
-) -> Measured:
-    """Measure the checkpoint in `path`, a workdir or one step's folder; None means as in its run.
+) -> CheckpointEvaluation:
+    """Evaluate the checkpoint in `path`, a workdir or one step's folder. None means as in its run.
 
     Args:
-      path: the checkpoint.
-      task: whose validation split is read instead of the run's.
-      files: a glob of text that is read instead, all of it.
-      cache_dir: where token caches are kept.
-      batch_tokens: tokens at a time, over all devices.
-      seq_len: tokens in a row.
-      max_tokens: where in the text to stop.
-      mesh: of the devices of this machine.
-      report: takes lines and the progress.
+      task: evaluate the validation split of this task instead of the run's.
+      files: evaluate all text that matches this glob instead.
+      cache_dir: folder of the token caches.
+      batch_tokens: tokens per batch, over all devices.
+      seq_len: tokens per row.
+      max_tokens: stop after so many tokens of the text.
 
-    Raises ConfigError, DataError or CheckpointError for what a person can mend.
+    Raises ConfigError, DataError or CheckpointError for what a user can correct.
     """
     check(max_tokens is None or max_tokens > 0,
           f"--max-tokens={max_tokens} must be above zero")  # fmt: skip
     folder = checkpoint.find(path)
     run, vocabulary = checkpoint.read_run(folder), checkpoint.read_vocabulary(folder)
-    experiment = _for_evaluation(run.experiment, seq_len, batch_tokens, mesh)
+    experiment = _for_evaluation(resolve_dtype(run.experiment), seq_len, batch_tokens, mesh)
     report.line(f"checkpoint: {folder}")
     report.line(f"devices: {describe_devices()}, jax {jax.__version__}")
     if complaint := unused_accelerator():
         report.warn(complaint)
     if experiment.seq_len > run.experiment.seq_len:
-        _tell_longer(experiment, run.experiment.seq_len, report)
-    device_mesh = sharding.make_mesh(mesh, jax.device_count(), experiment.batch_size)
-    rules = sharding.rules_for(experiment, device_mesh)
+        _warn_longer(experiment, run.experiment.seq_len, report)
+    num_rows = rows_per_pass(experiment, mesh.pipeline or 1)
+    program = Program(experiment, make_mesh(mesh, jax.device_count(), num_rows))
     text = evaluation_text.load(
         run.experiment.data,
         run.data_fingerprint,
@@ -133,25 +130,21 @@ def evaluate_checkpoint(
     if max_tokens is not None:
         text = text.first_tokens(max_tokens, vocabulary)
 
-    steps = make_steps(experiment, device_mesh)
-    with jax.set_mesh(device_mesh), nnx.logical_axis_rules(rules):
-        shardings = sharding.state_shardings(abstract_params(experiment.model), device_mesh, rules)
-        params = checkpoint.read_params(folder, experiment, shardings)
-        rows_on_devices = sharding.batch_sharding(device_mesh)
-        host_batches = text.rows.eval_batches(experiment.batch_size)
+    with program.entered():
+        params = checkpoint.read_params_like(folder, program.params)
+        host_batches = text.rows.eval_batches(experiment.batch_size, program.batch_layout.rows)
         num_batches = math.ceil(len(text.rows) / experiment.batch_size)
-        batches = (
-            sharding.put_batch(batch, rows_on_devices)
-            for batch in report.track("evaluating", host_batches, num_batches)
+        batches = map(
+            program.batch_layout.put, report.track("evaluating", host_batches, num_batches)
         )
-        evaluation = evaluate(jax.jit(steps.eval_step), params, batches, text.num_bytes)
-    return Measured(folder, experiment, text, evaluation)
+        evaluation = evaluate(program.eval_step, params, batches, text.num_bytes)
+    return CheckpointEvaluation(folder, experiment, text, evaluation)
 
 
 def _for_evaluation(
     trained: Experiment, seq_len: int | None, batch_tokens: int | None, mesh: Mesh
 ) -> Experiment:
-    """The run's experiment with what an evaluation may do otherwise."""
+    """The run's experiment with the settings that an evaluation may change."""
     model, length = trained.model, trained.seq_len if seq_len is None else seq_len
     check(length > 0, f"--seq-len={length} must be above zero")
     check(length <= model.context_length or not isinstance(model.position, Learned),
@@ -165,8 +158,8 @@ def _for_evaluation(
     )
 
 
-def _tell_longer(experiment: Experiment, trained_length: int, report: Progress) -> None:
-    """Say what it means that rows are longer than any that the model was trained on."""
+def _warn_longer(experiment: Experiment, trained_length: int, report: Progress) -> None:
+    """Warn that rows are longer than any that the model was trained on."""
     longer = (
         f"rows of {experiment.seq_len:,} tokens, and the model was trained on {trained_length:,}"
     )

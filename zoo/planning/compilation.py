@@ -14,16 +14,15 @@ from flax import nnx
 from jax.experimental import topologies
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from configs.experiment import Experiment, Mesh
+from configs.experiment import Experiment
 from models.config import ConfigError
-from models.transformer import Transformer, abstract_params
-from zoo.distribution import sharding
+from models.transformer import Transformer
 from zoo.distribution.devices import expect_no_tpu
 from zoo.errors import is_out_of_memory, out_of_memory_reason
 from zoo.inference.decode import DecodeState, Sampling, decode
 from zoo.planning.collectives import Collective, collectives
 from zoo.planning.hardware import Topology
-from zoo.training.step import make_steps
+from zoo.training.program import Program
 
 _QUICK: dict[str, Any] = {"exec_time_optimization_effort": -1.0}
 """On two cores: LLaMA-65B in 8 s for 33 and PaLM-540B in 21 s for 65, with 36.2 GiB for 36.7 and 13.3
@@ -72,7 +71,7 @@ def compile_step(
     refuses.
     """
     mesh = _mesh(topology, shape)
-    return _compile(lambda: lower(_on(experiment, shape), mesh), topology, quick=quick)
+    return _compile(lambda: lower(experiment, mesh), topology, quick=quick)
 
 
 def compile_decode(
@@ -81,19 +80,14 @@ def compile_decode(
     """The step of zoo.sample that decodes one token for each of `batch_size` sequences, its weights in
     the run's precision and its cache as long as the model's context. Raises as `compile_step` does."""
     mesh = _mesh(topology, shape)
-    return _compile(lambda: lower_decode(_on(experiment, shape), mesh, batch_size), topology)
+    return _compile(lambda: lower_decode(experiment, mesh, batch_size), topology)
 
 
 def lower(experiment: Experiment, mesh: jax.sharding.Mesh) -> jax.stages.Lowered:
     """The train step of zoo.train, traced for a mesh whose devices need not be there."""
-    rules = sharding.rules_for(experiment, mesh)
-    steps = make_steps(experiment, mesh)
-    with jax.set_mesh(mesh), nnx.logical_axis_rules(rules):
-        abstract = jax.eval_shape(steps.init)
-        shardings = sharding.state_shardings(abstract, mesh, rules)
-        state = sharding.with_shardings(abstract, shardings)
-        step = jax.jit(steps.train_step, donate_argnums=0, out_shardings=(shardings, None))
-        return step.lower(state, _abstract_batch(experiment, mesh))
+    program = Program(experiment, mesh)
+    with program.entered():
+        return program.train_step.lower(program.state, program.batch)
 
 
 def lower_decode(
@@ -101,13 +95,13 @@ def lower_decode(
 ) -> jax.stages.Lowered:
     """One decoded token, traced for a mesh whose devices need not be there."""
     model, dtype = experiment.model, jnp.dtype(experiment.execution.dtype)
-    rules = sharding.rules_for(
+    program = Program(
         dataclasses.replace(
             experiment, batch_tokens=batch_size * experiment.seq_len, micro_batches=1
         ),
         mesh,
     )
-    graphdef = make_steps(experiment, mesh).graphdef
+    graphdef, rules = program.graphdef, program.rules
 
     def empty(params: nnx.State) -> DecodeState:
         transformer: Transformer = nnx.merge(graphdef, params)
@@ -135,21 +129,16 @@ def lower_decode(
         state, tokens = decode(graphdef, params, allowed, state, sampling=Sampling(), num_tokens=1)
         return jax.tree.leaves(state), tokens
 
-    with jax.set_mesh(mesh), nnx.logical_axis_rules(rules):
-        abstract = abstract_params(model)
-        params = sharding.with_shardings(
-            jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, dtype), abstract),
-            sharding.state_shardings(abstract, mesh, rules),
+    with program.entered():
+        params = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, dtype, sharding=leaf.sharding),
+            program.params,
         )
         state = jax.eval_shape(leaves, params)
         allowed = jax.ShapeDtypeStruct((batch_size, model.vocab_size), jnp.bool_)
         return jax.jit(next_token, donate_argnums=2).lower(
             params, place(".logits", allowed), list(map(place, names, state))
         )
-
-
-def _on(experiment: Experiment, shape: dict[str, int]) -> Experiment:
-    return dataclasses.replace(experiment, mesh=dataclasses.replace(Mesh(), **shape))
 
 
 def _compile(
@@ -188,13 +177,3 @@ def _mesh(topology: Topology, shape: dict[str, int]) -> jax.sharding.Mesh:
         raise ConfigError(f"--topology={topology.name!r} is refused by libtpu: {reason}") from error
     devices = np.array(description.devices).reshape(tuple(shape.values()))
     return jax.sharding.Mesh(devices, tuple(shape), axis_types=(AxisType.Auto,) * len(shape))
-
-
-def _abstract_batch(experiment: Experiment, mesh: jax.sharding.Mesh) -> dict:
-    shape, rows = (experiment.batch_size, experiment.seq_len), sharding.batch_sharding(mesh)
-
-    def array(dtype) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct(shape, dtype, sharding=rows)
-
-    numbers = ("inputs", "targets", "positions", "segment_ids")
-    return {name: array(jnp.int32) for name in numbers} | {"weights": array(jnp.float32)}

@@ -19,7 +19,7 @@ from models.flops import kv_cache_bytes_per_token
 from models.transformer import num_params
 from zoo.distribution.sharding import Rules, rules_for, state_shardings
 from zoo.training.loss import CHUNK_BYTES
-from zoo.training.step import TrainState, make_steps
+from zoo.training.program import abstract_state
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,18 +59,10 @@ def state_bytes(experiment: Experiment, shape: dict[str, int]) -> tuple[int, int
 
 
 @functools.cache
-def _abstract_state(model: ModelConfig, optimizer: Adafactor | AdamW) -> TrainState:
-    run = Experiment(
-        model=model, optimizer=optimizer, num_steps=1, seq_len=1, batch_tokens=1
-    )  # what is no part of the state
-    return jax.eval_shape(make_steps(run).init)
-
-
-@functools.cache
 def _state_bytes(
     model: ModelConfig, optimizer: Adafactor | AdamW, mesh: AbstractMesh, rules: Rules
 ) -> tuple[int, int]:
-    state = _abstract_state(model, optimizer)
+    state = abstract_state(model, optimizer)
     placed = state_shardings(state, mesh, rules)
 
     def num_bytes(arrays, shardings) -> int:

@@ -1,4 +1,4 @@
-"""What a person sees while a model trains."""
+"""The terminal output of a training run."""
 
 import math
 import shlex
@@ -18,15 +18,15 @@ from zoo.progress import LINE_EVERY_S, Progress, eta
 class RunReport(Progress):
     """The lines and the progress bar of a training run."""
 
-    def __init__(self, console: Console, *, again: Sequence[str] = ()):
-        """`again`: the flags of this run, to say how to resume it."""
+    def __init__(self, console: Console, *, flags: Sequence[str] | None = None):
+        """`flags`: those of the command line, to print how to resume; None if there was none."""
         super().__init__(console)
-        self._again = again
+        self._flags = flags
         self._last_line_s = -math.inf
         self._bar: rich.progress.Progress | None = None
 
     def model(self, name: str, experiment: Experiment, num_params: int, flops: float) -> None:
-        """What will be trained, and what that takes."""
+        """Show what will be trained and what that costs."""
         m = experiment.model
         self.line(
             f"{name}: {num_params:,} parameters, {m.num_layers} layers, d_model {m.d_model:,}, "
@@ -42,7 +42,7 @@ class RunReport(Progress):
 
     @contextmanager
     def bar(self, first_step: int, num_steps: int) -> Iterator[None]:
-        """A bar while the block runs, or now and then a line where there is no terminal."""
+        """Show a bar while the block runs, or a line now and then where there is no terminal."""
         self._num_steps, self._first_step = num_steps, first_step
         self._loop_started_s = time.perf_counter()
         if self._console.is_terminal:
@@ -94,17 +94,29 @@ class RunReport(Progress):
             f"{evaluation['eval/bits_per_byte']:.4f} bits per byte ({against})"
         )
 
+    def start(
+        self, first_step: int, experiment: Experiment, resume_from: Path | None, folder: Path
+    ) -> None:
+        """Show where the run starts, unless it starts with random parameters."""
+        if first_step >= experiment.num_steps:
+            self.line(
+                f"finished before: step {first_step} is saved, --num-steps is {experiment.num_steps}"
+            )
+        elif resume_from is not None:
+            self.line(f"resuming from {resume_from.relative_to(folder.absolute())}")
+        elif experiment.init_from is not None:
+            self.line(f"starting from the parameters of {experiment.init_from}")
+
     def end(
         self,
-        name: str,
         folder: Path,
         experiment: Experiment,
         bits_per_byte: float,
         baselines: dict[str, float],
         sample: str,
     ) -> None:
-        """The verdict, a sample, and what to do next."""
-        lost = [each for each, value in baselines.items() if bits_per_byte >= value]
+        """Show the verdict, a sample, and what to do next."""
+        lost = [name for name, value in baselines.items() if bits_per_byte >= value]
         if lost:
             self.warn(
                 f"the model ({bits_per_byte:.3f} bits per byte) does not beat {' and '.join(lost)} "
@@ -118,19 +130,21 @@ class RunReport(Progress):
         self._console.rule("a sample")
         self._console.print(sample, markup=False, soft_wrap=True)
         self._console.rule("next")
-        longer = shlex.join([*_kept(self._again), f"--num-steps={2 * experiment.num_steps}"])
         prompt = "def " if experiment.data.files is None else sample.split("\n")[0][:20]
         quoted = shlex.quote(str(folder))
-        for command in (
+        commands = [
             f"python -m zoo.sample --checkpoint={quoted} --prompt={shlex.quote(prompt)}",
             f"tensorboard --logdir={quoted}    # or open {folder}/loss.png",
-            f"python -m zoo.train {longer}    # goes on from here",
-        ):
+        ]
+        if self._flags is not None:
+            flags = [*_without_length(self._flags), f"--num-steps={2 * experiment.num_steps}"]
+            commands.append(f"python -m zoo.train {shlex.join(flags)}    # resumes from here")
+        for command in commands:
             self._console.print("  " + command, markup=False, soft_wrap=True)
 
 
-def _kept(flags: Sequence[str]) -> list[str]:
-    """The flags of a command that goes on: not those that begin anew, or say how many steps."""
+def _without_length(flags: Sequence[str]) -> list[str]:
+    """The flags of a command that resumes the run: without --fresh, --json and --num-steps."""
     kept, value_follows = [], False
     for flag in flags:
         name, has_value, _ = flag.replace("_", "-").partition("=")

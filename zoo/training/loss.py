@@ -10,8 +10,8 @@ from jaxtyping import Array, Float, Int
 from models.transformer import Head
 
 CHUNK_BYTES = 2**28
-"""Most bytes of float32 logits, or of float32 hidden states, that one device holds at a time: enough for
-long matrix products, and small beside any device's memory."""
+"""Upper bound of the float32 logits, or hidden states, that one device holds at a time: enough for long
+matrix products, and small beside any device's memory."""
 
 
 @jax.tree_util.register_dataclass
@@ -27,12 +27,12 @@ class LossSums:
     """Sum of the weights."""
 
 
-def num_chunks(batch_size: int, seq_len: int, numbers_per_token: float) -> int:
-    """The fewest equal pieces of a sequence, of all rows, that fit CHUNK_BYTES on a device.
+def fewest_chunks(batch_size: int, seq_len: int, numbers_per_token: float) -> int:
+    """The smallest number of equal chunks of the length that keeps a chunk below CHUNK_BYTES.
 
     Args:
-      numbers_per_token: float32 numbers that a device holds for one token of the whole batch, divided
-        over the devices: logits, or a hidden state if that is larger.
+      numbers_per_token: float32 numbers per token of the global batch and device: its logits, or its
+        hidden state if that is larger.
     """
     num_bytes = 4 * numbers_per_token * batch_size * seq_len
     divisors = [n for n in range(1, seq_len + 1) if seq_len % n == 0]
@@ -46,35 +46,36 @@ def cross_entropy(
     targets: Int[Array, "B T"],
     weights: Float[Array, "B T"],
     z_loss: float,
-    chunks: int,
+    num_chunks: int,
 ) -> tuple[Float[Array, ""], LossSums]:
-    """sum_t w_t (-log p(target_t) + z_loss log^2 Z_t), and its parts, in `chunks` pieces of T.
+    """sum_t w_t (-log p(target_t) + z_loss log^2 Z_t), and its parts, in `num_chunks` chunks of T.
 
     Only the first result has a gradient, with respect to `head` and `hidden`. It is made in the
-    forward pass, piece by piece, so the logits of one piece are all that is ever held.
+    forward pass, chunk by chunk, so that only the logits of one chunk are ever in memory.
     """
-    return _cross_entropy(head, hidden, targets, weights, z_loss, chunks)
+    # A function of its own, because jax.custom_vjp hides the types of what it wraps.
+    return _cross_entropy(head, hidden, targets, weights, z_loss, num_chunks)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5))
 def _cross_entropy(
-    head: Head, hidden: Array, targets: Array, weights: Array, z_loss: float, chunks: int
+    head: Head, hidden: Array, targets: Array, weights: Array, z_loss: float, num_chunks: int
 ) -> tuple[Array, LossSums]:
-    def add_piece(total: LossSums, piece):
-        hidden, targets, weights = piece
+    def add_chunk(total: LossSums, chunk):
+        hidden, targets, weights = chunk
         logits = head(hidden)
         log_z = jax.nn.logsumexp(logits, axis=-1)
         return _add(total, _sums(logits, log_z, targets, weights)), None
 
-    pieces = _split(chunks, hidden, targets, weights)
-    sums, _ = jax.lax.scan(add_piece, _zero_sums(), pieces)
+    chunks = _split(num_chunks, hidden, targets, weights)
+    sums, _ = jax.lax.scan(add_chunk, _zero_sums(), chunks)
     return sums.nats + z_loss * sums.log_z_squared, sums
 
 
-def _forward(head, hidden, targets, weights, z_loss, chunks):
-    def add_piece(carry, piece):
+def _forward(head, hidden, targets, weights, z_loss, num_chunks):
+    def add_chunk(carry, chunk):
         total, d_head = carry
-        hidden, targets, weights = piece
+        hidden, targets, weights = chunk
         logits, pullback = jax.vjp(lambda head, hidden: head(hidden), head, hidden)
         # log Z and the softmax from one pass of exponentials over the logits.
         largest = jnp.max(logits, axis=-1, keepdims=True)
@@ -86,17 +87,17 @@ def _forward(head, hidden, targets, weights, z_loss, chunks):
         weights = weights[..., None]
         is_target = targets[..., None] == jnp.arange(logits.shape[-1])
         d_logits = exp * (weights * (1 + 2 * z_loss * log_z) / z) - jnp.where(is_target, weights, 0)
-        d_head_piece, d_hidden = pullback(d_logits)
-        return (total, _add(d_head, d_head_piece)), d_hidden
+        d_head_of_chunk, d_hidden = pullback(d_logits)
+        return (total, _add(d_head, d_head_of_chunk)), d_hidden
 
     zeros = (_zero_sums(), jax.tree.map(jnp.zeros_like, head))
-    pieces = _split(chunks, hidden, targets, weights)
-    (sums, d_head), d_hidden = jax.lax.scan(add_piece, zeros, pieces)
+    chunks = _split(num_chunks, hidden, targets, weights)
+    (sums, d_head), d_hidden = jax.lax.scan(add_chunk, zeros, chunks)
     d_hidden = jnp.moveaxis(d_hidden, 0, 2).reshape(hidden.shape)
     return (sums.nats + z_loss * sums.log_z_squared, sums), (d_head, d_hidden)
 
 
-def _backward(z_loss, chunks, gradients, cotangents):
+def _backward(z_loss, num_chunks, gradients, cotangents):
     d_head, d_hidden = jax.tree.map(lambda g: (g * cotangents[0]).astype(g.dtype), gradients)
     return d_head, d_hidden, None, None
 
@@ -122,12 +123,15 @@ def _add(a, b):
     return jax.tree.map(jnp.add, a, b)
 
 
-def _split(chunks: int, *arrays):
-    """[B, T, ...] -> [chunks, B, T / chunks, ...]: every chunk-th position of every sequence, so that
-    rows, and a length, that are sharded over devices stay so."""
+def _split(num_chunks: int, *arrays):
+    """[B, T, ...] -> [chunks, B, T / chunks, ...].
+
+    A chunk takes every num_chunks-th position of every sequence, so that the sharding of the rows and
+    of the length stays as it is.
+    """
 
     def split(x: Array) -> Array:
         b, t, *rest = x.shape
-        return jnp.moveaxis(x.reshape(b, t // chunks, chunks, *rest), 2, 0)
+        return jnp.moveaxis(x.reshape(b, t // num_chunks, num_chunks, *rest), 2, 0)
 
     return tuple(split(x) for x in arrays)

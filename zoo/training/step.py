@@ -14,18 +14,21 @@ from configs.experiment import Experiment
 from models.cache import Places
 from models.config import ModelConfig
 from models.transformer import Transformer
-from zoo.distribution.sharding import TOKEN_AXES, AnyMesh, ways
-from zoo.training.loss import LossSums, cross_entropy, num_chunks
+from zoo.distribution.sharding import TOKEN_AXES, AnyMesh, pipeline_micro_batches, ways
+from zoo.training.loss import LossSums, cross_entropy, fewest_chunks
 from zoo.training.optimizer import make_optimizer
 
 Batch = dict[str, jax.Array]
 """`inputs`, `targets`, `positions`, `segment_ids` (int32) and `weights` (float32), each [B, T]."""
 
+Metrics = dict[str, jax.Array]
+"""Scalars of one step by name, such as `train/loss`."""
+
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class TrainState:
-    """All that training changes: what a checkpoint holds."""
+    """Everything that training changes."""
 
     step: Int[Array, ""]
     """Optimizer steps taken."""
@@ -35,19 +38,25 @@ class TrainState:
 
 @dataclasses.dataclass(frozen=True)
 class Steps:
-    """The functions of one experiment, ready to be jitted."""
+    """The pure functions of one experiment, ready to be jitted."""
 
     init: Callable[[], TrainState]
+    """The state of step 0, with random parameters."""
     start: Callable[[nnx.State], TrainState]
-    """The state of step 0 with these parameters."""
-    train_step: Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]
+    """The state of step 0 with given parameters."""
+    train_step: Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
+    """One optimizer step, and the metrics of the state before it."""
     eval_step: Callable[[nnx.State, Batch], LossSums]
+    """The loss of one batch, without dropout."""
     graphdef: nnx.GraphDef
-    """With `params` it makes the model again: nnx.merge(graphdef, params)."""
+    """The model without its parameters: nnx.merge(graphdef, params) is the whole model."""
 
 
 def make_steps(experiment: Experiment, mesh: AnyMesh | None = None) -> Steps:
-    """`mesh`: over which the arrays will lie; None is one device."""
+    """Make the functions of an experiment for the devices of `mesh`; None is one device.
+
+    `zoo.training.program.Program` jits them.
+    """
 
     def build() -> Transformer:
         rngs = nnx.Rngs(params=jax.random.key(experiment.seed))
@@ -55,10 +64,8 @@ def make_steps(experiment: Experiment, mesh: AnyMesh | None = None) -> Steps:
 
     graphdef, _ = nnx.split(nnx.eval_shape(build), nnx.Param)
     optimizer, schedule = make_optimizer(experiment.optimizer, experiment.num_steps)
-    # Through a pipeline the pieces of a batch follow each other; without one they take turns.
-    in_pipeline = (experiment.mesh.pipeline or 1) > 1
-    pieces_at_once = experiment.micro_batches if in_pipeline else 1
-    pieces_in_turn = 1 if in_pipeline else experiment.micro_batches
+
+    in_flight = pipeline_micro_batches(experiment.mesh, mesh.shape["pipeline"] if mesh else 1)
 
     def start(params: nnx.State) -> TrainState:
         return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
@@ -70,15 +77,18 @@ def make_steps(experiment: Experiment, mesh: AnyMesh | None = None) -> Steps:
         model: Transformer = nnx.merge(graphdef, params)
         places = Places(batch["positions"], batch["segment_ids"])
         hidden, _ = model(
-            batch["inputs"], places, dropout_key=dropout_key, micro_batches=pieces_at_once
+            batch["inputs"],
+            places,
+            dropout_key=dropout_key,
+            micro_batches=in_flight,
         )
         batch_size, seq_len = batch["inputs"].shape
-        chunks = num_chunks(batch_size, seq_len, _held_per_token(experiment.model, mesh))
+        chunks = fewest_chunks(batch_size, seq_len, _numbers_per_token(experiment.model, mesh))
         return cross_entropy(
             model.head(), hidden, batch["targets"], batch["weights"], experiment.z_loss, chunks
         )
 
-    def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, jax.Array]]:
+    def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         # Divided once by the tokens of the whole global batch, so that accumulation, packing and
         # sharding change nothing; sums over tokens are then means.
         weights = batch["weights"] / jnp.sum(batch["weights"])
@@ -87,7 +97,7 @@ def make_steps(experiment: Experiment, mesh: AnyMesh | None = None) -> Steps:
             state.params,
             batch | {"weights": weights},
             jax.random.fold_in(jax.random.key(experiment.seed), state.step),
-            pieces_in_turn,
+            experiment.micro_batches,
         )
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = cast(nnx.State, optax.apply_updates(state.params, updates))
@@ -106,16 +116,18 @@ def make_steps(experiment: Experiment, mesh: AnyMesh | None = None) -> Steps:
     return Steps(init, start, train_step, eval_step, graphdef)
 
 
-def _held_per_token(model: ModelConfig, mesh: AnyMesh | None) -> float:
-    """Numbers of the loss that a device holds for one token, on average over all tokens and devices:
-    logits are divided by rows, length and vocabulary, hidden states by rows and length only."""
+def _numbers_per_token(model: ModelConfig, mesh: AnyMesh | None) -> float:
+    """Numbers that the loss needs per token and device, averaged over all tokens and devices.
+
+    Logits are divided by rows, length and vocabulary, hidden states by rows and length only.
+    """
     if mesh is None:
         return max(model.vocab_size, model.d_model)
     return max(model.vocab_size / mesh.size, model.d_model / ways(mesh, TOKEN_AXES))
 
 
 def accumulate(grad_sums, params, batch: Batch, key: jax.Array, micro_batches: int):
-    """Sum gradients and loss sums over `micro_batches` slices of the rows of a batch."""
+    """Sum gradients and loss sums over `micro_batches` slices of a batch, computed in turn."""
     if micro_batches == 1:
         return grad_sums(params, batch, key)
 

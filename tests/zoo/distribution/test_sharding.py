@@ -22,6 +22,7 @@ from models.transformer import abstract_params
 from tests.models import experiments
 from zoo.distribution import sharding
 from zoo.training import loss
+from zoo.training.program import Program
 from zoo.training.step import make_steps
 
 CUBE = Mesh(data=2, fsdp=2, tensor=2)
@@ -34,24 +35,15 @@ ABSTRACT = cast(
 
 def train_on(experiment: Experiment, num_devices: int) -> tuple[list[float], dict, dict]:
     """Losses of a few steps on the experiment's mesh, and the spec of every array before and after."""
-    mesh = sharding.make_mesh(experiment.mesh, num_devices)
-    rules = sharding.rules_for(experiment, mesh)
-    steps = make_steps(experiment, mesh)
-    rows = sharding.batch_sharding(mesh)
+    program = Program(experiment, sharding.make_mesh(experiment.mesh, num_devices))
     # So few bytes that one device's logits need several chunks.
-    with (
-        mock.patch.object(loss, "CHUNK_BYTES", 2**14),
-        jax.set_mesh(mesh),
-        nnx.logical_axis_rules(rules),
-    ):
-        shardings = sharding.state_shardings(jax.eval_shape(steps.init), mesh, rules)
-        state = jax.jit(steps.init, out_shardings=shardings)()
+    with mock.patch.object(loss, "CHUNK_BYTES", 2**14), program.entered():
+        state = program.init()
         before = specs(state)
-        step = jax.jit(steps.train_step, donate_argnums=0, out_shardings=(shardings, None))
         losses = []
         for seed in range(4):
-            batch = sharding.put_batch(experiments.packed_batch(experiment, seed), rows)
-            state, metrics = step(state, batch)
+            batch = program.batch_layout.put(experiments.packed_batch(experiment, seed))
+            state, metrics = program.train_step(state, batch)
             losses.append(float(metrics["train/loss"]))
         return losses, before, specs(state)
 
@@ -129,8 +121,8 @@ def first_steps_on(mesh_config: Mesh, experiment: Experiment, state) -> tuple[li
     with jax.set_mesh(mesh), nnx.logical_axis_rules(rules):
         shardings = sharding.state_shardings(jax.eval_shape(steps.init), mesh, rules)
         train_step = jax.jit(steps.train_step, out_shardings=(shardings, None))
-        place = sharding.Placement(sharding.batch_sharding(mesh), experiment.batch_size)
-        batches = [place(experiments.packed_batch(experiment, seed)) for seed in range(2)]
+        layout = sharding.BatchLayout(sharding.batch_sharding(mesh), experiment.batch_size)
+        batches = [layout.put(experiments.packed_batch(experiment, seed)) for seed in range(2)]
         once, first = train_step(jax.device_put(state, shardings), batches[0])
         _, second = train_step(once, batches[1])
     gradients = [np.asarray(leaf) for leaf in jax.tree.leaves(once.opt_state)]
@@ -147,6 +139,18 @@ def test_no_split_of_length_or_layers_changes_a_familys_losses_or_gradients(fami
     experiment = configs.get(f"{family}_nano")
     model = dataclasses.replace(experiment.model, dropout_rate=0.0)
     check_meshes(dataclasses.replace(experiment, model=model, micro_batches=2), SPLIT_MESHES)
+
+
+def test_the_micro_batches_of_a_pipeline_are_one_per_stage_or_as_many_as_asked():
+    assert sharding.pipeline_micro_batches(Mesh(), 1) == 1
+    assert sharding.pipeline_micro_batches(Mesh(pipeline_micro_batches=8), 1) == 1
+    assert sharding.pipeline_micro_batches(Mesh(), 4) == 4
+    assert sharding.pipeline_micro_batches(Mesh(pipeline_micro_batches=8), 4) == 8
+    experiment = dataclasses.replace(experiments.PALM, micro_batches=2)
+    assert sharding.rows_per_pass(experiment, 1) == 4
+    assert sharding.rows_per_pass(experiment, 2) == 2
+    with pytest.raises(ConfigError, match=r"pipeline_micro_batches=3 must divide the 4 sequences"):
+        sharding.rows_per_pass(experiment, 3)
 
 
 def check_meshes(experiment: Experiment, meshes: dict[str, Mesh]) -> None:
@@ -332,7 +336,7 @@ def rows_of_half(mesh_config: Mesh) -> tuple[int, int]:
     with mock.patch.object(
         type(rows), "addressable_devices_indices_map", lambda *_: own, create=True
     ):
-        found = sharding.Placement(rows, 8).rows
+        found = sharding.BatchLayout(rows, 8).rows
     return found.start, found.stop
 
 

@@ -20,9 +20,9 @@ EXPERIMENT = configs.get("palm_nano")
 class Screen:
     """A report and what it has printed."""
 
-    def __init__(self, *, terminal: bool, again: tuple[str, ...] = ()):
+    def __init__(self, *, terminal: bool, flags: tuple[str, ...] = ()):
         file = io.StringIO()
-        self.report = RunReport(Console(file=file, force_terminal=terminal, width=200), again=again)
+        self.report = RunReport(Console(file=file, force_terminal=terminal, width=200), flags=flags)
         self._file = file
 
     @property
@@ -126,16 +126,16 @@ def test_evaluation_stands_beside_the_baselines(screen):
     ],
 )
 def test_end_tells_whether_the_baselines_were_beaten(baselines, verdict, screen):
-    screen.report.end("palm_nano", Path("runs/x"), EXPERIMENT, 2.0, baselines, "[bold]def[/]")
+    screen.report.end(Path("runs/x"), EXPERIMENT, 2.0, baselines, "[bold]def[/]")
     assert verdict in screen.text
     assert "[bold]def[/]" in screen.text  # the sample as it is, not as markup
 
 
-def next_commands(again: tuple[str, ...], folder: str, data: Data, sample: str) -> list[list[str]]:
+def next_commands(flags: tuple[str, ...], folder: str, data: Data, sample: str) -> list[list[str]]:
     """The commands that the end of a run names, as a shell reads them."""
-    screen = Screen(terminal=False, again=again)
+    screen = Screen(terminal=False, flags=flags)
     experiment = dataclasses.replace(EXPERIMENT, data=data)
-    screen.report.end("palm_nano", Path(folder), experiment, 2.0, {"xz -9": 2.5}, sample)
+    screen.report.end(Path(folder), experiment, 2.0, {"xz -9": 2.5}, sample)
     lines = screen.text.split(" next ")[1].splitlines()[1:]
     return [shlex.split(line, comments=True) for line in lines]
 

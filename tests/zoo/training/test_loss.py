@@ -7,7 +7,7 @@ import pytest
 
 from models.transformer import Head
 from zoo.training import loss
-from zoo.training.loss import cross_entropy, num_chunks
+from zoo.training.loss import cross_entropy, fewest_chunks
 
 B, T, D, V = 3, 12, 5, 17
 
@@ -88,7 +88,7 @@ def test_num_chunks_is_the_fewest_that_divide_and_fit(monkeypatch, seq_len: int,
     def shard_bytes(chunks: int) -> float:
         return 4 * batch_size * (seq_len / chunks) * vocab_size / shards
 
-    chunks = num_chunks(batch_size, seq_len, vocab_size / shards)
+    chunks = fewest_chunks(batch_size, seq_len, vocab_size / shards)
     assert seq_len % chunks == 0
     # One position is the least there is.
     assert shard_bytes(chunks) <= bound or chunks == seq_len

@@ -1,0 +1,120 @@
+"""One experiment on one mesh: everything that is jitted, and how every array is sharded."""
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from configs.experiment import Adafactor, AdamW, Experiment
+from models.config import Execution, ModelConfig
+from models.transformer import abstract_params
+from zoo.distribution.sharding import (
+    BatchLayout,
+    Rules,
+    batch_sharding,
+    rules_for,
+    state_shardings,
+    with_shardings,
+)
+from zoo.training.loss import LossSums
+from zoo.training.step import Batch, TrainState, make_steps
+
+
+class Program:
+    """The functions of an experiment on the devices of a mesh, which need not be there to compile them.
+
+    `mesh` is the only truth about the devices: what `experiment.mesh` leaves open is decided by then.
+    The experiment's dtype is decided, too (`Execution.resolve`). Call and lower the functions inside
+    `with program.entered():`.
+
+    Raises ConfigError if the model or its batch does not divide over the mesh.
+    """
+
+    def __init__(self, experiment: Experiment, mesh: jax.sharding.Mesh):
+        self.experiment = experiment
+        self.mesh = mesh
+        self.rules: Rules = rules_for(experiment, mesh)
+        self._steps = make_steps(experiment, mesh)
+
+    @contextlib.contextmanager
+    def entered(self) -> Iterator[None]:
+        """The mesh and the axis rules that `models/` reads while it is traced."""
+        with jax.set_mesh(self.mesh), nnx.logical_axis_rules(self.rules):
+            yield
+
+    @property
+    def graphdef(self) -> nnx.GraphDef:
+        """The model without its parameters: `nnx.merge(graphdef, params)` is the whole model."""
+        return self._steps.graphdef
+
+    @functools.cached_property
+    def params(self) -> nnx.State:
+        """The parameters as abstract arrays with their shardings: a target for reading them."""
+        abstract = abstract_params(self.experiment.model)
+        return with_shardings(abstract, state_shardings(abstract, self.mesh, self.rules))
+
+    @functools.cached_property
+    def state(self) -> TrainState:
+        """The whole state as abstract arrays with their shardings: a target for reading it."""
+        abstract = abstract_state(self.experiment.model, self.experiment.optimizer)
+        return with_shardings(abstract, state_shardings(abstract, self.mesh, self.rules))
+
+    @functools.cached_property
+    def batch(self) -> dict[str, jax.ShapeDtypeStruct]:
+        """A global batch as abstract arrays [B, T] with their shardings."""
+        shape = self.experiment.batch_size, self.experiment.seq_len
+        sharding = batch_sharding(self.mesh)
+        integers = ("inputs", "targets", "positions", "segment_ids")
+        dtypes = dict.fromkeys(integers, jnp.int32) | {"weights": jnp.float32}
+        return {
+            name: jax.ShapeDtypeStruct(shape, dtype, sharding=sharding)
+            for name, dtype in dtypes.items()
+        }
+
+    @functools.cached_property
+    def batch_layout(self) -> BatchLayout:
+        """Which rows of a batch this process reads, and how they reach its devices."""
+        return BatchLayout(batch_sharding(self.mesh), self.experiment.batch_size)
+
+    @functools.cached_property
+    def init(self) -> Callable[[], TrainState]:
+        """The state of step 0, with random parameters."""
+        return jax.jit(self._steps.init, out_shardings=self._state_shardings)
+
+    @functools.cached_property
+    def start(self) -> Callable[[nnx.State], TrainState]:
+        """The state of step 0 with given parameters, whose buffers it takes over."""
+        return jax.jit(self._steps.start, out_shardings=self._state_shardings, donate_argnums=0)
+
+    @functools.cached_property
+    def train_step(self) -> jax.stages.Wrapped:
+        """One optimizer step. The new state takes over the buffers of the old one."""
+        return jax.jit(
+            self._steps.train_step, donate_argnums=0, out_shardings=(self._state_shardings, None)
+        )
+
+    @functools.cached_property
+    def eval_step(self) -> Callable[[nnx.State, Batch], LossSums]:
+        """The loss of one batch."""
+        return jax.jit(self._steps.eval_step)
+
+    @property
+    def _state_shardings(self) -> TrainState:
+        return jax.tree.map(lambda leaf: leaf.sharding, self.state)
+
+
+@functools.cache
+def abstract_state(model: ModelConfig, optimizer: Adafactor | AdamW) -> TrainState:
+    """Shapes, dtypes and logical axes of a train state. Nothing else of an experiment changes them."""
+    experiment = Experiment(
+        model=model,
+        optimizer=optimizer,
+        execution=Execution(dtype="float32"),
+        num_steps=1,
+        seq_len=1,
+        batch_tokens=1,
+    )
+    return jax.eval_shape(make_steps(experiment).init)
