@@ -7,10 +7,13 @@ one here is GPT-3's (Brown et al. 2020, appendix B). `gpt2_small` takes minutes 
     python -m zoo.train --model=gpt2_small
 """
 
-from configs.experiment import AdamW, Experiment, WarmupCosine
+from dataclasses import replace
+
+from configs import recipes
+from configs.experiment import Experiment
 from configs.paper import Paper
 from configs.scaled import NANO, SMALL, scaled_down
-from models.config import Attention, FeedForward, LayerNorm, Learned, ModelConfig, Normal
+from models.config import Attention, Execution, FeedForward, LayerNorm, Learned, ModelConfig, Normal
 
 
 def architecture(num_layers: int, d_model: int, num_heads: int) -> ModelConfig:
@@ -38,22 +41,9 @@ def architecture(num_layers: int, d_model: int, num_heads: int) -> ModelConfig:
 
 
 def recipe(model: ModelConfig, *, peak_lr: float) -> Experiment:
-    """Section 2.3 gives the batch; everything else is GPT-3's."""
-    batch_tokens = 512 * 1024
-    return Experiment(
-        model=model,
-        optimizer=AdamW(
-            schedule=WarmupCosine(peak_lr=peak_lr, warmup_steps=round(375e6 / batch_tokens)),
-            beta1=0.9,
-            beta2=0.95,
-            eps=1e-8,
-            weight_decay=0.1,
-            clip_norm=1.0,
-        ),
-        num_steps=round(300e9 / batch_tokens),
-        batch_tokens=batch_tokens,
-        seq_len=1024,
-    )
+    """Return GPT-3's recipe with section 2.3's batch and a cosine that ends with the run."""
+    run = recipes.gpt3(model, batch_size=512, peak_lr=peak_lr, decay_tokens=None)
+    return replace(run, execution=Execution())
 
 
 # fmt: off

@@ -9,11 +9,10 @@ minutes on a laptop:
 
 from dataclasses import replace
 
-from configs import gpt2
-from configs.experiment import AdamW, Experiment, WarmupCosine
+from configs import gpt2, recipes
 from configs.paper import Paper
 from configs.scaled import NANO, SMALL, scaled_down
-from models.config import Execution, ModelConfig
+from models.config import ModelConfig
 
 
 def architecture(num_layers: int, d_model: int, num_heads: int, *, band: int = 256) -> ModelConfig:
@@ -26,29 +25,8 @@ def architecture(num_layers: int, d_model: int, num_heads: int, *, band: int = 2
     )
 
 
-def recipe(model: ModelConfig, *, batch_size: int, peak_lr: float) -> Experiment:
-    """Appendix B, which Jurassic-1 follows. The batch is Table 2.1's from the start."""
-    batch_tokens = batch_size * 2048
-    return Experiment(
-        model=model,
-        optimizer=AdamW(
-            schedule=WarmupCosine(
-                peak_lr=peak_lr,
-                warmup_steps=round(375e6 / batch_tokens),
-                decay_steps=round(260e9 / batch_tokens),
-                final_fraction=0.1,
-            ),
-            beta1=0.9,
-            beta2=0.95,
-            eps=1e-8,
-            weight_decay=0.1,
-            clip_norm=1.0,
-        ),
-        num_steps=round(300e9 / batch_tokens),
-        batch_tokens=batch_tokens,
-        seq_len=2048,
-        execution=Execution(dtype="bfloat16", remat="full"),
-    )
+recipe = recipes.gpt3
+"""Appendix B, with Table 2.1's batches."""
 
 
 # fmt: off

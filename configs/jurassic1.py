@@ -9,7 +9,7 @@ GPT-3's hyper-parameters, fewer and wider layers, and a vocabulary five times as
 
 from dataclasses import replace
 
-from configs import gpt2, gpt3
+from configs import gpt2, recipes
 from configs.paper import Paper
 from configs.scaled import NANO, SMALL, scaled_down
 from models.config import ModelConfig
@@ -21,11 +21,15 @@ def architecture(num_layers: int, d_model: int, num_heads: int) -> ModelConfig:
     return replace(model, vocab_size=262_144, context_length=2048)
 
 
+recipe = recipes.gpt3
+"""Section 2.3: the hyper-parameters of GPT-3."""
+
+
 # fmt: off
 PUBLISHED = {
-    #                                   layers d_model heads
-    "jurassic1_7.5b": gpt3.recipe(architecture(32,  4096, 32), batch_size=1024, peak_lr=1.2e-4),
-    "jurassic1_178b": gpt3.recipe(architecture(76, 13824, 96), batch_size=1536, peak_lr=0.6e-4),
+    #                              layers d_model heads
+    "jurassic1_7.5b": recipe(architecture(32,  4096, 32), batch_size=1024, peak_lr=1.2e-4),
+    "jurassic1_178b": recipe(architecture(76, 13824, 96), batch_size=1536, peak_lr=0.6e-4),
 }
 _LIKE = PUBLISHED["jurassic1_7.5b"]
 FAMILY = {

@@ -10,11 +10,11 @@ laptop:
 import math
 from dataclasses import replace
 
-from configs import gpt2
-from configs.experiment import AdamW, Experiment, WarmupCosine
+from configs import gpt2, recipes
+from configs.experiment import Experiment
 from configs.paper import Paper
 from configs.scaled import NANO, SMALL, scaled_down
-from models.config import Execution, ModelConfig, Normal
+from models.config import ModelConfig, Normal
 
 
 def architecture(num_layers: int, d_model: int, num_heads: int) -> ModelConfig:
@@ -28,27 +28,14 @@ def architecture(num_layers: int, d_model: int, num_heads: int) -> ModelConfig:
 
 
 def recipe(model: ModelConfig, *, batch_size: int, peak_lr: float) -> Experiment:
-    """Section 3.2. The cosine is made for 340B tokens and the run stops at 270B."""
-    batch_tokens = batch_size * 2048
-    return Experiment(
-        model=model,
-        optimizer=AdamW(
-            schedule=WarmupCosine(
-                peak_lr=peak_lr,
-                warmup_steps=round(1e9 / batch_tokens),
-                decay_steps=round(340e9 / batch_tokens),
-                final_fraction=0.1,
-            ),
-            beta1=0.9,
-            beta2=0.95,
-            eps=1e-8,
-            weight_decay=0.1,
-            clip_norm=1.0,
-        ),
-        num_steps=round(270e9 / batch_tokens),
-        batch_tokens=batch_tokens,
-        seq_len=2048,
-        execution=Execution(dtype="bfloat16", remat="full"),
+    """Return section 3.2's training run: its cosine is made for 340B tokens, it stops at 270B."""
+    return recipes.gpt3(
+        model,
+        batch_size=batch_size,
+        peak_lr=peak_lr,
+        warmup_tokens=1e9,
+        decay_tokens=340e9,
+        num_tokens=270e9,
     )
 
 
