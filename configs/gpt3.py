@@ -72,8 +72,8 @@ PAPER = Paper(
         "model.context_length": "section 2.1",
         "model.num_layers": "Table 2.1",
         "model.d_model": "Table 2.1, with 5120 where it prints 5140 (13B)",
-        "model.attention": "section 2.1: dense and locally banded layers in turn; heads from Table 2.1, "
-        "with 16 where it prints 24 (1.3B)",
+        "model.attention": "section 2.1: dense and locally banded layers in turn; heads from Table "
+        "2.1, with 16 where it prints 24 (1.3B)",
         "model.feed_forward": "section 2.1: 4 d_model; GELU as in GPT-2",
         "model.norm": "section 2.1: as in GPT-2, LayerNorm",
         "model.position": "section 2.1: as in GPT-2, learned; Table D.1's counts need 2048 of them",

@@ -99,9 +99,8 @@ PAPER = Paper(
         "model.init": "section 5: kernels N(0, 1/sqrt(n_in)), read as the standard deviation; "
         "embeddings N(0, 1)",
         "model.dropout_rate": "section 5: none in pre-training",
-        "optimizer": "section 5: Adafactor without factoring, beta1 0.9, beta2 = 1 - k^-0.8, "
-        "decay lr^2, clipping at 1. T5X's clipping of every single update is not mentioned, and "
-        "left out",
+        "optimizer": "section 5: Adafactor without factoring, beta1 0.9, beta2 = 1 - k^-0.8, decay "
+        "lr^2, clipping at 1. T5X's clipping of every single update is not mentioned, and left out",
         "optimizer.schedule": "section 5: 1e-2 for 10,000 steps, then 1/sqrt(k)",
         "num_steps": "section 3 and appendix F: 780B tokens, the 62B 795B",
         "batch_tokens": "Table 1 and section 5. The paper's batch grew to it (the 540B's: 512, "

@@ -11,7 +11,7 @@ from configs.experiment import Experiment
 from configs.paper import Paper, nearest
 from models.config import ConfigError
 from models.transformer import num_params
-from zoo.explaining.description import describe
+from zoo.explaining.model_card import model_card
 
 RECIPE = {"num_steps", "batch_tokens", "seq_len", "z_loss", "execution.dtype"}
 
@@ -68,7 +68,7 @@ def test_every_published_size_prints_what_its_paper_prints(family: str):
     assert set(module.REPORTED_PARAMS) == set(module.PUBLISHED)
     assert set(module.FAMILY) == {f"{family}_nano", f"{family}_small", *module.PUBLISHED}
     counts = {name: num_params(experiment.model) for name, experiment in module.PUBLISHED.items()}
-    assert counts == {name: describe(name).num_params for name in counts}  # made without JAX
+    assert counts == {name: model_card(name).num_params for name in counts}  # made without JAX
     different = {
         name
         for name, reported in module.REPORTED_PARAMS.items()

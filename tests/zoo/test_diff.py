@@ -5,7 +5,7 @@ import json
 import pytest
 
 from zoo import diff
-from zoo.explaining.description import describe
+from zoo.explaining.model_card import model_card
 
 
 def test_palm_and_llama_differ_in_six_choices(run_here):
@@ -16,8 +16,8 @@ def test_palm_and_llama_differ_in_six_choices(run_here):
         "layout": ["parallel layers", "pre-norm layers"],
         "norm": ["LayerNorm without bias", "RMSNorm"],
         "attention": ["multi-query attention", "multi-head attention"],
-        "tie_embeddings": ["tied input and output embeddings", "an output matrix of its own"],
-        "logit_scale": ["logits / sqrt(d_model)", "logits as they are"],
+        "tie_embeddings": ["tied input and output embeddings", "a separate output matrix"],
+        "logit_scale": ["logits / sqrt(d_model)", "unscaled logits"],
         "init": ["by fan-in (embeddings of std 1)", "normal, scaled by depth (std 0.02)"],
     }
     for pair in found["choices"].values():
@@ -37,7 +37,7 @@ def test_the_numbers_follow(run_here):
 
 
 def test_two_contexts_are_compared_at_the_shorter():
-    gpt1, gpt3 = describe("gpt1_117m"), describe("gpt3_125m")
+    gpt1, gpt3 = model_card("gpt1_117m"), model_card("gpt3_125m")
     assert diff.shared_length(gpt1, gpt3) == 512
     cache = diff.to_json(gpt1, gpt3)["numbers"]["kv_cache_bytes_per_token"]
     assert cache == [12 * 2 * 768 * 2, 6 * 2 * 768 * 2 * (1 + 256 / 512)]
