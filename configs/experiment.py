@@ -65,7 +65,7 @@ class WarmupCosine:
 
 @dataclass(frozen=True, kw_only=True)
 class Adafactor:
-    """Adafactor without factoring: Adam with each step scaled by its matrix's RMS (PaLM, sec. 5)."""
+    """Adafactor without factoring: Adam with steps scaled by each matrix's RMS (PaLM, section 5)."""
 
     schedule: InverseSquareRoot | WarmupCosine
     beta1: float = 0.9
@@ -107,8 +107,8 @@ class Mesh:
     tensor: int | None = None
     """Ways to split heads, feed-forward width and vocabulary (Megatron)."""
     sequence: int | None = None
-    """Ways to split the length of every sequence; each device computes attention from its part to the
-    whole sequence, and draws its own dropout."""
+    """Ways to split the length of every sequence; each device computes attention from its part to
+    the whole sequence, and draws its own dropout."""
     pipeline: int | None = None
     """Stages among which the layers are divided; --micro-batches parts of the batch follow each
     other through them (GPipe), each with its own dropout."""
@@ -127,7 +127,8 @@ class Distributed:
     coordinator: str | None = None
     """HOST:PORT of process 0; the port must be free on that host. None: ask the cluster, if any."""
     num_processes: int | None = None
-    """Processes of the run; 1 runs this one alone whatever the cluster says. None: ask the cluster."""
+    """Processes of the run; 1 runs this one alone whatever the cluster says. None: ask the
+    cluster."""
     process_id: int | None = None
     """Number of this process, from 0. None: ask the cluster."""
     timeout_s: int = 300
@@ -179,7 +180,7 @@ class Experiment:
     save_every: int = field(default=100, metadata=MAY_CHANGE)
     """Steps between checkpoints."""
     keep: int = field(default=2, metadata=MAY_CHANGE)
-    """Checkpoints to keep, the newest ones; the one with the best validation loss is kept as well."""
+    """Checkpoints to keep: the newest ones, beside the one with the best validation loss."""
 
     def __post_init__(self):
         check_above_zero(self, "", "num_steps", "batch_tokens", "seq_len", "micro_batches")

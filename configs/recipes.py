@@ -23,8 +23,8 @@ def gpt3(
 
     Args:
       batch_size: sequences per optimizer step.
-      decay_tokens: the cosine ends here and the learning rate stays at a tenth of its peak; None: at
-        the end of the run.
+      decay_tokens: end of the cosine, after which the learning rate stays at a tenth of its peak;
+        None: the end of the run.
     """
     batch_tokens = batch_size * model.context_length
     return Experiment(

@@ -1,4 +1,4 @@
-"""Show the zoo: `python -m zoo.describe`, or one model: `python -m zoo.describe --model=palm_8b`."""
+"""Show the zoo: `python -m zoo.describe`; or one of its models: `... --model=palm_8b`."""
 
 import json
 from dataclasses import dataclass
@@ -26,12 +26,12 @@ class DescribeCommand:
     """The flags of `python -m zoo.describe`."""
 
     model: str | None = None
-    """One model: its numbers, its choices, the source of each value, and what its paper leaves open."""
+    """One model: its numbers, its choices, the source of each value, what its paper leaves open."""
     family: str | None = None
     """One family, with all its sizes."""
     sizes: Literal["main", "all"] = "main"
-    """main: a terminal shows only the largest of Chinchilla's 51 published sizes. all: every size, as
-    in a pipe or a file."""
+    """main: a terminal shows only the largest of Chinchilla's 51 published sizes. all: every size,
+    as in a pipe or a file."""
     markdown: bool = False
     """Print docs/families.md: a page per family."""
     json: bool = False

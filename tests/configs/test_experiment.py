@@ -1,4 +1,4 @@
-"""What an experiment refuses, and that nothing in a config is dead."""
+"""The values that an experiment refuses; every field of a config is read."""
 
 import ast
 import dataclasses
@@ -19,7 +19,7 @@ PALM, GPT2 = configs.get("palm_nano"), configs.get("gpt2_124m")
 
 
 def names_read(tree: ast.AST) -> Iterator[str]:
-    """Attributes read and matched in a file, but for what a config only validates."""
+    """Yield the attributes that a file reads or matches, outside of the validation in configs."""
     if isinstance(tree, ast.FunctionDef) and tree.name == "__post_init__":
         return
     if isinstance(tree, ast.Attribute) and isinstance(tree.ctx, ast.Load):

@@ -12,7 +12,7 @@ from zoo.explaining.size_table import GPT4
 
 
 def rows(text: str) -> dict[str, str]:
-    """The lines of sizes by their model."""
+    """Return the table's lines by model."""
     return {
         line.split()[0]: line for line in text.splitlines() if line.split(" ")[0] in configs.MODELS
     }
@@ -84,11 +84,11 @@ def test_json_is_one_object_for_a_model_and_a_list_for_the_zoo(run_here):
     one = json.loads(run_here(describe.main, "--model=llama_7b", "--json").stdout)
     assert one["model"] == "llama_7b"
     assert one["num_params"] == 6_738_415_616
-    every = json.loads(run_here(describe.main, "--json").stdout)
-    assert [each["model"] for each in every] == list(configs.MODELS)
-    assert one in every
+    zoo = json.loads(run_here(describe.main, "--json").stdout)
+    assert [card["model"] for card in zoo] == list(configs.MODELS)
+    assert one in zoo
     palm = json.loads(run_here(describe.main, "--family=palm", "--json").stdout)
-    assert [each["family"] for each in palm] == ["palm"] * 5
+    assert [card["family"] for card in palm] == ["palm"] * 5
 
 
 @pytest.mark.parametrize(

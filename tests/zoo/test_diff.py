@@ -1,4 +1,4 @@
-"""`python -m zoo.diff`: what sets two models apart."""
+"""`python -m zoo.diff`: two models side by side."""
 
 import json
 
@@ -9,9 +9,9 @@ from zoo.explaining.model_card import model_card
 
 
 def test_palm_and_llama_differ_in_six_choices(run_here):
-    found = json.loads(run_here(diff.main, "palm_8b", "llama_7b", "--json").stdout)
-    assert found["models"] == ["palm_8b", "llama_7b"]
-    names = {axis: [each["choice"] for each in pair] for axis, pair in found["choices"].items()}
+    outcome = json.loads(run_here(diff.main, "palm_8b", "llama_7b", "--json").stdout)
+    assert outcome["models"] == ["palm_8b", "llama_7b"]
+    names = {axis: [side["choice"] for side in pair] for axis, pair in outcome["choices"].items()}
     assert names == {
         "layout": ["parallel layers", "pre-norm layers"],
         "norm": ["LayerNorm without bias", "RMSNorm"],
@@ -20,15 +20,15 @@ def test_palm_and_llama_differ_in_six_choices(run_here):
         "logit_scale": ["logits / sqrt(d_model)", "unscaled logits"],
         "init": ["by fan-in (embeddings of std 1)", "normal, scaled by depth (std 0.02)"],
     }
-    for pair in found["choices"].values():
-        assert all(each["effect"] and each["equation"] and each["source"] for each in pair)
+    for pair in outcome["choices"].values():
+        assert all(side["effect"] and side["equation"] and side["source"] for side in pair)
 
 
 def test_the_numbers_follow(run_here):
-    found = json.loads(run_here(diff.main, "palm_8b", "llama_7b", "--json").stdout)
-    numbers = found["numbers"]
+    outcome = json.loads(run_here(diff.main, "palm_8b", "llama_7b", "--json").stdout)
+    numbers = outcome["numbers"]
     assert list(numbers) == list(diff.LABELS)
-    assert found["decode_length"] == 2048
+    assert outcome["decode_length"] == 2048
     assert numbers["num_params"] == [8_632_012_800, 6_738_415_616]
     assert numbers["kv_cache_bytes_per_token"] == [32 * 2 * 256 * 2, 32 * 2 * 4096 * 2]
     one, many = numbers["flops_per_byte_at_batch_1"], numbers["flops_per_byte_at_batch_64"]

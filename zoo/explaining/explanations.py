@@ -1,7 +1,7 @@
 """The effect, the equation and the source of every kind of choice.
 
-`zoo.describe`, `zoo.diff`, docs/families.md and the first lines of a run all print from here. Letters
-that models/axes.py defines have the same meaning here.
+`zoo.describe`, `zoo.diff`, docs/families.md and the first lines of a run all print from here.
+Letters that models/axes.py defines have the same meaning here.
 """
 
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ class Explanation:
     axis: str
     """Config field that makes the choice, a key of AXES."""
     effect: str
-    """What the choice does, in one sentence."""
+    """Effect of the choice, in one sentence."""
     equation: str
     source: str
     """The paper that defines it."""

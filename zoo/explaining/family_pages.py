@@ -12,9 +12,10 @@ from zoo.explaining.model_drawing import draw
 from zoo.explaining.size_table import COLUMNS, GPT4, row, sizes_to_fold
 
 INTRODUCTION = """\
-Made by `python -m zoo.describe --markdown > docs/families.md`; a test keeps it current. Each family's
-page draws its model and lists its choices, with their sources, the paper's reasons, and what the paper
-leaves open. The effect and the equation of each choice stand once, under [The choices](#the-choices)."""
+Made by `python -m zoo.describe --markdown > docs/families.md`; a test keeps it current. Each
+family's page draws its model and lists its choices, with their sources, the paper's reasons, and
+what the paper leaves open. The effect and the equation of each choice stand once, under
+[The choices](#the-choices)."""
 
 
 def markdown() -> str:

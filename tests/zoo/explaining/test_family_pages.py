@@ -1,4 +1,4 @@
-"""docs/families.md is what the command writes, and what GitHub can show."""
+"""docs/families.md is current, and GitHub can show it."""
 
 import re
 from itertools import groupby

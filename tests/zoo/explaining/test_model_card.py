@@ -1,3 +1,5 @@
+"""The card of a model: its JSON, its cache sizes, and its values in words."""
+
 import json
 
 import pytest

@@ -1,3 +1,5 @@
+"""The drawings of the three layouts."""
+
 import pytest
 
 import configs

@@ -11,7 +11,7 @@ from zoo.explaining.size_table import COLUMNS, row, show_zoo, sizes_to_fold
 
 
 def table(width: int) -> str:
-    """The zoo as a terminal of that width gets it."""
+    """Return the table as a terminal of that width gets it."""
     file = io.StringIO()
     zoo = [family_cards(family) for family in configs.FAMILIES]
     show_zoo(zoo, Console(file=file, width=width), fold=True)

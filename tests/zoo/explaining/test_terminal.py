@@ -1,3 +1,5 @@
+"""Text and tables laid out for a terminal."""
+
 import io
 
 import pytest
