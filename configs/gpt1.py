@@ -14,7 +14,7 @@ from models.config import Attention, FeedForward, LayerNorm, Learned, ModelConfi
 
 
 def architecture(num_layers: int, d_model: int, num_heads: int) -> ModelConfig:
-    """Return section 4.1's model: the post-norm decoder with learned positions and GELU."""
+    """Return section 4.1's model: Vaswani et al.'s decoder with learned positions and GELU."""
     return ModelConfig(
         vocab_size=40_478,
         context_length=512,
