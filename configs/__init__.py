@@ -1,4 +1,4 @@
-"""Every model of the zoo by name."""
+"""All models of the zoo by name."""
 
 import difflib
 
@@ -27,7 +27,7 @@ FAMILIES = {
     "palm": palm,
     "llama": llama,
 }
-"""In the order in which they appeared."""
+"""The modules of the families, in the order in which their papers appeared."""
 
 MODELS: dict[str, Experiment] = {
     name: experiment for family in FAMILIES.values() for name, experiment in family.FAMILY.items()
@@ -35,7 +35,10 @@ MODELS: dict[str, Experiment] = {
 
 
 def get(name: str) -> Experiment:
-    """The experiment called `name`; an unknown name is a ConfigError that offers the nearest."""
+    """Return the experiment called `name`.
+
+    Raises ConfigError for an unknown name, with the nearest ones.
+    """
     if name in MODELS:
         return MODELS[name]
     near = difflib.get_close_matches(name, MODELS, n=3, cutoff=0.0)
@@ -46,6 +49,6 @@ def get(name: str) -> Experiment:
 
 
 def family_of(name: str) -> str:
-    """The family, a key of FAMILIES, that the model called `name` belongs to; ConfigError like `get`."""
+    """Return the model's family, a key of FAMILIES. Raises ConfigError for an unknown name."""
     get(name)
     return next(family for family, module in FAMILIES.items() if name in module.FAMILY)

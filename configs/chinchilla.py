@@ -1,7 +1,7 @@
 """Chinchilla: Training Compute-Optimal Large Language Models (Hoffmann et al. 2022).
 
-arXiv 2203.15556: the 70B from Table 4 and section 4.1, the 50 models of the scaling study from
-Table A9 and appendix D. The architecture is Gopher's; section 4.1 changes the optimizer, the
+arXiv 2203.15556. The 70B is from Table 4 and section 4.1, the 50 models of the scaling study are
+from Table A9 and appendix D. The architecture is Gopher's; section 4.1 changes the optimizer, the
 tokenizer and the data. `chinchilla_small` takes minutes on a laptop:
 
     python -m zoo.train --model=chinchilla_small
@@ -17,7 +17,7 @@ from configs.scaled import NANO, SMALL, scaled_down
 from models.config import ModelConfig
 
 architecture = gopher.architecture
-"""Section 4.1: the same."""
+"""The model of section 4.1, which is Gopher's."""
 
 
 def recipe(
@@ -28,28 +28,28 @@ def recipe(
     num_tokens: float,
     clip_norm: float = 1.0,
 ) -> Experiment:
-    """Section 4.1: Gopher's with AdamW, over as many tokens as the model's size asks for."""
-    like = gopher.recipe(model, batch_size=batch_size, peak_lr=peak_lr, clip_norm=clip_norm)
+    """Return section 4.1's training run: Gopher's with AdamW, over `num_tokens` tokens."""
+    run = gopher.recipe(model, batch_size=batch_size, peak_lr=peak_lr, clip_norm=clip_norm)
     return replace(
-        like,
-        optimizer=replace(like.optimizer, weight_decay=0.1),
-        num_steps=round(num_tokens / like.batch_tokens),
+        run,
+        optimizer=replace(run.optimizer, weight_decay=0.1),
+        num_steps=round(num_tokens / run.batch_tokens),
     )
 
 
 def _scaling_run(
     num_params: float, d_model: int, head_dim: int, num_heads: int, num_layers: int
 ) -> Experiment:
-    """A model of Table A9 at the paper's 20 tokens a parameter, with the batch of section D.4.
+    """Return the run of a model in Table A9 at 20 tokens per parameter, with section D.4's batch.
 
-    Section D.1 gives 2e-4 for the smallest model and 1.25e-4 for the largest; between them the peak
-    falls evenly along log(num_params).
+    Section D.1 gives a peak learning rate of 2e-4 for the smallest model and 1.25e-4 for the
+    largest; between them log(peak) falls linearly with log(num_params).
     """
-    how_large = math.log(num_params / 44e6) / math.log(16_183e6 / 44e6)
+    relative_size = math.log(num_params / 44e6) / math.log(16_183e6 / 44e6)
     return recipe(
         architecture(num_layers, d_model, num_heads, head_dim),
         batch_size=256,
-        peak_lr=2e-4 * (1.25e-4 / 2e-4) ** how_large,
+        peak_lr=2e-4 * (1.25e-4 / 2e-4) ** relative_size,
         num_tokens=20 * num_params,
         clip_norm=1.0 if num_params < 7e9 else 0.25,
     )
@@ -115,10 +115,10 @@ PUBLISHED = {
     "chinchilla_70b": recipe(architecture(80, 8192, 64, 128), batch_size=1536, peak_lr=1.0e-4,
                              num_tokens=1.4e12, clip_norm=0.25),
 }
-_LIKE = PUBLISHED["chinchilla_44m"]
+_BASE = PUBLISHED["chinchilla_44m"]
 FAMILY = {
-    "chinchilla_nano":  scaled_down(_LIKE, architecture(2, 32, 4, 8), NANO, peak_lr=3e-3),
-    "chinchilla_small": scaled_down(_LIKE, architecture(4, 264, 4, 66), SMALL, peak_lr=3e-3),
+    "chinchilla_nano":  scaled_down(_BASE, architecture(2, 32, 4, 8), NANO, peak_lr=3e-3),
+    "chinchilla_small": scaled_down(_BASE, architecture(4, 264, 4, 66), SMALL, peak_lr=3e-3),
     **PUBLISHED,
 }
 # fmt: on
@@ -135,7 +135,7 @@ PAPER = Paper(
     authors="Hoffmann et al. 2022",
     reference="arXiv 2203.15556",
     sources={
-        "model.vocab_size": "section 4.1: SentencePiece, 32,000 pieces, without NFKC normalisation",
+        "model.vocab_size": "section 4.1: SentencePiece, 32,000 tokens, without NFKC normalisation",
         "model.context_length": "section 4.1: as Gopher",
         "model.num_layers": "Table 4 and Table A9",
         "model.d_model": "Table 4 and Table A9",
@@ -148,33 +148,27 @@ PAPER = Paper(
         "model.layout": "section 4.1: as Gopher, pre-norm",
         "model.tie_embeddings": "section 4.1: as Gopher; Table A9's counts need one table",
         "model.logit_scale": "section 4.1: as Gopher, none",
-        "optimizer": "section 4.1: AdamW for Gopher's Adam",
-        "optimizer.schedule": "section 4.1: Gopher's warm-up, and a cosine to a tenth that is as "
-        "long as the run",
-        "optimizer.schedule.peak_lr": "Table 4: 1e-4 for the 70B; section D.1: 2e-4 for the "
-        "smallest to 1.25e-4 for the largest of Table A9, read as even steps of log(parameters)",
+        "optimizer": "section 4.1: AdamW instead of Gopher's Adam",
+        "optimizer.schedule": "section 4.1: Gopher's warm-up, and a cosine to a tenth that ends "
+        "with the run",
+        "optimizer.schedule.peak_lr": "Table 4: 1e-4 for the 70B; section D.1: from 2e-4 for the "
+        "smallest to 1.25e-4 for the largest of Table A9, read as linear in log(parameters)",
         "num_steps": "Table 4: 1.4T tokens for the 70B. Each model of Table A9 had several runs; "
         "here it has 20 tokens a parameter, the ratio of the 70B",
         "batch_tokens": "Table 4: 3M for the 70B, read as 1536 sequences; the paper's was 1.5M in "
-        "the first half, here it is 3M from the start. Section D.4: 0.5M, read as 256, for the "
-        "models of Table A9",
+        "the first half, here it is 3M from the start. Section D.4: 0.5M for the models of Table "
+        "A9, read as 256 sequences",
         "seq_len": "section 4.1: as Gopher",
         "execution.dtype": "section 4.1: bfloat16 forward and backward, with a float32 copy of "
         "the weights",
     },
     not_published={
-        "model.norm.eps": "1e-6, that of T5's RMSNorm",
-        "model.biases": "the layout that gives all 50 sizes of Table A9 (and 43 finer ones that "
-        "Besiroglu et al. 2024 read off the paper's figure): feed-forward, attention output and "
-        "logits, none on queries, keys and values",
-        "model.init": "GPT-2's rule",
-        "model.dropout_rate": "0: less than one epoch",
-        "optimizer.beta1": "0.9, GPT-3's",
-        "optimizer.beta2": "0.95, GPT-3's",
-        "optimizer.eps": "1e-8, GPT-3's",
+        **gopher.PAPER.not_published,
+        "model.biases": "feed-forward, attention output and logits, none on queries, keys and "
+        "values: these give all 50 sizes of Table A9 (and 43 finer ones that Besiroglu et al. 2024 "
+        "read off the paper's figure)",
         "optimizer.weight_decay": "0.1, GPT-3's",
         "optimizer.clip_norm": "Gopher's rule: 1, and 0.25 from 7B parameters on",
-        "z_loss": "none: the paper mentions no such term",
     },
     reasons={
         "num_steps": "model size and training tokens should grow in equal proportion",

@@ -1,8 +1,8 @@
 """Gopher: Scaling Language Models: Methods, Analysis & Insights (Rae et al. 2021).
 
-arXiv 2112.11446: sizes, batches and learning rates from Table 1, choices and training from
-sections 3.1 to 3.3 and appendix C. 4096 TPU v3 chips trained the 280B; `gopher_small` takes
-minutes on a laptop:
+arXiv 2112.11446. The sizes, batches and learning rates are from Table 1, the choices and the
+training from sections 3.1 to 3.3 and appendix C. The 280B was trained on 4096 TPU v3 chips;
+`gopher_small` takes minutes on a laptop:
 
     python -m zoo.train --model=gopher_small
 """
@@ -22,9 +22,9 @@ from models.config import (
 
 
 def architecture(num_layers: int, d_model: int, num_heads: int, head_dim: int) -> ModelConfig:
-    """Section 3.1: GPT-2's decoder with RMSNorm and Transformer-XL's relative positions.
+    """Return section 3.1's model: GPT-2 with RMSNorm and Transformer-XL's relative positions.
 
-    Chinchilla is the same.
+    Chinchilla's is the same.
     """
     return ModelConfig(
         vocab_size=32_000,
@@ -46,7 +46,10 @@ def architecture(num_layers: int, d_model: int, num_heads: int, head_dim: int) -
 def recipe(
     model: ModelConfig, *, batch_size: int, peak_lr: float, clip_norm: float = 1.0
 ) -> Experiment:
-    """Section 3.2. The batch is Table 1's last from the start. Adam is AdamW without decay."""
+    """Return section 3.2's training run, with Table 1's final batch from the start.
+
+    Adam is AdamW without decay.
+    """
     batch_tokens = batch_size * 2048
     return Experiment(
         model=model,
@@ -79,10 +82,10 @@ PUBLISHED = {
     "gopher_280b": recipe(architecture(80, 16384, 128, 128), batch_size=3072, peak_lr=0.4e-4,
                           clip_norm=0.25),
 }
-_LIKE = PUBLISHED["gopher_44m"]
+_BASE = PUBLISHED["gopher_44m"]
 FAMILY = {
-    "gopher_nano":  scaled_down(_LIKE, architecture(2, 32, 4, 8), NANO, peak_lr=3e-3),
-    "gopher_small": scaled_down(_LIKE, architecture(4, 264, 4, 66), SMALL, peak_lr=3e-3),
+    "gopher_nano":  scaled_down(_BASE, architecture(2, 32, 4, 8), NANO, peak_lr=3e-3),
+    "gopher_small": scaled_down(_BASE, architecture(4, 264, 4, 66), SMALL, peak_lr=3e-3),
     **PUBLISHED,
 }
 # fmt: on
@@ -95,7 +98,7 @@ REPORTED_PARAMS = {
     "gopher_7.1b": "7.1B",
     "gopher_280b": "280B",
 }
-"""Table 1. Without the relative positions' matrix of every layer the counts are 42M to 258B."""
+"""Table 1. Without each layer's matrix of relative positions the counts would be 42M to 258B."""
 
 PAPER = Paper(
     family="Gopher",
@@ -109,9 +112,9 @@ PAPER = Paper(
         "model.d_model": "Table 1",
         "model.attention": "Table 1: heads and key size; dense in every layer",
         "model.feed_forward": "Table 1: 4 d_model; GELU as in GPT-2 (section 3.1)",
-        "model.norm": "section 3.1: RMSNorm for LayerNorm",
-        "model.position": "section 3.1: Transformer-XL's (Dai et al. 2019); one projection and "
-        "the vectors u and v in every layer, which Table 1's counts need",
+        "model.norm": "section 3.1: RMSNorm instead of LayerNorm",
+        "model.position": "section 3.1: Transformer-XL's (Dai et al. 2019), with one projection "
+        "and the vectors u and v in every layer, which Table 1's counts need",
         "model.layout": "section 3.1: as in GPT-2, pre-norm",
         "model.tie_embeddings": "section 3.1: as in GPT-2; Table 1's counts need one table",
         "model.logit_scale": "section 3.1: as in GPT-2, none",
@@ -121,8 +124,8 @@ PAPER = Paper(
         "optimizer.schedule.peak_lr": "Table 1",
         "optimizer.clip_norm": "section 3.2: 1, and 0.25 for the 7.1B and 280B",
         "num_steps": "section 3.2: 300B tokens",
-        "batch_tokens": "Table 1, read as whole sequences: 0.25M, 2M and 6M as 128, 1024 and 3072 "
-        "of 2048 tokens. The 280B's grew from 3M to 6M; here it is 6M from the start",
+        "batch_tokens": "Table 1, read as whole sequences of 2048 tokens: 0.25M, 2M and 6M tokens "
+        "as 128, 1024 and 3072. The 280B's grew from 3M to 6M; here it is 6M from the start",
         "seq_len": "section 3.2",
         "execution.dtype": "section 3.2 and appendix C: bfloat16 activations, and float32 "
         "parameters below 7.1B. The 7.1B and 280B had bfloat16 parameters with stochastic "
@@ -130,10 +133,10 @@ PAPER = Paper(
         "parameters",
     },
     not_published={
-        "model.norm.eps": "1e-6, that of T5's RMSNorm",
-        "model.biases": "the layout that gives all 50 sizes of Chinchilla's Table A9, which "
-        "shares the architecture: feed-forward, attention output and logits, none on queries, "
-        "keys and values. Gopher's printed digits cannot tell",
+        "model.norm.eps": "1e-6, as in T5's RMSNorm",
+        "model.biases": "feed-forward, attention output and logits, none on queries, keys and "
+        "values: these give all 50 sizes of Chinchilla's Table A9, which shares the architecture. "
+        "Gopher's printed digits are too few to tell",
         "model.init": "GPT-2's rule",
         "model.dropout_rate": "0: less than one epoch",
         "optimizer.beta1": "0.9, GPT-3's",
@@ -142,7 +145,7 @@ PAPER = Paper(
         "z_loss": "none: the paper mentions no such term",
     },
     reasons={
-        "model.position": "allows evaluation on sequences longer than those of the training",
+        "model.position": "allows evaluation on sequences longer than those in training",
         "model.vocab_size": "byte-level backoff makes any text encodable",
         "optimizer": "Adafactor saved memory but was less stable, and worse at scale",
     },

@@ -1,8 +1,8 @@
 """GPT-1: Improving Language Understanding by Generative Pre-Training (Radford et al. 2018).
 
-Section 4.1 gives the model and its pre-training, openai/finetune-transformer-lm the model's code
-(train.py) and the shapes of its parameters (model/params_shapes.json). Eight P600 GPUs took a
-month; `gpt1_small` takes minutes on a laptop:
+The model and its pre-training are from section 4.1; the model's code (train.py) and the shapes of
+its parameters (model/params_shapes.json) are from openai/finetune-transformer-lm. The paper's run
+took a month on eight P600 GPUs; `gpt1_small` takes minutes on a laptop:
 
     python -m zoo.train --model=gpt1_small
 """
@@ -14,7 +14,7 @@ from models.config import Attention, FeedForward, LayerNorm, Learned, ModelConfi
 
 
 def architecture(num_layers: int, d_model: int, num_heads: int) -> ModelConfig:
-    """Section 4.1: Vaswani et al.'s decoder, post-norm, with learned positions and GELU."""
+    """Return section 4.1's model: Vaswani et al.'s decoder with learned positions and GELU."""
     return ModelConfig(
         vocab_size=40_478,
         context_length=512,
@@ -35,7 +35,7 @@ def architecture(num_layers: int, d_model: int, num_heads: int) -> ModelConfig:
 
 
 def recipe(model: ModelConfig, *, batch_size: int, peak_lr: float) -> Experiment:
-    """Section 4.1."""
+    """Return section 4.1's training run."""
     batch_tokens = batch_size * 512
     return Experiment(
         model=model,
@@ -58,17 +58,18 @@ PUBLISHED = {
     #                         layers d_model heads
     "gpt1_117m": recipe(architecture(12, 768, 12), batch_size=64, peak_lr=2.5e-4),
 }
-_LIKE = PUBLISHED["gpt1_117m"]
+_BASE = PUBLISHED["gpt1_117m"]
 FAMILY = {
-    "gpt1_nano":  scaled_down(_LIKE, architecture(2, 32, 4), NANO, peak_lr=3e-3),
-    # Post-norm layers bear less than pre-norm ones: of 200 steps' peaks 5e-4 learns, 1e-3 does not.
-    "gpt1_small": scaled_down(_LIKE, architecture(4, 272, 4), SMALL, peak_lr=5e-4),
+    "gpt1_nano":  scaled_down(_BASE, architecture(2, 32, 4), NANO, peak_lr=3e-3),
+    # Post-norm layers need a lower peak than pre-norm ones: over 200 steps a model learns at 5e-4
+    # and does not at 1e-3.
+    "gpt1_small": scaled_down(_BASE, architecture(4, 272, 4), SMALL, peak_lr=5e-4),
     **PUBLISHED,
 }
 # fmt: on
 
 REPORTED_PARAMS = {"gpt1_117m": "117M"}
-"""The usual name: the paper prints no count. The released shapes sum to 116,534,784."""
+"""The usual name, since the paper prints no count. The released shapes sum to 116,534,784."""
 
 PAPER = Paper(
     family="GPT-1",
@@ -82,13 +83,13 @@ PAPER = Paper(
         "model.num_layers": "section 4.1",
         "model.d_model": "section 4.1",
         "model.attention": "section 4.1 and train.py: causal, 12 heads, scores / sqrt(64)",
-        "model.feed_forward": "section 4.1: 3072 inner dimensions, GELU; its tanh form is "
+        "model.feed_forward": "section 4.1: 3072 inner dimensions, GELU; the tanh form is "
         "train.py's",
         "model.norm": "train.py: LayerNorm with gain and bias, eps 1e-5",
         "model.position": "section 4.1: learned, not sinusoidal",
         "model.layout": "train.py: n = N(x + A(x)), y = N(n + F(n)), and no norm after the last "
         "layer",
-        "model.biases": "model/params_shapes.json: every dense layer and norm; no bias on the "
+        "model.biases": "model/params_shapes.json: in every dense layer and norm; no bias on the "
         "logits",
         "model.tie_embeddings": "train.py",
         "model.logit_scale": "train.py: none",
@@ -105,12 +106,12 @@ PAPER = Paper(
         "optimizer.eps": "1e-8, the default of the released fine-tuning code (opt.py)",
         "optimizer.clip_norm": "1, as in the released fine-tuning code (train.py)",
         "num_steps": "100 epochs of BooksCorpus, whose size in tokens the paper does not give; "
-        "1e9 an epoch, from the 800M words that Devlin et al. 2018 count",
+        "taken as 1e9 per epoch, from the 800M words that Devlin et al. 2018 count",
         "z_loss": "none: the paper mentions no such term",
-        "execution.dtype": "what the device does best: bfloat16 on accelerators, float32 on CPUs",
+        "execution.dtype": "the device's best: bfloat16 on accelerators, float32 on CPUs",
     },
     reasons={
-        "model.init": "LayerNorm is used throughout the model, so that a plain N(0, 0.02) suffices",
-        "model.dropout_rate": "for regularisation",
+        "model.init": "LayerNorm is used throughout the model, so a plain N(0, 0.02) suffices",
+        "model.dropout_rate": "regularisation",
     },
 )

@@ -1,20 +1,24 @@
 """GPT-2: Language Models are Unsupervised Multitask Learners (Radford et al. 2019).
 
-Sizes from Table 2, choices from section 2.3 and the released code (openai/gpt-2, src/model.py).
-The names are the released counts. The paper gives no recipe beyond 512 x 1024 tokens a step: the
-one here is GPT-3's (Brown et al. 2020, appendix B). `gpt2_small` takes minutes on a laptop:
+The sizes are from Table 2, the choices from section 2.3 and the released code (openai/gpt-2,
+src/model.py). The names carry the released counts. The paper gives no recipe beyond 512 x 1024
+tokens per step; this one is GPT-3's (Brown et al. 2020, appendix B). `gpt2_small` takes minutes on
+a laptop:
 
     python -m zoo.train --model=gpt2_small
 """
 
-from configs.experiment import AdamW, Experiment, WarmupCosine
+from dataclasses import replace
+
+from configs import recipes
+from configs.experiment import Experiment
 from configs.paper import Paper
 from configs.scaled import NANO, SMALL, scaled_down
-from models.config import Attention, FeedForward, LayerNorm, Learned, ModelConfig, Normal
+from models.config import Attention, Execution, FeedForward, LayerNorm, Learned, ModelConfig, Normal
 
 
 def architecture(num_layers: int, d_model: int, num_heads: int) -> ModelConfig:
-    """Section 2.3: GPT-1 with the norms moved to the inputs of the sub-blocks, and one at the end.
+    """Return section 2.3's model: GPT-1 with norms on the inputs of the sub-blocks and at the end.
 
     GPT-3, Jurassic-1 and Megatron-Turing NLG start from it.
     """
@@ -38,22 +42,9 @@ def architecture(num_layers: int, d_model: int, num_heads: int) -> ModelConfig:
 
 
 def recipe(model: ModelConfig, *, peak_lr: float) -> Experiment:
-    """Section 2.3 gives the batch; everything else is GPT-3's."""
-    batch_tokens = 512 * 1024
-    return Experiment(
-        model=model,
-        optimizer=AdamW(
-            schedule=WarmupCosine(peak_lr=peak_lr, warmup_steps=round(375e6 / batch_tokens)),
-            beta1=0.9,
-            beta2=0.95,
-            eps=1e-8,
-            weight_decay=0.1,
-            clip_norm=1.0,
-        ),
-        num_steps=round(300e9 / batch_tokens),
-        batch_tokens=batch_tokens,
-        seq_len=1024,
-    )
+    """Return GPT-3's recipe with section 2.3's batch and a cosine that ends with the run."""
+    run = recipes.gpt3(model, batch_size=512, peak_lr=peak_lr, decay_tokens=None)
+    return replace(run, execution=Execution())
 
 
 # fmt: off
@@ -64,10 +55,10 @@ PUBLISHED = {
     "gpt2_774m":  recipe(architecture(36, 1280, 20), peak_lr=2.5e-4),
     "gpt2_1558m": recipe(architecture(48, 1600, 25), peak_lr=2.0e-4),
 }
-_LIKE = PUBLISHED["gpt2_124m"]
+_BASE = PUBLISHED["gpt2_124m"]
 FAMILY = {
-    "gpt2_nano":  scaled_down(_LIKE, architecture(2, 32, 4), NANO, peak_lr=3e-3),
-    "gpt2_small": scaled_down(_LIKE, architecture(4, 272, 4), SMALL, peak_lr=3e-3),
+    "gpt2_nano":  scaled_down(_BASE, architecture(2, 32, 4), NANO, peak_lr=3e-3),
+    "gpt2_small": scaled_down(_BASE, architecture(4, 272, 4), SMALL, peak_lr=3e-3),
     **PUBLISHED,
 }
 # fmt: on
@@ -78,11 +69,11 @@ REPORTED_PARAMS = {
     "gpt2_774m": "774M",
     "gpt2_1558m": "1558M",
 }
-"""README and model card of openai/gpt-2."""
+"""The README and the model card of openai/gpt-2."""
 
 _MISPRINT = (
-    "the paper's Table 2 prints {}; its counts, says OpenAI's README, were wrong due to an error. "
-    "All four come out when the vocabulary is taken to be GPT-1's 40,478 entries"
+    "the paper's Table 2 prints {}; OpenAI's README says that its counts were wrong due to an "
+    "error. All four follow if the vocabulary is taken to be GPT-1's 40,478 entries"
 )
 PAPER = Paper(
     family="GPT-2",
@@ -100,28 +91,28 @@ PAPER = Paper(
         "model.norm": "src/model.py: LayerNorm with gain and bias, eps 1e-5",
         "model.position": "src/model.py: learned",
         "model.layout": "section 2.3: pre-norm, and a norm after the last layer",
-        "model.biases": "src/model.py: every dense layer and norm; no bias on the logits",
+        "model.biases": "src/model.py: in every dense layer and norm; no bias on the logits",
         "model.tie_embeddings": "src/model.py",
         "model.logit_scale": "src/model.py: none",
         "model.init": "src/model.py: N(0, 0.02), positions N(0, 0.01)",
-        "model.init.residual": "section 2.3: residual layers scaled by 1/sqrt(N), N their number; "
-        "read as 2 num_layers, two additions a layer. src/model.py has no such scaling",
+        "model.init.residual": "section 2.3: residual layers scaled by 1/sqrt(N), where N is their "
+        "number, read as 2 num_layers: two additions per layer. src/model.py has no such scaling",
         "seq_len": "section 2.3",
         "batch_tokens": "section 2.3: 512 sequences of 1024 tokens",
     },
     not_published={
-        "model.dropout_rate": "0: neither paper nor code has dropout (section 3: the models "
-        "underfit)",
+        "model.dropout_rate": "0: neither the paper nor the code has dropout (section 3: the "
+        "models underfit)",
         "optimizer": "GPT-3's Adam with decoupled decay (Brown et al. 2020, appendix B)",
         "optimizer.schedule": "GPT-3's warm-up over 375M tokens and cosine to 10 %",
-        "optimizer.schedule.peak_lr": "tuned by hand for each size on a held-out 5 % (section 3), "
-        "values not given; GPT-3's for the nearest size",
+        "optimizer.schedule.peak_lr": "GPT-3's for the nearest size; the paper tuned it by hand "
+        "for each size on a held-out 5 % (section 3) and does not give the values",
         "num_steps": "GPT-3's 300B tokens",
         "z_loss": "none: the paper mentions no such term",
-        "execution.dtype": "what the device does best: bfloat16 on accelerators, float32 on CPUs",
+        "execution.dtype": "the device's best: bfloat16 on accelerators, float32 on CPUs",
     },
     reasons={
-        "model.init.residual": "accounts for what accumulates on the residual path with depth",
+        "model.init.residual": "accounts for the accumulation on the residual path with depth",
         "model.vocab_size": "bytes as the base vocabulary let the model score any Unicode string",
     },
     mismatches={

@@ -1,23 +1,26 @@
 """GPT-3: Language Models are Few-Shot Learners (Brown et al. 2020, arXiv 2005.14165).
 
-Sizes, batches and learning rates from Table 2.1, two misprints corrected by the counts of Table
-D.1; choices from section 2.1, training from appendix B. V100 GPUs trained it; `gpt3_small` takes
-minutes on a laptop:
+The sizes, batches and learning rates are from Table 2.1, with two misprints corrected by the counts
+of Table D.1; the choices are from section 2.1, the training from appendix B. The paper's models
+were trained on V100 GPUs; `gpt3_small` takes minutes on a laptop:
 
     python -m zoo.train --model=gpt3_small
 """
 
 from dataclasses import replace
 
-from configs import gpt2
-from configs.experiment import AdamW, Experiment, WarmupCosine
+from configs import gpt2, recipes
 from configs.paper import Paper
 from configs.scaled import NANO, SMALL, scaled_down
-from models.config import Execution, ModelConfig
+from models.config import ModelConfig
 
 
 def architecture(num_layers: int, d_model: int, num_heads: int, *, band: int = 256) -> ModelConfig:
-    """Section 2.1: GPT-2 with dense and locally banded attention in turn, and twice its context."""
+    """Return section 2.1's model: GPT-2 with twice its context, and every second layer banded.
+
+    Args:
+      band: tokens that a query of a banded layer sees.
+    """
     model = gpt2.architecture(num_layers, d_model, num_heads)
     return replace(
         model,
@@ -26,29 +29,8 @@ def architecture(num_layers: int, d_model: int, num_heads: int, *, band: int = 2
     )
 
 
-def recipe(model: ModelConfig, *, batch_size: int, peak_lr: float) -> Experiment:
-    """Appendix B, which Jurassic-1 follows. The batch is Table 2.1's from the start."""
-    batch_tokens = batch_size * 2048
-    return Experiment(
-        model=model,
-        optimizer=AdamW(
-            schedule=WarmupCosine(
-                peak_lr=peak_lr,
-                warmup_steps=round(375e6 / batch_tokens),
-                decay_steps=round(260e9 / batch_tokens),
-                final_fraction=0.1,
-            ),
-            beta1=0.9,
-            beta2=0.95,
-            eps=1e-8,
-            weight_decay=0.1,
-            clip_norm=1.0,
-        ),
-        num_steps=round(300e9 / batch_tokens),
-        batch_tokens=batch_tokens,
-        seq_len=2048,
-        execution=Execution(dtype="bfloat16", remat="full"),
-    )
+recipe = recipes.gpt3
+"""Appendix B, with Table 2.1's batches."""
 
 
 # fmt: off
@@ -63,10 +45,10 @@ PUBLISHED = {
     "gpt3_13b":  recipe(architecture(40,  5120, 40), batch_size=1024, peak_lr=1.0e-4),
     "gpt3_175b": recipe(architecture(96, 12288, 96), batch_size=1536, peak_lr=0.6e-4),
 }
-_LIKE = PUBLISHED["gpt3_125m"]
+_BASE = PUBLISHED["gpt3_125m"]
 FAMILY = {
-    "gpt3_nano":  scaled_down(_LIKE, architecture(4, 32, 4, band=16), NANO, peak_lr=3e-3),
-    "gpt3_small": scaled_down(_LIKE, architecture(4, 272, 4, band=64), SMALL, peak_lr=3e-3),
+    "gpt3_nano":  scaled_down(_BASE, architecture(4, 32, 4, band=16), NANO, peak_lr=3e-3),
+    "gpt3_small": scaled_down(_BASE, architecture(4, 272, 4, band=64), SMALL, peak_lr=3e-3),
     **PUBLISHED,
 }
 # fmt: on
@@ -94,8 +76,8 @@ PAPER = Paper(
         "model.context_length": "section 2.1",
         "model.num_layers": "Table 2.1",
         "model.d_model": "Table 2.1, with 5120 where it prints 5140 (13B)",
-        "model.attention": "section 2.1: dense and locally banded layers in turn; heads from Table 2.1, "
-        "with 16 where it prints 24 (1.3B)",
+        "model.attention": "section 2.1: alternating dense and locally banded layers; heads from "
+        "Table 2.1, with 16 where it prints 24 (1.3B)",
         "model.feed_forward": "section 2.1: 4 d_model; GELU as in GPT-2",
         "model.norm": "section 2.1: as in GPT-2, LayerNorm",
         "model.position": "section 2.1: as in GPT-2, learned; Table D.1's counts need 2048 of them",
@@ -109,36 +91,38 @@ PAPER = Paper(
         "constant",
         "optimizer.schedule.peak_lr": "Table 2.1",
         "num_steps": "Table 2.1: 300B tokens",
-        "batch_tokens": "Table 2.1, read as whole sequences: 0.5M, 1M and 2M as 256, 512 and 1024 "
-        "of 2048 tokens, 3.2M as 1536. The paper's batch grew linearly from 32k tokens over the "
-        "first 4 to 12B; here it is the final one from the start",
+        "batch_tokens": "Table 2.1, read as whole sequences of 2048 tokens: 0.5M, 1M and 2M tokens "
+        "as 256, 512 and 1024, 3.2M as 1536. The paper's batch grew linearly from 32k tokens over "
+        "the first 4B to 12B tokens; here it has its final size from the start",
         "seq_len": "section 2.1 and appendix B: every sequence is full",
     },
     not_published={
         "model.attention.windows": "dense and locally banded layers alternate, as in the Sparse "
-        "Transformer (section 2.1); how wide the band is and which comes first are not said. "
-        "Dense first; 256 tokens, an eighth of the context: well above the sqrt(2048) = 45 that "
-        "Child et al. 2019 advise, and two whole tiles of 128 on an accelerator",
-        "model.norm.eps": "1e-5, that of GPT-2's code",
-        "model.dropout_rate": "0: under one epoch for most of the text",
+        "Transformer (section 2.1); the paper gives neither the width of the band nor which comes "
+        "first. Here dense comes first, and the band is 256 tokens, an eighth of the context: well "
+        "above the sqrt(2048) = 45 that Child et al. 2019 advise, and two whole tiles of 128 on an "
+        "accelerator",
+        "model.norm.eps": "1e-5, as in GPT-2's code",
+        "model.dropout_rate": "0: less than one epoch of most of the text",
         "z_loss": "none: the paper mentions no such term",
-        "execution.dtype": "bfloat16 products and activations, float32 parameters; the "
-        "contributions speak of half-precision training, without saying how",
+        "execution.dtype": "bfloat16 products and activations, float32 parameters; the list of "
+        "contributions mentions half-precision training without details",
     },
     reasons={
-        "batch_tokens": "larger models can use larger batches, told by the gradient noise scale",
+        "batch_tokens": "larger models can use larger batches, as measured by the gradient noise "
+        "scale",
         "optimizer.schedule.peak_lr": "larger models need smaller learning rates",
         "optimizer.weight_decay": "a small amount of regularisation",
         "seq_len": "documents are packed, with end-of-text between them and no mask, for "
         "efficiency",
     },
     mismatches={
-        "gpt3_350m": "355,871,744 parameters: Table 2.1 prints 350M, Table D.1 356M",
-        "gpt3_1.3b": "Table 2.1 prints 24 heads of 128 at d_model 2048: a misprint, they would "
+        "gpt3_350m": "355,871,744 parameters; Table 2.1 prints 350M, Table D.1 356M",
+        "gpt3_1.3b": "Table 2.1 prints 24 heads of 128 at d_model 2048, a misprint: they would "
         "make 1,517M; 16 heads make the 1,320M of Table D.1",
         "gpt3_13b": "12,853,386,240 parameters, Table D.1's 12,850M. Table 2.1 prints 13.0B and "
-        "d_model 5140: a misprint, 5140 is not 40 heads of 128 and would make 12,953M",
-        "gpt3_175b": "174,604,259,328 parameters, Table D.1's 174,600M: Table 2.1 prints the "
+        "d_model 5140, a misprint: 5140 is not 40 heads of 128 and would make 12,953M",
+        "gpt3_175b": "174,604,259,328 parameters, Table D.1's 174,600M; Table 2.1 prints the "
         "name, 175.0B",
     },
 )

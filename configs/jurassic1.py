@@ -1,36 +1,41 @@
 """Jurassic-1: Technical Details and Evaluation (Lieber, Sharir, Lenz and Shoham, AI21, 2021).
 
-Sizes from Table 1, choices from sections 2.1 and 2.2, training from section 2.3: GPT-2's block,
-GPT-3's hyper-parameters, fewer and wider layers, and a vocabulary five times as large.
-`jurassic1_small`, of three layers where the other families have four, takes minutes on a laptop:
+The sizes are from Table 1, the choices from sections 2.1 and 2.2, the training from section 2.3:
+GPT-2's block, GPT-3's hyper-parameters, fewer and wider layers, and a vocabulary five times as
+large. `jurassic1_small`, with three layers where the other families have four, takes minutes on a
+laptop:
 
     python -m zoo.train --model=jurassic1_small
 """
 
 from dataclasses import replace
 
-from configs import gpt2, gpt3
+from configs import gpt2, recipes
 from configs.paper import Paper
 from configs.scaled import NANO, SMALL, scaled_down
 from models.config import ModelConfig
 
 
 def architecture(num_layers: int, d_model: int, num_heads: int) -> ModelConfig:
-    """Sections 2.1 and 2.2: GPT-2 with twice its context and a vocabulary of 2^18."""
+    """Return the model of sections 2.1 and 2.2: GPT-2, twice its context, a vocabulary of 2^18."""
     model = gpt2.architecture(num_layers, d_model, num_heads)
     return replace(model, vocab_size=262_144, context_length=2048)
 
 
+recipe = recipes.gpt3
+"""The training run of section 2.3, with GPT-3's hyper-parameters."""
+
+
 # fmt: off
 PUBLISHED = {
-    #                                   layers d_model heads
-    "jurassic1_7.5b": gpt3.recipe(architecture(32,  4096, 32), batch_size=1024, peak_lr=1.2e-4),
-    "jurassic1_178b": gpt3.recipe(architecture(76, 13824, 96), batch_size=1536, peak_lr=0.6e-4),
+    #                              layers d_model heads
+    "jurassic1_7.5b": recipe(architecture(32,  4096, 32), batch_size=1024, peak_lr=1.2e-4),
+    "jurassic1_178b": recipe(architecture(76, 13824, 96), batch_size=1536, peak_lr=0.6e-4),
 }
-_LIKE = PUBLISHED["jurassic1_7.5b"]
+_BASE = PUBLISHED["jurassic1_7.5b"]
 FAMILY = {
-    "jurassic1_nano":  scaled_down(_LIKE, architecture(2, 32, 4), NANO, peak_lr=3e-3),
-    "jurassic1_small": scaled_down(_LIKE, architecture(3, 312, 4), SMALL, peak_lr=3e-3),
+    "jurassic1_nano":  scaled_down(_BASE, architecture(2, 32, 4), NANO, peak_lr=3e-3),
+    "jurassic1_small": scaled_down(_BASE, architecture(3, 312, 4), SMALL, peak_lr=3e-3),
     **PUBLISHED,
 }
 # fmt: on
@@ -45,39 +50,39 @@ PAPER = Paper(
     reference="AI21 Labs white paper, August 2021",
     sources={
         "model.vocab_size": "section 2.2: 256K items, read as 2^18: the 3.6B parameters that it "
-        "gives for the 178B's embedding are 262,144 x 13,824, where 256,000 rows would print 3.5B",
+        "gives for the 178B's embedding are 262,144 x 13,824; 256,000 rows would give 3.5B",
         "model.context_length": "section 2.2",
         "model.num_layers": "Table 1",
         "model.d_model": "Table 1",
         "model.attention": "Table 1 and section 2.1: as in GPT-2, dense in every layer",
         "model.layout": "section 2.1: GPT-2's modifications of the Transformer decoder",
         "model.tie_embeddings": "section 2.1: as in GPT-2; Table 1's counts need one table",
-        "optimizer": "section 2.3: the hyper-parameters of Brown et al. 2020, Adam's and its "
-        "clipping's among them",
+        "optimizer": "section 2.3: the hyper-parameters of Brown et al. 2020, including those of "
+        "Adam and of clipping",
         "optimizer.schedule": "section 2.3: warm-up over about the first 375M tokens; as in GPT-3",
         "optimizer.schedule.peak_lr": "section 2.3",
         "num_steps": "section 2.3: 300B tokens",
         "batch_tokens": "section 2.3: 2M and 3.2M tokens, read as 1024 and 1536 sequences. The "
-        "paper's batch grew from 32K tokens over the first few billion; here it is the final one "
-        "from the start",
+        "paper's batch grew from 32K tokens over the first few billion; here it has its final "
+        "size from the start",
         "seq_len": "section 2.2",
     },
     not_published={
-        "model.feed_forward": "GPT-2's 4 d_model and GELU, which Table 1's counts bear out",
+        "model.feed_forward": "GPT-2's 4 d_model and GELU, which agree with Table 1's counts",
         "model.norm": "GPT-2's LayerNorm, eps 1e-5",
         "model.position": "GPT-2's learned positions",
         "model.biases": "GPT-2's",
         "model.logit_scale": "GPT-2's: none",
         "model.init": "GPT-2's",
-        "model.dropout_rate": "0, as in our GPT-3",
+        "model.dropout_rate": "0, as in the zoo's GPT-3",
         "z_loss": "none: the paper mentions no such term",
         "execution.dtype": "bfloat16 products and activations, float32 parameters",
     },
     reasons={
-        "model.num_layers": "76 layers, not GPT-3's 96: the best depth for this size by Levine et "
-        "al. 2020 is about 80, and 76 makes equal pipeline stages",
-        "model.attention": "heads that divide by the tensor-parallel degree, of a size that is a "
-        "multiple of 8",
-        "model.vocab_size": "pieces that cross word boundaries make texts shorter in tokens",
+        "model.num_layers": "76 layers instead of GPT-3's 96: the best depth for this size is "
+        "about 80 (Levine et al. 2020), and 76 makes equal pipeline stages",
+        "model.attention": "the number of heads is divisible by the tensor-parallel degree, their "
+        "size by 8",
+        "model.vocab_size": "tokens that cross word boundaries make texts shorter in tokens",
     },
 )

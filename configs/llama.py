@@ -1,9 +1,9 @@
 """LLaMA: Open and Efficient Foundation Language Models (Touvron et al. 2023, arXiv 2302.13971).
 
-Sizes, batch, learning rates and tokens from Table 2, choices from section 2.2, training from
-section 2.3; what the weights need and the paper leaves out from facebookresearch/llama
-(llama/model.py). 2048 A100 GPUs trained the 65B in three weeks; `llama_small` takes minutes on a
-laptop:
+The sizes, batch, learning rates and numbers of tokens are from Table 2, the choices from section
+2.2, the training from section 2.3. What the weights need and the paper leaves out is from
+facebookresearch/llama (llama/model.py). The 65B was trained on 2048 A100 GPUs in three weeks;
+`llama_small` takes minutes on a laptop:
 
     python -m zoo.train --model=llama_small
 """
@@ -25,11 +25,11 @@ from models.config import (
 def architecture(
     num_layers: int, d_model: int, num_heads: int, *, eps: float = 1e-6, multiple_of: int = 256
 ) -> ModelConfig:
-    """Section 2.2: pre-norm with RMSNorm, SwiGLU and rotary positions.
+    """Return section 2.2's model: pre-norm with RMSNorm, SwiGLU and rotary positions.
 
     Args:
-      eps: of the norms; it differs between the released sizes.
-      multiple_of: d_ff is 2/3 of 4 d_model, rounded up to a multiple of it.
+      eps: epsilon of the norms, which differs between the released sizes.
+      multiple_of: d_ff is 2/3 of 4 d_model, rounded up to a multiple of this.
     """
     return ModelConfig(
         vocab_size=32_000,
@@ -53,7 +53,7 @@ def architecture(
 
 
 def recipe(model: ModelConfig, *, peak_lr: float, num_tokens: float) -> Experiment:
-    """Section 2.3."""
+    """Return section 2.3's training run."""
     batch_tokens = 2048 * 2048
     return Experiment(
         model=model,
@@ -80,10 +80,10 @@ PUBLISHED = {
     "llama_33b": recipe(architecture(60, 6656, 52),           peak_lr=1.5e-4, num_tokens=1.4e12),
     "llama_65b": recipe(architecture(80, 8192, 64, eps=1e-5), peak_lr=1.5e-4, num_tokens=1.4e12),
 }
-_LIKE = PUBLISHED["llama_7b"]
+_BASE = PUBLISHED["llama_7b"]
 FAMILY = {
-    "llama_nano":  scaled_down(_LIKE, architecture(2, 32, 4, multiple_of=8), NANO, peak_lr=3e-3),
-    "llama_small": scaled_down(_LIKE, architecture(4, 240, 4, multiple_of=64), SMALL, peak_lr=3e-3),
+    "llama_nano":  scaled_down(_BASE, architecture(2, 32, 4, multiple_of=8), NANO, peak_lr=3e-3),
+    "llama_small": scaled_down(_BASE, architecture(4, 240, 4, multiple_of=64), SMALL, peak_lr=3e-3),
     **PUBLISHED,
 }
 # fmt: on
@@ -94,7 +94,7 @@ REPORTED_PARAMS = {
     "llama_33b": "32.5B",
     "llama_65b": "65.2B",
 }
-"""Table 2, which truncates."""
+"""Table 2, which truncates instead of rounding."""
 
 PAPER = Paper(
     family="LLaMA",
@@ -102,23 +102,23 @@ PAPER = Paper(
     authors="Touvron et al. 2023",
     reference="arXiv 2302.13971",
     sources={
-        "model.vocab_size": "the released tokenizer: SentencePiece BPE, 32,000 pieces (section "
+        "model.vocab_size": "the released tokenizer: SentencePiece BPE, 32,000 tokens (section "
         "2.1 gives no number)",
         "model.context_length": "llama/model.py: max_seq_len 2048",
         "model.num_layers": "Table 2",
         "model.d_model": "Table 2",
-        "model.attention": "Table 2: heads, of 128; llama/model.py: as many key and value heads, "
-        "dense in every layer",
-        "model.feed_forward": "section 2.2: SwiGLU of 2/3 4 d_model; rounded up to a multiple of "
+        "model.attention": "Table 2: heads, of 128; llama/model.py: as many key and value heads as "
+        "query heads, dense in every layer",
+        "model.feed_forward": "section 2.2: SwiGLU of 2/3 4 d_model, rounded up to a multiple of "
         "256 in llama/model.py",
         "model.norm": "section 2.2: RMSNorm",
         "model.norm.eps": "the checkpoints' params.json: 1e-6, and 1e-5 for the 65B; the paper "
         "gives none",
         "model.position": "section 2.2: rotary, in every layer; base 10,000 in llama/model.py",
-        "model.layout": "section 2.2: pre-norm; llama/model.py: and a norm after the last layer",
+        "model.layout": "section 2.2: pre-norm; llama/model.py: a norm after the last layer",
         "model.biases": "llama/model.py: none",
-        "model.tie_embeddings": "llama/model.py: an output matrix of its own, which Table 2's "
-        "counts need",
+        "model.tie_embeddings": "llama/model.py: a separate output matrix, which Table 2's counts "
+        "need",
         "model.logit_scale": "llama/model.py: none",
         "optimizer": "section 2.3: AdamW with betas 0.9 and 0.95, decay 0.1, clipping at 1",
         "optimizer.schedule": "section 2.3: 2000 warm-up steps, cosine to 10 %",
@@ -130,18 +130,17 @@ PAPER = Paper(
     not_published={
         "model.init": "GPT-2's rule",
         "model.dropout_rate": "0: the released code has none",
-        "optimizer.eps": "1e-8, Adam's own default",
+        "optimizer.eps": "1e-8, Adam's default",
         "z_loss": "none: the paper mentions no such term",
         "execution.dtype": "bfloat16 products and activations, float32 parameters",
     },
     reasons={
         "model.layout": "normalising the input of each sub-layer makes training more stable",
-        "model.feed_forward": "SwiGLU for better performance than ReLU",
+        "model.feed_forward": "SwiGLU performs better than ReLU",
         "num_steps": "smaller models trained for longer are cheaper to serve than larger ones of "
         "the same quality",
     },
     mismatches={
-        "llama_65b": "65,285,660,672 parameters: Table 2 cuts off to 65.2B where rounding gives "
-        "65.3B",
+        "llama_65b": "65,285,660,672 parameters: Table 2 truncates to 65.2B; rounding gives 65.3B",
     },
 )

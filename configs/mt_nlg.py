@@ -1,8 +1,8 @@
 """Megatron-Turing NLG 530B (Smith et al. 2022, arXiv 2201.11990).
 
-Shape and recipe from section 3.2: Megatron-LM's GPT-2 block, 105 layers deep, trained 8-way
-tensor x 35-way pipeline parallel on up to 420 DGX A100 nodes. `mt_nlg_small` takes minutes on a
-laptop:
+The shape and the recipe are from section 3.2: Megatron-LM's GPT-2 block, 105 layers deep. The
+paper's run was 8-way tensor x 35-way pipeline parallel on up to 420 DGX A100 nodes; `mt_nlg_small`
+takes minutes on a laptop:
 
     python -m zoo.train --model=mt_nlg_small
 """
@@ -10,15 +10,15 @@ laptop:
 import math
 from dataclasses import replace
 
-from configs import gpt2
-from configs.experiment import AdamW, Experiment, WarmupCosine
+from configs import gpt2, recipes
+from configs.experiment import Experiment
 from configs.paper import Paper
 from configs.scaled import NANO, SMALL, scaled_down
-from models.config import Execution, ModelConfig, Normal
+from models.config import ModelConfig, Normal
 
 
 def architecture(num_layers: int, d_model: int, num_heads: int) -> ModelConfig:
-    """Section 3.2: GPT-2's block, drawn with a standard deviation that falls with the width."""
+    """Return section 3.2's model: GPT-2 with initial values that get smaller with the width."""
     return replace(
         gpt2.architecture(num_layers, d_model, num_heads),
         vocab_size=51_200,
@@ -28,27 +28,14 @@ def architecture(num_layers: int, d_model: int, num_heads: int) -> ModelConfig:
 
 
 def recipe(model: ModelConfig, *, batch_size: int, peak_lr: float) -> Experiment:
-    """Section 3.2. The cosine is made for 340B tokens and the run stops at 270B."""
-    batch_tokens = batch_size * 2048
-    return Experiment(
-        model=model,
-        optimizer=AdamW(
-            schedule=WarmupCosine(
-                peak_lr=peak_lr,
-                warmup_steps=round(1e9 / batch_tokens),
-                decay_steps=round(340e9 / batch_tokens),
-                final_fraction=0.1,
-            ),
-            beta1=0.9,
-            beta2=0.95,
-            eps=1e-8,
-            weight_decay=0.1,
-            clip_norm=1.0,
-        ),
-        num_steps=round(270e9 / batch_tokens),
-        batch_tokens=batch_tokens,
-        seq_len=2048,
-        execution=Execution(dtype="bfloat16", remat="full"),
+    """Return section 3.2's training run. Its cosine ends at 340B tokens, the run stops at 270B."""
+    return recipes.gpt3(
+        model,
+        batch_size=batch_size,
+        peak_lr=peak_lr,
+        warmup_tokens=1e9,
+        decay_tokens=340e9,
+        num_tokens=270e9,
     )
 
 
@@ -57,10 +44,10 @@ PUBLISHED = {
     #                           layers d_model heads
     "mt_nlg_530b": recipe(architecture(105, 20480, 128), batch_size=1920, peak_lr=5.0e-5),
 }
-_LIKE = PUBLISHED["mt_nlg_530b"]
+_BASE = PUBLISHED["mt_nlg_530b"]
 FAMILY = {
-    "mt_nlg_nano":  scaled_down(_LIKE, architecture(2, 32, 4), NANO, peak_lr=3e-3),
-    "mt_nlg_small": scaled_down(_LIKE, architecture(4, 272, 4), SMALL, peak_lr=3e-3),
+    "mt_nlg_nano":  scaled_down(_BASE, architecture(2, 32, 4), NANO, peak_lr=3e-3),
+    "mt_nlg_small": scaled_down(_BASE, architecture(4, 272, 4), SMALL, peak_lr=3e-3),
     **PUBLISHED,
 }
 # fmt: on
@@ -85,14 +72,14 @@ PAPER = Paper(
         "optimizer.schedule": "section 3.2: warm-up over 1B tokens, cosine to 10 % over 340B",
         "num_steps": "section 3.2: 270B tokens",
         "batch_tokens": "section 3.2: 1920 sequences. The paper's batch grew from 32 over the "
-        "first 12B tokens; here it is the final one from the start",
+        "first 12B tokens; here it has its final size from the start",
         "seq_len": "section 3.2",
         "execution.dtype": "section 3.2: bfloat16, mixed precision",
     },
     not_published={
-        "model.vocab_size": "GPT-2's 50,257 pieces padded to 51,200, as Megatron-LM does for "
+        "model.vocab_size": "GPT-2's 50,257 tokens padded to 51,200, as Megatron-LM does for "
         "8-way tensor parallelism; the 19M parameters of the padding do not show in 530B",
-        "model.feed_forward": "Megatron-LM's 4 d_model and GELU, which the count bears out",
+        "model.feed_forward": "Megatron-LM's 4 d_model and GELU, which agree with the count",
         "model.norm": "Megatron-LM's LayerNorm, eps 1e-5",
         "model.position": "Megatron-LM's learned positions",
         "model.layout": "Megatron-LM's pre-norm",
@@ -104,7 +91,7 @@ PAPER = Paper(
         "z_loss": "none: the paper mentions no such term",
     },
     reasons={
-        "model.init": "draws of higher variance failed to converge",
+        "model.init": "models initialised with a higher variance failed to converge",
         "optimizer.beta2": "0.95, lowered from 0.99 to reduce spikes of the training loss",
         "optimizer.schedule.peak_lr": "follows the trend of learning rate against size in earlier "
         "models",

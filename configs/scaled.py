@@ -1,9 +1,9 @@
-"""Sizes that no paper has: a family's choices and recipe in a laptop's budget.
+"""The `_nano` and `_small` sizes, which are in no paper: a family's choices in a small budget.
 
-All families share the two budgets, and their `_small` models have parameter counts within 5 % of
-each other, so that what sets two of them apart is what sets the papers apart. They have four
-layers (only Jurassic-1, the shallow one, three) of four heads, and a width that brings the count
-to the others'.
+All families share the two budgets, and the parameter counts of their `_small` models are within 5 %
+of each other. Two of them therefore differ only in what sets their papers apart. They have four
+layers of four heads (Jurassic-1, the shallow one, has three layers), and a width that gives all of
+them about the same count.
 """
 
 from dataclasses import dataclass, replace
@@ -15,7 +15,7 @@ from models.config import Execution, ModelConfig
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """How much text a scaled-down model sees, and in what pieces."""
+    """The vocabulary and the training run of a scaled-down model."""
 
     vocab_size: int
     seq_len: int
@@ -25,26 +25,27 @@ class Budget:
     warmup_steps: int
     """Steps before the learning rate falls."""
     eval_every: int
+    """Steps between evaluations, and between checkpoints."""
 
 
 NANO = Budget(
     vocab_size=512, seq_len=64, batch_size=8, num_steps=20, warmup_steps=10, eval_every=10
 )
-"""For tests: seconds."""
+"""A run of seconds, for tests."""
 
 SMALL = Budget(
     vocab_size=4096, seq_len=256, batch_size=4, num_steps=600, warmup_steps=30, eval_every=150
 )
-"""For a laptop's CPU: minutes. The batch is the best of a sweep with PaLM's recipe: so short a run
-wants more steps rather than bigger ones."""
+"""A run of minutes on a laptop's CPU. The batch is the best of a sweep with PaLM's recipe: in such
+a short run, more steps help more than larger batches."""
 
 
 def scaled_down(
     published: Experiment, model: ModelConfig, budget: Budget, *, peak_lr: float
 ) -> Experiment:
-    """`model` trained with the recipe of `published` in another budget, at another peak.
+    """Return a run of `model` with the recipe of `published`, in another budget.
 
-    The shape of the schedule stays, with its corners moved to fit the run.
+    The schedule keeps its shape; its peak is `peak_lr`, and its corners are moved to fit the run.
     """
     match published.optimizer.schedule:
         case InverseSquareRoot():

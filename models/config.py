@@ -19,6 +19,20 @@ def check(rule_holds: bool, message: str) -> None:
         raise ConfigError(message)
 
 
+def check_above_zero(config: object, prefix: str, *fields: str) -> None:
+    """Raise ConfigError unless each of the fields of `config` is above zero or None.
+
+    Args:
+      prefix: the dotted path of `config` with its last dot, such as "model."; "" for an experiment.
+    """
+    for field in fields:
+        value, flag = getattr(config, field), f"{prefix}{field}".replace("_", "-")
+        check(
+            value is None or value > 0,
+            f"{prefix}{field}={value} must be above zero; write --{flag}=1 or more",
+        )
+
+
 # --- normalisation ---------------------------------------------------------------------------
 
 

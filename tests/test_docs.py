@@ -7,7 +7,7 @@ import configs
 from configs.experiment import Mesh
 from zoo import diff
 from zoo.distribution.sharding import mesh_shape
-from zoo.explaining.description import describe
+from zoo.explaining.model_card import model_card
 from zoo.planning import hardware as topology
 from zoo.planning import serving
 from zoo.planning import training as planning
@@ -22,7 +22,7 @@ def test_every_json_field_is_documented_and_no_other():
     page = (DOCS / "json.md").read_text(encoding="utf-8")
     of_describe, rest = page.split("## `python -m zoo.diff")
     of_diff, of_plan = rest.split("## `python -m zoo.plan")
-    described = describe("gpt3_175b")
+    described = model_card("gpt3_175b")
     assert fields(of_describe) == set(described.to_json())
     assert fields(of_diff) == set(diff.to_json(described, described))
     plan = planning.estimate(NANO, GPUS, mesh_shape(Mesh(), 8)).summary("palm_nano")

@@ -1,7 +1,8 @@
-"""Two models side by side: `python -m zoo.diff palm_8b llama_7b`."""
+"""Show two models side by side: `python -m zoo.diff palm_8b llama_7b`."""
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -10,10 +11,17 @@ from rich.console import Console
 
 from models.flops import decoding_intensity, forward_flops_per_token, kv_cache_bytes_per_token
 from zoo import cli
-from zoo.explaining.choices import Choice, choices, explain
-from zoo.explaining.description import COLUMNS, Description, describe, short
+from zoo.explaining.choices import Choice, choices
 from zoo.explaining.explanations import AXES, LETTERS
-from zoo.explaining.terminal import column_widths, show, show_entries, stdout_console
+from zoo.explaining.model_card import ModelCard, model_card
+from zoo.explaining.size_table import COLUMNS
+from zoo.explaining.terminal import (
+    column_widths,
+    show,
+    show_entries,
+    stdout_console,
+    three_digits,
+)
 
 LABELS = {
     "num_params": "parameters",
@@ -26,22 +34,23 @@ LABELS = {
     "context_length": "context",
     "vocab_size": "vocabulary",
     "num_tokens": "tokens of the training run",
-    "tokens_per_param": "tokens a parameter",
-    "flops_per_token": "training: FLOPs a token",
-    "decode_flops_per_token": "decoding: FLOPs a token",
-    "kv_cache_bytes_per_token": "decoding: KV cache bytes a token",
-    "flops_per_byte_at_batch_1": "decoding: FLOPs a byte, batch 1",
-    "flops_per_byte_at_batch_64": "decoding: FLOPs a byte, batch 64",
+    "tokens_per_param": "tokens per parameter",
+    "flops_per_token": "training: FLOPs per token",
+    "decode_flops_per_token": "decoding: FLOPs per token",
+    "kv_cache_bytes_per_token": "decoding: KV cache bytes per token",
+    "flops_per_byte_at_batch_1": "decoding: FLOPs per byte, batch 1",
+    "flops_per_byte_at_batch_64": "decoding: FLOPs per byte, batch 64",
 }
-"""The numbers that two models are compared by, in words."""
+"""Keys of the numbers that are compared, with their names."""
+
 MEANINGS = {
     "training": COLUMNS["FLOPs"],
-    "decoding": "in bfloat16, at {length:,} tokens: what the next one takes, what the KV cache needs to "
-    "keep of each (of a banded layer only its band; the zoo's own cache keeps every token), and the "
-    "arithmetic intensity",
-    "FLOPs a byte": "a step reads the weights once for the whole batch and each row's own cache; a chip "
-    "can do some hundreds of FLOPs in the time that it reads a byte, and below that decoding waits "
-    "for the memory",
+    "decoding": "in bfloat16, at {length:,} tokens: the FLOPs of the next token, the bytes that "
+    "the KV cache needs to keep per token (for a banded layer its band only; the zoo's own cache "
+    "keeps every token), and the arithmetic intensity",
+    "FLOPs per byte": "a step reads the weights once for the whole batch, and for each row its own "
+    "cache; a chip can do some hundreds of FLOPs in the time in which it reads a byte, and below "
+    "that ratio decoding waits for the memory",
 }
 
 
@@ -50,45 +59,47 @@ class DiffCommand:
     """The flags of `python -m zoo.diff`."""
 
     first: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")]
-    """A model of the zoo; `python -m zoo.describe` lists all."""
+    """A model of the zoo; `python -m zoo.describe` lists them all."""
     second: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")]
-    """Another."""
+    """The model to compare it with."""
     json: bool = False
     """Print one JSON object and nothing else on stdout."""
 
 
 def main(argv: list[str]) -> None:
-    """Print what sets the two models apart, and what follows from it."""
+    """Print the choices in which the two models differ, and the numbers that follow."""
     command = cli.parse(
         DiffCommand,
         argv,
         prog="python -m zoo.diff",
         description="Show two models side by side: the choices that differ, and the numbers.",
     )
-    pair = describe(command.first), describe(command.second)
+    pair = model_card(command.first), model_card(command.second)
     if command.json:
         print(json.dumps(to_json(*pair)))
     else:
         show_diff(*pair, stdout_console())
 
 
-def differing(first: Description, second: Description) -> list[tuple[Choice, Choice]]:
-    """The choices that the two made differently, in the order of AXES."""
-    both = zip(choices(first.experiment.model), choices(second.experiment.model), strict=True)
-    return [(one, other) for one, other in both if one.name != other.name]
+def differing_choices(first: ModelCard, second: ModelCard) -> list[tuple[Choice, Choice]]:
+    """Return the pairs of choices in which the models differ, in the order of AXES."""
+    pairs = zip(choices(first.experiment.model), choices(second.experiment.model), strict=True)
+    return [(one, other) for one, other in pairs if one.name != other.name]
 
 
-def shared_length(first: Description, second: Description) -> int:
-    """The longest context that both have: they are compared where both can decode."""
-    return min(each.experiment.model.context_length for each in (first, second))
+def shared_length(first: ModelCard, second: ModelCard) -> int:
+    """Return the shorter of the two context lengths, at which decoding is compared."""
+    return min(card.experiment.model.context_length for card in (first, second))
 
 
-def numbers(each: Description, length: int) -> dict[str, float]:
-    """What follows from the choices; decoding is that of a token which sees `length` tokens, itself
-    included, in bfloat16."""
-    model, described = each.experiment.model, each.to_json()
+def numbers(card: ModelCard, length: int) -> dict[str, float]:
+    """Return the numbers of LABELS.
+
+    Those of decoding are for a token that sees `length` tokens, itself included, in bfloat16.
+    """
+    model, card_numbers = card.experiment.model, card.to_json()
     return {
-        **{key: described[key] for key in LABELS if key in described},
+        **{key: card_numbers[key] for key in LABELS if key in card_numbers},
         "decode_flops_per_token": forward_flops_per_token(model, length),
         "kv_cache_bytes_per_token": kv_cache_bytes_per_token(model, length),
         "flops_per_byte_at_batch_1": decoding_intensity(model, 1, length),
@@ -96,61 +107,70 @@ def numbers(each: Description, length: int) -> dict[str, float]:
     }
 
 
-def to_json(first: Description, second: Description) -> dict[str, Any]:
-    """Field names are stable; docs/json.md says what they mean."""
-    pair, length = (first, second), shared_length(first, second)
-    one_by_one = [numbers(each, length) for each in pair]
-    explained = {
-        one.explanation.axis.rpartition(".")[2]: [
-            {"choice": choice.name, **dataclasses.asdict(choice.explanation)}
-            for choice in (one, other)
-        ]
-        for one, other in differing(first, second)
-    }
+def to_json(first: ModelCard, second: ModelCard) -> dict[str, Any]:
+    """Return the comparison as JSON values. Field names are stable; docs/json.md explains them."""
+    length = shared_length(first, second)
+    both = [numbers(card, length) for card in (first, second)]
     return {
-        "models": [each.name for each in pair],
-        "choices": explained,
+        "models": [first.name, second.name],
+        "choices": {
+            pair[0].explanation.axis.rpartition(".")[2]: [
+                {"choice": choice.name, **dataclasses.asdict(choice.explanation)} for choice in pair
+            ]
+            for pair in differing_choices(first, second)
+        },
         "decode_length": length,
-        "numbers": {key: [each[key] for each in one_by_one] for key in LABELS},
+        "numbers": {key: [values[key] for values in both] for key in LABELS},
     }
 
 
-def show_diff(first: Description, second: Description, console: Console) -> None:
-    """The choices that differ, those that do not, and the numbers."""
-    different = differing(first, second)
+def show_diff(first: ModelCard, second: ModelCard, console: Console) -> None:
+    """Print the choices that differ, the names of those that do not, and the numbers."""
+    different = differing_choices(first, second)
     show(console, f"{first.name} and {second.name}", style="bold")
     for one, other in different:
         if one.kind == other.kind:
             names = [(first.name, one.name), (second.name, other.name)]
             entries = [*names, ("", str(one.explanation))]
         else:
-            entries = [(first.name, explain(one)), (second.name, explain(other))]
+            entries = [(first.name, one.full_text), (second.name, other.full_text)]
         show_entries(console, AXES[one.explanation.axis], entries)
-    axes = {one.explanation.axis for one, _ in different}
-    same = [each.name for each in choices(first.experiment.model)
-            if each.explanation.axis not in axes]  # fmt: skip
-    show_entries(console, "Both", [
-        *([("the same", "; ".join(same))] if same else []),
-        *([("letters", LETTERS)] if different else []),
-    ])  # fmt: skip
+    different_axes = {one.explanation.axis for one, _ in different}
+    same = [
+        choice.name
+        for choice in choices(first.experiment.model)
+        if choice.explanation.axis not in different_axes
+    ]
+    shared = [("the same", "; ".join(same))] if same else []
+    shared += [("letters", LETTERS)] if different else []
+    show_entries(console, "Both", shared)
     length = shared_length(first, second)
     show(console, "\nNumbers", style="bold")
-    one, other = numbers(first, length), numbers(second, length)
-    rows = [["", first.name, second.name, "ratio"]]
-    rows += [[label, _digits(key, one), _digits(key, other), f"{other[key] / one[key]:.3g}"]
-             for key, label in LABELS.items()]  # fmt: skip
-    label, *widths = column_widths(rows)
-    for name, *cells in rows:
-        padded = [cell.rjust(width) for cell, width in zip(cells, widths, strict=True)]
-        show(console, "  ".join([name.ljust(label), *padded]), indent=2)
+    _show_table(console, _number_rows(first, second, length))
     meanings = {name: text.format(length=length) for name, text in MEANINGS.items()}
     show_entries(console, "What they mean", meanings.items())
 
 
-def _digits(key: str, of: dict[str, float]) -> str:
+def _number_rows(first: ModelCard, second: ModelCard, length: int) -> list[list[str]]:
+    one, other = numbers(first, length), numbers(second, length)
+    rows = [["", first.name, second.name, "ratio"]]
+    for key, label in LABELS.items():
+        values = [_format_number(key, one[key]), _format_number(key, other[key])]
+        rows.append([label, *values, f"{other[key] / one[key]:.3g}"])
+    return rows
+
+
+def _show_table(console: Console, rows: Sequence[Sequence[str]]) -> None:
+    label_width, *widths = column_widths(rows)
+    for label, *cells in rows:
+        padded = [cell.rjust(width) for cell, width in zip(cells, widths, strict=True)]
+        show(console, "  ".join([label.ljust(label_width), *padded]), indent=2)
+
+
+def _format_number(key: str, value: float) -> str:
     if key.endswith("flops_per_token"):
-        return f"{of[key]:.3e}".replace("e+", "e")
-    return f"{of[key]:,}" if isinstance(of[key], int) else short(of[key])
+        return f"{value:.3e}".replace("e+", "e")
+    return f"{value:,}" if isinstance(value, int) else three_digits(value)
 
 
 if __name__ == "__main__":

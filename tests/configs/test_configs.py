@@ -1,4 +1,4 @@
-"""The register of all models, and what holds in every family."""
+"""The register of all models, and the rules that hold in every family."""
 
 import dataclasses
 import re
@@ -11,18 +11,18 @@ from configs.experiment import Experiment
 from configs.paper import Paper, nearest
 from models.config import ConfigError
 from models.transformer import num_params
-from zoo.explaining.description import describe
+from zoo.explaining.model_card import model_card
 
 RECIPE = {"num_steps", "batch_tokens", "seq_len", "z_loss", "execution.dtype"}
 
 KNOWN_MISPRINTS = {"gpt3_350m", "gpt3_13b", "gpt3_175b", "palm_540b", "llama_65b"}
-"""Whose printed digits are not those of the model; the tests of their families say why."""
+"""Models whose printed digits are not the exact ones; the tests of their families say why."""
 
 family_names = pytest.mark.parametrize("family", configs.FAMILIES)
 
 
 def paths(value, prefix: str = "") -> Iterator[str]:
-    """Dotted names of all fields, those of dataclasses within dataclasses included."""
+    """Yield the dotted names of all fields, including those of nested dataclasses."""
     for field in dataclasses.fields(value):
         path, inner = f"{prefix}{field.name}", getattr(value, field.name)
         yield path
@@ -31,7 +31,7 @@ def paths(value, prefix: str = "") -> Iterator[str]:
 
 
 def papers_choices(experiment: Experiment) -> list[str]:
-    """What a paper decides, or leaves open: all of the model and the optimizer, and of the rest some."""
+    """Return the fields that a paper decides or leaves open: model, optimizer and RECIPE."""
     return [
         path
         for path in paths(experiment)
@@ -40,7 +40,7 @@ def papers_choices(experiment: Experiment) -> list[str]:
 
 
 def printed(count: int, like: str) -> str:
-    """The count with as many digits as the paper prints: 1,557,611,200 like "1542M" is "1558M"."""
+    """Return the count with the digits that a paper prints: 1,557,611,200 like "1542M" is "1558M"."""
     unit = {"M": 1e6, "B": 1e9}[like[-1]]
     decimals = len(like[:-1].partition(".")[2])
     return f"{count / unit:.{decimals}f}{like[-1]}"
@@ -68,7 +68,7 @@ def test_every_published_size_prints_what_its_paper_prints(family: str):
     assert set(module.REPORTED_PARAMS) == set(module.PUBLISHED)
     assert set(module.FAMILY) == {f"{family}_nano", f"{family}_small", *module.PUBLISHED}
     counts = {name: num_params(experiment.model) for name, experiment in module.PUBLISHED.items()}
-    assert counts == {name: describe(name).num_params for name in counts}  # made without JAX
+    assert counts == {name: model_card(name).num_params for name in counts}  # made without JAX
     different = {
         name
         for name, reported in module.REPORTED_PARAMS.items()

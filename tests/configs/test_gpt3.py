@@ -37,7 +37,7 @@ def test_tables_2_1_and_d_1(
 
 
 def millions(model: ModelConfig, *, num_heads: int, head_dim: int, d_model: int) -> str:
-    """The count with other widths, as Table D.1 prints it."""
+    """Return the count with other widths, as Table D.1 prints it."""
     attention = dataclasses.replace(
         model.attention, num_heads=num_heads, num_kv_heads=num_heads, head_dim=head_dim
     )

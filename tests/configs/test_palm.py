@@ -10,7 +10,7 @@ from tests.models import samples
 
 
 def num_norm_scales(model: ModelConfig) -> int:
-    """One norm a layer, and the last."""
+    """Return the number of norm scales: one norm per layer, and the last one."""
     return (model.num_layers + 1) * model.d_model
 
 

@@ -8,19 +8,11 @@ from rich.console import Console
 
 import configs
 from zoo import describe
-from zoo.explaining.description import COLUMNS, GPT4, family_members
-
-
-def table(width: int, *, unfold: bool) -> str:
-    """The zoo as a console of that width gets it."""
-    file = io.StringIO()
-    zoo = [family_members(family) for family in configs.FAMILIES]
-    describe.show_zoo(zoo, Console(file=file, width=width), unfold=unfold)
-    return file.getvalue()
+from zoo.explaining.size_table import GPT4
 
 
 def rows(text: str) -> dict[str, str]:
-    """The lines of sizes by their model."""
+    """Return the table's lines by model."""
     return {
         line.split()[0]: line for line in text.splitlines() if line.split(" ")[0] in configs.MODELS
     }
@@ -40,26 +32,24 @@ def test_a_pipe_gets_every_model_and_every_column_in_plain_text(run_here):
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("width", [80, 100, 120])
-def test_a_terminal_gets_what_fits_and_is_told_what_does_not(width):
-    text = table(width, unfold=False)
-    assert max(map(len, text.splitlines())) <= width
-    shown = next(line for line in text.splitlines() if line.startswith("model ")).split()
-    assert {"model", "layers", "parameters", "published", "tok/par"} <= set(shown)
-    left_out = [line.split()[0] for line in text.splitlines() if "left out to fit" in line]
-    assert left_out == [name for name in COLUMNS if name.split()[0] not in shown]
-    assert (left_out == []) == (width == 120)
-
-
-def test_chinchillas_sizes_are_folded_until_asked_for(run_here):
-    text = table(120, unfold=False)
-    shown = rows(text)
-    assert "chinchilla_70b" in shown
-    assert len(shown) == len(configs.MODELS) - 50
-    assert "50 sizes from chinchilla_44m to chinchilla_16183m: --family=chinchilla" in text
+def test_a_family_is_shown_with_all_its_sizes(run_here):
     asked = run_here(describe.main, "--family=chinchilla").stdout
     assert list(rows(asked)) == list(configs.FAMILIES["chinchilla"].FAMILY)
     assert GPT4 not in asked
+
+
+@pytest.mark.parametrize(
+    ("flags", "folds"),
+    [((), True), (("--sizes=all",), False), (("--family=chinchilla",), False)],
+    ids=str,
+)
+def test_a_terminal_gets_the_main_sizes_unless_asked_for_all(flags, folds, monkeypatch):
+    terminal = Console(file=io.StringIO(), width=120, force_terminal=True)
+    folded = []
+    monkeypatch.setattr(describe, "stdout_console", lambda: terminal)
+    monkeypatch.setattr(describe, "show_zoo", lambda zoo, console, *, fold: folded.append(fold))
+    describe.main(list(flags))
+    assert folded == [folds]
 
 
 def test_one_model_with_its_sources_its_mismatch_and_what_is_not_published(run_here):
@@ -85,7 +75,7 @@ def test_relative_positions_keep_their_distances_beside_the_cache(run_here):
 
 def test_a_small_model_says_which_values_are_not_the_papers(run_here):
     said = " ".join(run_here(describe.main, "--model=gpt3_small").stdout.split())
-    assert "A size of the zoo's own" in said
+    assert "Not a size of the paper" in said
     assert "model.d_model 272 in the published sizes: Table 2.1" in said
     assert "model.layout pre_norm section 2.1" in said
 
@@ -94,11 +84,11 @@ def test_json_is_one_object_for_a_model_and_a_list_for_the_zoo(run_here):
     one = json.loads(run_here(describe.main, "--model=llama_7b", "--json").stdout)
     assert one["model"] == "llama_7b"
     assert one["num_params"] == 6_738_415_616
-    every = json.loads(run_here(describe.main, "--json").stdout)
-    assert [each["model"] for each in every] == list(configs.MODELS)
-    assert one in every
+    zoo = json.loads(run_here(describe.main, "--json").stdout)
+    assert [card["model"] for card in zoo] == list(configs.MODELS)
+    assert one in zoo
     palm = json.loads(run_here(describe.main, "--family=palm", "--json").stdout)
-    assert [each["family"] for each in palm] == ["palm"] * 5
+    assert [card["family"] for card in palm] == ["palm"] * 5
 
 
 @pytest.mark.parametrize(

@@ -1,34 +1,34 @@
-"""`python -m zoo.diff`: what sets two models apart."""
+"""`python -m zoo.diff`: two models side by side."""
 
 import json
 
 import pytest
 
 from zoo import diff
-from zoo.explaining.description import describe
+from zoo.explaining.model_card import model_card
 
 
 def test_palm_and_llama_differ_in_six_choices(run_here):
-    found = json.loads(run_here(diff.main, "palm_8b", "llama_7b", "--json").stdout)
-    assert found["models"] == ["palm_8b", "llama_7b"]
-    names = {axis: [each["choice"] for each in pair] for axis, pair in found["choices"].items()}
+    outcome = json.loads(run_here(diff.main, "palm_8b", "llama_7b", "--json").stdout)
+    assert outcome["models"] == ["palm_8b", "llama_7b"]
+    names = {axis: [side["choice"] for side in pair] for axis, pair in outcome["choices"].items()}
     assert names == {
         "layout": ["parallel layers", "pre-norm layers"],
         "norm": ["LayerNorm without bias", "RMSNorm"],
         "attention": ["multi-query attention", "multi-head attention"],
-        "tie_embeddings": ["tied input and output embeddings", "an output matrix of its own"],
-        "logit_scale": ["logits / sqrt(d_model)", "logits as they are"],
+        "tie_embeddings": ["tied input and output embeddings", "a separate output matrix"],
+        "logit_scale": ["logits / sqrt(d_model)", "unscaled logits"],
         "init": ["by fan-in (embeddings of std 1)", "normal, scaled by depth (std 0.02)"],
     }
-    for pair in found["choices"].values():
-        assert all(each["effect"] and each["equation"] and each["source"] for each in pair)
+    for pair in outcome["choices"].values():
+        assert all(side["effect"] and side["equation"] and side["source"] for side in pair)
 
 
 def test_the_numbers_follow(run_here):
-    found = json.loads(run_here(diff.main, "palm_8b", "llama_7b", "--json").stdout)
-    numbers = found["numbers"]
+    outcome = json.loads(run_here(diff.main, "palm_8b", "llama_7b", "--json").stdout)
+    numbers = outcome["numbers"]
     assert list(numbers) == list(diff.LABELS)
-    assert found["decode_length"] == 2048
+    assert outcome["decode_length"] == 2048
     assert numbers["num_params"] == [8_632_012_800, 6_738_415_616]
     assert numbers["kv_cache_bytes_per_token"] == [32 * 2 * 256 * 2, 32 * 2 * 4096 * 2]
     one, many = numbers["flops_per_byte_at_batch_1"], numbers["flops_per_byte_at_batch_64"]
@@ -37,7 +37,7 @@ def test_the_numbers_follow(run_here):
 
 
 def test_two_contexts_are_compared_at_the_shorter():
-    gpt1, gpt3 = describe("gpt1_117m"), describe("gpt3_125m")
+    gpt1, gpt3 = model_card("gpt1_117m"), model_card("gpt3_125m")
     assert diff.shared_length(gpt1, gpt3) == 512
     cache = diff.to_json(gpt1, gpt3)["numbers"]["kv_cache_bytes_per_token"]
     assert cache == [12 * 2 * 768 * 2, 6 * 2 * 768 * 2 * (1 + 256 / 512)]

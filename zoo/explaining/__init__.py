@@ -1,1 +1,1 @@
-"""What each model chose and why, for people: text, tables and drawings."""
+"""Each model's choices and the reasons for them, for people: text, tables and drawings."""

@@ -1,4 +1,4 @@
-"""A model's choices in words; zoo/explaining/explanations.py says what each of them does."""
+"""The choices of one model in words; explanations.py says what each of them does."""
 
 from dataclasses import dataclass
 from typing import assert_never
@@ -9,60 +9,59 @@ from zoo.explaining.explanations import EXPLANATIONS, Explanation
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """One model's choice."""
+    """A model's choice on one axis, such as its norm."""
 
     kind: str
-    """Its key in EXPLANATIONS."""
+    """Key of EXPLANATIONS."""
     detail: str = ""
-    """What is also chosen, such as a base or a rate; no sizes."""
+    """Values that belong to the choice, such as a base or a rate; no sizes."""
     words: str = ""
-    """A phrase with the sizes; empty: just the name."""
-    goes_without_saying: bool = False
-    """Too plain for a short description."""
+    """Phrase that includes the sizes; empty: the name alone."""
+    is_minor: bool = False
+    """Too ordinary for a short list of choices."""
 
     @property
     def name(self) -> str:
-        """Two models have made the same choice if its name is the same."""
+        """The kind and the detail. Two models have made the same choice if the names are equal."""
         return f"{self.kind} {self.detail}".strip()
 
     @property
+    def phrase(self) -> str:
+        """The choice in a few words, with the sizes if it has any."""
+        return self.words or self.name
+
+    @property
     def explanation(self) -> Explanation:
+        """The entry of EXPLANATIONS for this kind of choice."""
         return EXPLANATIONS[self.kind]
+
+    @property
+    def full_text(self) -> str:
+        """Three lines: the phrase, the effect, and the equation with its source."""
+        phrase = self.phrase.removesuffix(f", {self.explanation.equation}")
+        return f"{phrase}\n{self.explanation}"
 
 
 def choices(model: c.ModelConfig) -> list[Choice]:
-    """One choice per axis, in the order of AXES."""
+    """Return one choice per axis, in the order of AXES."""
     return [
         _position(model),
         _layout(model.layout),
         _norm(model),
         _heads(model.attention),
-        _span(model.attention.windows),
+        _windows(model.attention.windows),
         _feed_forward(model.feed_forward),
-        Choice(kind="biases", detail=f"in {', '.join(model.biases)}")
-        if model.biases
-        else Choice(kind="no biases"),
-        Choice(kind="tied input and output embeddings")
-        if model.tie_embeddings
-        else Choice(kind="an output matrix of its own"),
+        _biases(model.biases),
+        _output_matrix(model),
         _logits(model),
-        Choice(kind="dropout", detail=f"{model.dropout_rate}")
-        if model.dropout_rate
-        else Choice(kind="no dropout", goes_without_saying=True),
+        _dropout(model.dropout_rate),
         _init(model.init),
     ]
 
 
-def describe_choices(model: c.ModelConfig) -> list[str]:
-    """One phrase per choice that does not go without saying."""
-    said = [choice for choice in choices(model) if not choice.goes_without_saying]
-    return [choice.words or choice.name for choice in said]
-
-
-def explain(choice: Choice) -> str:
-    """Three lines: what was chosen, what it does, and its equation with its source."""
-    chosen = (choice.words or choice.name).removesuffix(f", {choice.explanation.equation}")
-    return f"{chosen}\n{choice.explanation}"
+def main_choices(model: c.ModelConfig) -> list[Choice]:
+    """Return the choices that set the model apart: all but the minor ones."""
+    return [choice for choice in choices(model) if not choice.is_minor]
 
 
 def _position(model: c.ModelConfig) -> Choice:
@@ -116,15 +115,15 @@ def _heads(attention: c.Attention) -> Choice:
     return Choice(kind=kind, words=f"{kind}, {sizes}")
 
 
-def _span(windows: tuple[int | None, ...]) -> Choice:
+def _windows(windows: tuple[int | None, ...]) -> Choice:
     if set(windows) == {None}:
-        return Choice(kind="dense in every layer", goes_without_saying=True)
-    sights = ["all tokens" if w is None else f"a band of the last {w:,}" for w in windows]
+        return Choice(kind="dense in every layer", is_minor=True)
+    spans = ["all tokens" if w is None else f"a band of the last {w:,}" for w in windows]
     if None not in windows:
-        return Choice(kind="locally banded layers", words=f"layers see {', '.join(sights)}")
+        return Choice(kind="locally banded layers", words=f"layers see {', '.join(spans)}")
     return Choice(
-        kind="dense and locally banded layers in turn",
-        words=f"layers in turn see {', '.join(sights)}",
+        kind="alternating dense and locally banded layers",
+        words=f"layers alternate between {' and '.join(spans)}",
     )
 
 
@@ -141,14 +140,31 @@ def _feed_forward(feed_forward: c.FeedForward) -> Choice:
     return Choice(kind=kind, words=f"{kind} with d_ff {feed_forward.d_ff:,}")
 
 
+def _biases(biases: tuple[c.Bias, ...]) -> Choice:
+    if not biases:
+        return Choice(kind="no biases")
+    return Choice(kind="biases", detail=f"in {', '.join(biases)}")
+
+
+def _output_matrix(model: c.ModelConfig) -> Choice:
+    tied = model.tie_embeddings
+    return Choice(kind="tied input and output embeddings" if tied else "a separate output matrix")
+
+
 def _logits(model: c.ModelConfig) -> Choice:
     match model.logit_scale:
         case "one":
-            return Choice(kind="logits as they are", goes_without_saying=True)
+            return Choice(kind="unscaled logits", is_minor=True)
         case "inverse_sqrt_d_model":
             return Choice(kind="logits / sqrt(d_model)")
         case _:
             assert_never(model.logit_scale)
+
+
+def _dropout(rate: float) -> Choice:
+    if not rate:
+        return Choice(kind="no dropout", is_minor=True)
+    return Choice(kind="dropout", detail=f"{rate}")
 
 
 def _init(init: c.Normal | c.FanIn) -> Choice:
@@ -160,4 +176,4 @@ def _init(init: c.Normal | c.FanIn) -> Choice:
             kind, detail = "by fan-in", f"(embeddings of std {std:g})"
         case _:
             assert_never(init)
-    return Choice(kind=kind, detail=detail, goes_without_saying=True)
+    return Choice(kind=kind, detail=detail, is_minor=True)

@@ -1,17 +1,18 @@
-"""What every kind of choice does, and its equation: the one place where they are written.
+"""The effect, the equation and the source of every kind of choice.
 
-`zoo.describe`, `zoo.diff`, docs/families.md and a run's first lines all print from here. Letters are
-those of models/axes.py where it has them.
+`zoo.describe`, `zoo.diff`, docs/families.md and the first lines of a run all print from here.
+Letters that models/axes.py defines have the same meaning here.
 """
 
 from dataclasses import dataclass
 
 LETTERS = (
-    "x is what enters a layer, h what leaves the last one; A is attention, F the feed-forward, N(.) a "
-    "norm; E the embedding, U the output matrix; t, s, i, j positions; D is d_model, N the number of "
-    "query heads, K of key and value heads, H the width of a head, V the vocabulary, L the layers."
+    "x is the input of a layer, h the output of the last one; A is attention, F the feed-forward, "
+    "N(.) a norm; E is the embedding, U the output matrix; t, s, i and j are positions; D is "
+    "d_model, N the number of query heads, K the number of key and value heads, H the width of a "
+    "head, V the size of the vocabulary, L the number of layers."
 )
-"""For whoever reads the equations."""
+"""The letters of the equations."""
 
 AXES = {
     "model.position": "Positions",
@@ -26,17 +27,17 @@ AXES = {
     "model.dropout_rate": "Dropout",
     "model.init": "Initialisation",
 }
-"""Config fields that are choices, in the order in which a token meets them."""
+"""Config fields that are choices, each with its heading; roughly in the order of computation."""
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """What a kind of choice does, for a reader who knows the Transformer."""
+    """One kind of choice, explained to a reader who knows the Transformer."""
 
     axis: str
-    """The config field that chooses it, a key of AXES."""
+    """Config field that makes the choice, a key of AXES."""
     effect: str
-    """One sentence."""
+    """Effect of the choice, in one sentence."""
     equation: str
     source: str
     """The paper that defines it."""
@@ -48,51 +49,53 @@ class Explanation:
 EXPLANATIONS = {
     "learned positions": Explanation(
         "model.position",
-        "A trained vector per position is added to the token's embedding, so that nothing can be "
-        "read beyond context_length.",
+        "A trained vector per position is added to the token's embedding; the model cannot read "
+        "beyond context_length.",
         "x_t = E[token_t] + P[t]",
         "Gehring et al. 2017, section 3.1",
     ),
     "rotary positions": Explanation(
         "model.position",
-        "Pairs of coordinates of queries and keys are turned by angles proportional to the position "
-        "t, so that their product depends on the distance alone; there is nothing to train.",
-        "(R_t q) . (R_s k) = q . R_(s-t) k; R_t turns pair i of H/2 by t base^(-2i/H)",
+        "Pairs of coordinates of queries and keys are rotated by angles proportional to the "
+        "position t, so that their product depends on position through the distance alone; nothing "
+        "is trained.",
+        "(R_t q) . (R_s k) = q . R_(s-t) k; R_t rotates pair i of H/2 by t base^(-2i/H)",
         "Su et al. 2021, equation 34",
     ),
     "relative positions": Explanation(
         "model.position",
-        "Every score has a term for the distance between query and key: its sinusoids r through a "
-        "projection W_R per layer; the trained vectors u and v stand in for the query's own "
+        "Every score has a term for the distance between query and key, whose sinusoids r go "
+        "through a projection W_R per layer; the trained vectors u and v replace the query's own "
         "position.",
         "score(i, j) = ((q_i + u) . k_j + (q_i + v) . W_R r_(i-j)) / sqrt(H)",
         "Dai et al. 2019, section 3.3",
     ),
     "post-norm layers": Explanation(
         "model.layout",
-        "Every sum is normed before it goes on, the residual stream itself included; no norm "
-        "follows the last layer.",
+        "Every sum is normalised, so that the residual stream itself passes through the norms; no "
+        "norm follows the last layer.",
         "N(n + F(n)), n = N(x + A(x))",
         "Vaswani et al. 2017, section 3.1",
     ),
     "pre-norm layers": Explanation(
         "model.layout",
-        "Only what a sub-block reads is normed, so that the residual stream passes from the "
-        "embedding to the last layer by additions alone; one more norm follows it.",
+        "Only the input of each sub-block is normalised, so that the residual stream runs from the "
+        "embedding to the last layer through additions alone; one more norm follows the last "
+        "layer.",
         "n + F(N(n)), n = x + A(N(x))",
         "Radford et al. 2019, section 2.3",
     ),
     "parallel layers": Explanation(
         "model.layout",
-        "Attention and feed-forward read the same normed input side by side, so that their first "
-        "matrix products can be done as one.",
+        "Attention and feed-forward read the same normalised input side by side, so that their "
+        "first matrix products can be computed as one.",
         "x + A(N(x)) + F(N(x))",
         "Wang and Komatsuzaki 2021 (GPT-J)",
     ),
     "LayerNorm": Explanation(
         "model.norm",
-        "Every vector is shifted to mean 0 and scaled to variance 1, then given a trained scale g and "
-        "bias b.",
+        "Every vector is shifted to mean 0 and scaled to variance 1, then given a trained scale g "
+        "and bias b.",
         "N(x) = (x - mean(x)) / sqrt(var(x) + eps) * g + b",
         "Ba et al. 2016",
     ),
@@ -111,90 +114,92 @@ EXPLANATIONS = {
     ),
     "multi-head attention": Explanation(
         "model.attention",
-        "Every query head has a key head and a value head of its own.",
+        "Every query head has its own key head and its own value head.",
         "A(x) = [head_1 ... head_N] W_O, head_n = softmax(Q_n K_n^T / sqrt(H)) V_n",
         "Vaswani et al. 2017, section 3.2",
     ),
     "grouped-query attention": Explanation(
         "model.attention",
-        "Groups of N/K query heads share one key head and one value head each, so that the KV cache is "
-        "K/N of multi-head attention's.",
+        "Each group of N/K query heads shares one key head and one value head, so that the KV "
+        "cache has K/N of the size that multi-head attention needs.",
         "head_n = softmax(Q_n K_g^T / sqrt(H)) V_g, g = ceil(n K / N)",
         "Ainslie et al. 2023",
     ),
     "multi-query attention": Explanation(
         "model.attention",
-        "All N query heads share one key head and one value head, so that the KV cache is 1/N of "
-        "multi-head attention's; every head still computes queries of its own from its input.",
+        "All N query heads share one key head and one value head, so that the KV cache has 1/N of "
+        "the size that multi-head attention needs; every head still computes its own queries from "
+        "the input.",
         "head_n = softmax(Q_n K^T / sqrt(H)) V",
         "Shazeer 2019",
     ),
     "dense in every layer": Explanation(
         "model.attention.windows",
-        "Every token sees all tokens up to itself, at a cost that is quadratic in the length.",
+        "Every token sees all tokens up to itself; the cost is quadratic in the length.",
         "token t sees 0 <= s <= t",
         "Vaswani et al. 2017, section 3.2.3",
     ),
     "locally banded layers": Explanation(
         "model.attention.windows",
-        "A token sees only a band of the last w tokens, itself included, at a cost that is linear in "
-        "the length as long as the band stays fixed.",
+        "A token sees only a band of the last w tokens, itself included; the cost is linear in the "
+        "length as long as the band stays fixed.",
         "token t sees t - w < s <= t",
         "Child et al. 2019",
     ),
-    "dense and locally banded layers in turn": Explanation(
+    "alternating dense and locally banded layers": Explanation(
         "model.attention.windows",
-        "Layers that see a band of the last w tokens, at a cost linear in the length as long as the "
-        "band stays fixed, stand between dense ones, whose cost stays quadratic.",
+        "Layers that see a band of the last w tokens, whose cost is linear in the length as long "
+        "as the band stays fixed, alternate with dense ones, whose cost stays quadratic.",
         "token t sees 0 <= s <= t in a dense layer, t - w < s <= t in a banded one",
         "Child et al. 2019; Brown et al. 2020, section 2.1",
     ),
     "GELU": Explanation(
         "model.feed_forward",
-        "Two matrices with a smooth gate between them: each value times, nearly, the probability "
-        "that a standard normal one is smaller, in a form with tanh.",
+        "Two matrices with a smooth gate between them: each value is multiplied by the probability "
+        "that a standard normal value is smaller, approximated with tanh.",
         "F(x) = GELU(x W_1) W_2, GELU(z) = z/2 (1 + tanh(sqrt(2/pi) (z + 0.044715 z^3)))",
         "Hendrycks and Gimpel 2016",
     ),
     "exact GELU": Explanation(
         "model.feed_forward",
-        "Two matrices with a smooth gate between them: each value times the probability that a "
-        "standard normal one is smaller.",
+        "Two matrices with a smooth gate between them: each value is multiplied by the probability "
+        "that a standard normal value is smaller.",
         "F(x) = GELU(x W_1) W_2, GELU(z) = z/2 (1 + erf(z / sqrt(2)))",
         "Hendrycks and Gimpel 2016",
     ),
     "SwiGLU": Explanation(
         "model.feed_forward",
-        "A third matrix makes a gate for every inner value; the gate goes through Swish, not "
+        "A third matrix computes a gate for every inner value; the gate goes through Swish, not "
         "through the plain sigmoid of the first gated linear units.",
         "F(x) = (Swish(x W) * x V) W_2, Swish(z) = z / (1 + exp(-z))",
         "Shazeer 2020, equation 6",
     ),
     "biases": Explanation(
         "model.biases",
-        "A trained vector is added at the places named; qkv are queries, keys and values.",
+        "A trained vector is added at the named points; qkv means queries, keys and values.",
         "y = x W + b",
         "Vaswani et al. 2017, equation 2",
     ),
     "no biases": Explanation(
         "model.biases",
-        "No product with a matrix and no norm is followed by a trained vector.",
+        "No trained vector is added after a matrix product or a norm.",
         "y = x W",
         "Chowdhery et al. 2022, section 2",
     ),
     "tied input and output embeddings": Explanation(
         "model.tie_embeddings",
-        "The table that embeds tokens also scores them, which saves V D parameters.",
+        "The table that embeds the tokens also computes their scores, which saves V D parameters.",
         "logits = h E^T",
         "Press and Wolf 2017",
     ),
-    "an output matrix of its own": Explanation(
+    "a separate output matrix": Explanation(
         "model.tie_embeddings",
-        "Tokens are scored with another matrix than the one that embeds them: V D parameters more.",
+        "The tokens' scores come from another matrix than their embedding, with V D more "
+        "parameters.",
         "logits = h U^T",
         "Bengio et al. 2003",
     ),
-    "logits as they are": Explanation(
+    "unscaled logits": Explanation(
         "model.logit_scale",
         "The scores go into the softmax unscaled.",
         "p = softmax(logits)",
@@ -202,15 +207,15 @@ EXPLANATIONS = {
     ),
     "logits / sqrt(d_model)": Explanation(
         "model.logit_scale",
-        "The scores are scaled down: with tied embeddings drawn from N(0, 1), they have a variance "
-        "of about 1 where training begins.",
+        "The scores are scaled down; with tied embeddings drawn from N(0, 1), their variance is "
+        "about 1 at the start of training.",
         "p = softmax(logits / sqrt(D))",
         "Chowdhery et al. 2022, section 5",
     ),
     "dropout": Explanation(
         "model.dropout_rate",
-        "In training, a random share p of the values is zeroed, of the embedding, of the attention "
-        "weights and of what each sub-block adds.",
+        "In training, a random fraction p of the values is set to zero: in the embedding, in the "
+        "attention weights and in the output of each sub-block.",
         "y = m x / (1 - p), m = 0 with probability p, else 1",
         "Srivastava et al. 2014",
     ),
@@ -222,21 +227,22 @@ EXPLANATIONS = {
     ),
     "normal": Explanation(
         "model.init",
-        "All matrices are drawn alike.",
+        "All matrices are drawn from the same distribution.",
         "W ~ N(0, std^2)",
         "Radford et al. 2018, section 4.1",
     ),
     "normal, scaled by depth": Explanation(
         "model.init",
-        "All matrices are drawn alike but the two of a layer that write to the residual stream, "
-        "which are smaller the deeper the model is, so that the stream does not grow with depth.",
-        "W ~ N(0, std^2), of those two N(0, std^2 / (2 L))",
+        "All matrices are drawn from the same distribution, except the two of each layer that "
+        "write to the residual stream: the deeper the model, the smaller they are, so that the "
+        "stream does not grow with depth.",
+        "W ~ N(0, std^2), those two ~ N(0, std^2 / (2 L))",
         "Radford et al. 2019, section 2.3",
     ),
     "by fan-in": Explanation(
         "model.init",
-        "A matrix is drawn smaller the more inputs it adds up, so that what comes out is as large as "
-        "what went in.",
+        "The more inputs a matrix sums over, the smaller its values, so that outputs are as large "
+        "as inputs.",
         "W ~ N(0, 1 / fan_in), E ~ N(0, embedding_std^2)",
         "Chowdhery et al. 2022, section 5",
     ),

@@ -1,4 +1,4 @@
-"""Text laid out for the width of a terminal; plain, and wide enough, in a pipe or a file."""
+"""Text laid out for the width of a terminal, or plain and 120 columns wide in a pipe or a file."""
 
 import textwrap
 from collections.abc import Iterable, Sequence
@@ -6,17 +6,22 @@ from collections.abc import Iterable, Sequence
 from rich.console import Console
 
 WIDTH = 120
-"""Columns, where there is no terminal to ask."""
+"""Columns of the output if stdout is no terminal."""
 
 
 def stdout_console() -> Console:
-    """For what a command produces."""
+    """Return the console on which a command prints its result."""
     console = Console(highlight=False)
     return console if console.is_terminal else Console(highlight=False, width=WIDTH)
 
 
 def show(console: Console, text: str, *, style: str = "", indent: int = 0, lead: str = "") -> None:
-    """Print every line wrapped to the width; `lead` stands in the indent of the first."""
+    """Print every line wrapped to the width of the console.
+
+    Args:
+      indent: columns to the left of the text.
+      lead: text that stands in the indent of the first line.
+    """
     for line in text.splitlines() or [""]:
         wrapped = textwrap.wrap(
             line,
@@ -27,13 +32,13 @@ def show(console: Console, text: str, *, style: str = "", indent: int = 0, lead:
             break_on_hyphens=False,
         )
         for part in wrapped or [""]:
-            # soft_wrap, so that rich neither wraps again nor pads
+            # soft_wrap keeps rich from wrapping and padding once more.
             console.print(part, style=style, markup=False, soft_wrap=True)
         lead = ""
 
 
 def show_entries(console: Console, title: str, entries: Iterable[tuple[str, str]]) -> None:
-    """A heading, and below it names with what there is to say about each on their right."""
+    """Print a heading and, below it, each name with its text to the right."""
     entries = list(entries)
     indent = max(len(name) for name, _ in entries) + 4
     show(console, f"\n{title}", style="bold")
@@ -41,11 +46,12 @@ def show_entries(console: Console, title: str, entries: Iterable[tuple[str, str]
         show(console, text, indent=indent, lead=f"  {name}")
 
 
-def fitting(rows: Sequence[Sequence[str]], importance: Sequence[int], width: int) -> list[int]:
-    """Which columns of a table fit into `width`, one space apart.
+def columns_that_fit(
+    rows: Sequence[Sequence[str]], importance: Sequence[int], width: int
+) -> list[int]:
+    """Return the indices of the columns that fit into `width` with one space between them.
 
-    Args:
-      importance: of each column; the lowest are left out first.
+    The columns of lowest `importance` are left out first; one always stays.
     """
     widths = column_widths(rows)
     shown = list(range(len(widths)))
@@ -55,5 +61,10 @@ def fitting(rows: Sequence[Sequence[str]], importance: Sequence[int], width: int
 
 
 def column_widths(rows: Sequence[Sequence[str]]) -> list[int]:
-    """Of the longest cell of each column."""
+    """Return the length of the longest cell of each column."""
     return [max(map(len, column)) for column in zip(*rows, strict=True)]
+
+
+def three_digits(value: float) -> str:
+    """Return a number with three digits, or with all before the point: 1,234, 23 and 0.57."""
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2f}"

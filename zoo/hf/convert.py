@@ -14,7 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from configs.experiment import AdamW, Experiment, Mesh, WarmupCosine
+from configs import recipes
+from configs.experiment import Experiment, Mesh
 from data.errors import DataError
 from data.vocabularies import imported as imported_vocabularies
 from data.vocabularies.base import LosslessVocabulary, Vocabulary
@@ -37,22 +38,6 @@ TOLERANCE = 1e-3
 """Largest difference of two logits that --verify lets pass, in units of the largest logit."""
 
 
-def recipe(model: ModelConfig) -> Experiment:
-    """The run that an imported model begins: further training of all its weights.
-
-    A low peak, since the weights are good already: 2e-5 with a short warm-up is what the published
-    fine-tunings of models of this kind use (Alpaca's, for one).
-    """
-    seq_len = min(model.context_length, 1024)
-    return Experiment(
-        model=model,
-        optimizer=AdamW(schedule=WarmupCosine(peak_lr=2e-5, warmup_steps=30)),
-        num_steps=1000,
-        batch_tokens=16 * seq_len,
-        seq_len=seq_len,
-    )
-
-
 def import_folder(
     source: Path, out: Path, *, mesh: Mesh, verify: bool, report: Callable[[str], None]
 ) -> dict[str, Any]:
@@ -66,7 +51,7 @@ def import_folder(
     config = hf_folder.read_config(source)
     architecture, model = hf_config.model_config(config)
     vocabulary = _read_vocabulary(source, config, model)
-    experiment = dataclasses.replace(recipe(model), mesh=mesh)
+    experiment = dataclasses.replace(recipes.fine_tuning(model), mesh=mesh)
     with new_folder(out, "--out") as folder:
         params = hf_params.read(source, architecture, model, _shardings(experiment))
         leaves = jax.tree.leaves(params)

@@ -11,7 +11,7 @@ import rich.progress
 from rich.console import Console
 
 from configs.experiment import Experiment
-from zoo.explaining.choices import describe_choices
+from zoo.explaining.choices import main_choices
 from zoo.progress import LINE_EVERY_S, Progress, eta
 
 
@@ -32,8 +32,8 @@ class RunReport(Progress):
             f"{name}: {num_params:,} parameters, {m.num_layers} layers, d_model {m.d_model:,}, "
             f"vocabulary {m.vocab_size:,}, context {m.context_length:,}"
         )
-        for choice in describe_choices(m):
-            self.line(f"  - {choice}")
+        for choice in main_choices(m):
+            self.line(f"  - {choice.phrase}")
         self.line(
             f"training: {experiment.num_steps:,} steps of {experiment.batch_size} x "
             f"{experiment.seq_len:,} tokens = {experiment.num_tokens:,} tokens, {flops:.2e} FLOPs "

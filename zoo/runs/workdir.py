@@ -1,8 +1,11 @@
 """The folder of one run: what may be in it, and whether a run may go on in it."""
 
+import dataclasses
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from data.errors import DataError
 from models.config import ConfigError, Learned, ModelConfig
@@ -25,12 +28,20 @@ _WRITTEN_BY_A_RUN = (
     checkpoint.FOLDER,
 )
 
-MAY_CHANGE = ("num_steps", "log_every", "eval_every", "save_every", "keep", "micro_batches", "mesh",
-              "execution", "data.cache_dir", "data.files", "data.task", "data.mixture", "data.module",
-              "data.field", "data.separator", "data.on_error", "data.data_dir", "data.vocabulary",
-              "data.allow_change")  # fmt: skip
-"""What a resumed run may do otherwise: none of it changes which model sees which text when, though
-`num_steps` moves the end of a cosine schedule. Where the text lies may change; `check_same_data` sees
+_DATA_MAY_CHANGE = (
+    "data.cache_dir",
+    "data.files",
+    "data.task",
+    "data.mixture",
+    "data.module",
+    "data.field",
+    "data.separator",
+    "data.on_error",
+    "data.data_dir",
+    "data.vocabulary",
+    "data.allow_change",
+)
+"""Fields of `Data` that a resumed run may change: where the text lies. `check_same_data` makes sure
 that it is the same text."""
 
 
@@ -68,8 +79,10 @@ def write_sample(workdir: Path, step: int, text: str) -> None:
 
 
 def check_same_experiment(saved: Experiment, asked: Experiment, workdir: Path) -> None:
-    """Raise ConfigError, with all differing keys, unless `asked` may go on where `saved` stopped."""
-    may_change = (*MAY_CHANGE, "data") if asked.data.allow_change else MAY_CHANGE
+    """Raise ConfigError, with all differing keys, unless `asked` may resume what `saved` began."""
+    may_change = {*_may_change(asked), *_DATA_MAY_CHANGE}
+    if asked.data.allow_change:
+        may_change.add("data")
     changed = {
         key: values
         for key, values in serialize.differences(
@@ -83,6 +96,16 @@ def check_same_experiment(saved: Experiment, asked: Experiment, workdir: Path) -
             f"{workdir} holds a run with another config: {listed}. Undo the change, choose another "
             "--workdir, or start over with --fresh"
         )
+
+
+def _may_change(config: Any, prefix: str = "") -> Iterator[str]:
+    """Yield the dotted names of the fields that a resumed run may change, as their metadata says."""
+    for field in dataclasses.fields(config):
+        name, value = f"{prefix}{field.name}", getattr(config, field.name)
+        if field.metadata.get("on_resume") == "may_change":
+            yield name
+        elif dataclasses.is_dataclass(value):
+            yield from _may_change(value, f"{name}.")
 
 
 def check_same_architecture(saved: ModelConfig, asked: ModelConfig, init_from: str) -> None:

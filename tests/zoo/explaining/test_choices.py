@@ -7,12 +7,16 @@ import pytest
 import configs
 from models import config as c
 from tests.models import samples
-from zoo.explaining.choices import choices, describe_choices, explain
+from zoo.explaining.choices import choices, main_choices
 from zoo.explaining.explanations import AXES, EXPLANATIONS
 
 
+def phrases(model: c.ModelConfig) -> list[str]:
+    return [choice.phrase for choice in main_choices(model)]
+
+
 def test_palm_is_told_by_what_makes_it_palm():
-    assert describe_choices(configs.get("palm_8b").model) == [
+    assert phrases(configs.get("palm_8b").model) == [
         "rotary positions (base 10,000)",
         "parallel layers, x + A(N(x)) + F(N(x))",
         "LayerNorm without bias",
@@ -25,12 +29,12 @@ def test_palm_is_told_by_what_makes_it_palm():
 
 
 def test_gpt3_is_told_by_what_makes_it_gpt3():
-    assert describe_choices(configs.get("gpt3_125m").model) == [
+    assert phrases(configs.get("gpt3_125m").model) == [
         "2,048 learned positions",
         "pre-norm layers",
         "LayerNorm",
         "multi-head attention, 12 heads of 64",
-        "layers in turn see all tokens, a band of the last 256",
+        "layers alternate between all tokens and a band of the last 256",
         "GELU with d_ff 3,072",
         "biases in qkv, attention_output, feed_forward, norm",
         "tied input and output embeddings",
@@ -38,21 +42,21 @@ def test_gpt3_is_told_by_what_makes_it_gpt3():
 
 
 def test_gopher_is_told_by_what_makes_it_gopher():
-    words = describe_choices(configs.get("gopher_280b").model)
+    words = phrases(configs.get("gopher_280b").model)
     assert words[:3] == ["relative positions (Transformer-XL)", "pre-norm layers", "RMSNorm"]
     assert "biases in attention_output, feed_forward, logits" in words
 
 
 def replaced(model: c.ModelConfig, **changes) -> list[str]:
-    return describe_choices(dataclasses.replace(model, **changes))
+    return phrases(dataclasses.replace(model, **changes))
 
 
 def test_other_choices_have_other_words():
     words = replaced(samples.LLAMA_GQA, dropout_rate=0.1)
     assert "grouped-query attention, 6 query heads of 14 share 3 key and value heads" in words
-    assert "an output matrix of its own" in words
+    assert "a separate output matrix" in words
     assert "dropout 0.1" in words
-    assert "post-norm layers" in describe_choices(samples.MODELS["gpt1"])
+    assert "post-norm layers" in phrases(samples.MODELS["gpt1"])
     exact = c.FeedForward(d_ff=29, kind="gelu_erf")
     assert "exact GELU with d_ff 29" in replaced(samples.GPT2, feed_forward=exact)
     banded = dataclasses.replace(samples.GPT2.attention, windows=(5,))
@@ -78,7 +82,7 @@ def test_what_differs_only_in_size_is_the_same_choice():
 
 def test_an_explanation_has_the_choice_its_effect_and_its_equation_once():
     layout = choices(configs.get("palm_8b").model)[1]
-    chosen, effect, equation = explain(layout).splitlines()
+    chosen, effect, equation = layout.full_text.splitlines()
     assert chosen == "parallel layers"
     assert effect == EXPLANATIONS["parallel layers"].effect
     assert equation.startswith("x + A(N(x)) + F(N(x))   [")

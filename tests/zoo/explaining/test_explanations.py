@@ -24,7 +24,7 @@ def test_swiglu_gates_with_swish_not_with_the_sigmoid():
 def test_multi_query_attention_has_queries_of_the_input():
     explanation = EXPLANATIONS["multi-query attention"]
     assert "share one key head and one value head" in explanation.effect
-    assert "computes queries of its own" in explanation.effect
+    assert "computes its own queries" in explanation.effect
     assert "softmax(Q_n K^T / sqrt(H)) V" in explanation.equation
 
 

@@ -1,14 +1,18 @@
+"""Text and tables laid out for a terminal."""
+
 import io
 
+import pytest
 from rich.console import Console
 
 from zoo.explaining.terminal import (
     WIDTH,
     column_widths,
-    fitting,
+    columns_that_fit,
     show,
     show_entries,
     stdout_console,
+    three_digits,
 )
 
 ROWS = [["model", "a", "bbbb"], ["x", "aaa", "b"]]
@@ -22,9 +26,9 @@ def printed(width: int, text: str, **options) -> list[str]:
 
 def test_columns_are_left_out_until_the_rest_fits():
     assert column_widths(ROWS) == [5, 3, 4]
-    assert fitting(ROWS, [9, 1, 5], 14) == [0, 1, 2]
-    assert fitting(ROWS, [9, 1, 5], 13) == [0, 2]
-    assert fitting(ROWS, [9, 1, 5], 3) == [0]
+    assert columns_that_fit(ROWS, [9, 1, 5], 14) == [0, 1, 2]
+    assert columns_that_fit(ROWS, [9, 1, 5], 13) == [0, 2]
+    assert columns_that_fit(ROWS, [9, 1, 5], 3) == [0]
 
 
 def test_lines_wrap_below_their_indent_and_have_no_trailing_space():
@@ -43,6 +47,13 @@ def test_entries_stand_beside_their_names():
     assert file.getvalue().splitlines() == [
         "", "Title", "  a     first", "        second", "  long  third",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("value", "words"), [(0.5123, "0.51"), (9.999, "10.00"), (1234.5, "1,234")]
+)
+def test_short_numbers(value, words):
+    assert three_digits(value) == words
 
 
 def test_a_pipe_is_wide(capsys):

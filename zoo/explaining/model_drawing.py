@@ -7,13 +7,16 @@ from zoo.explaining.choices import choices
 
 
 def draw(model: ModelConfig) -> str:
-    """The whole model with one of its layers, without sizes: the same for a family's every size."""
+    """Return a drawing of the model with one of its layers.
+
+    It shows no sizes, so that all sizes of a family have the same drawing.
+    """
     by_axis = {choice.explanation.axis: choice for choice in choices(model)}
     position, norm = by_axis["model.position"], by_axis["model.norm"].kind
     learned = isinstance(model.position, Learned)
     heads = by_axis["model.attention"].kind
     notes = [] if learned else [position.kind]
-    if by_axis["model.attention.windows"].kind != "dense in every layer":
+    if any(window is not None for window in model.attention.windows):
         notes.append(by_axis["model.attention.windows"].kind)
     attention = f"{heads} ({', '.join(notes)})" if notes else heads
     feed_forward = f"{by_axis['model.feed_forward'].kind} feed-forward"
@@ -49,5 +52,5 @@ def draw(model: ModelConfig) -> str:
 
 
 def _branch(*steps: str) -> list[str]:
-    """What leaves the residual stream, passes through the steps and is added to it."""
+    """Return the lines of a branch that leaves the residual stream and is added to it."""
     return ["|---.", *(f"|   {step}" for step in steps), "+ <-'"]

@@ -1,7 +1,9 @@
+"""The drawings of the three layouts."""
+
 import pytest
 
 import configs
-from zoo.explaining.drawing import draw
+from zoo.explaining.model_drawing import draw
 
 
 def test_parallel_layers_branch_twice_from_one_norm():

@@ -1,0 +1,65 @@
+"""Training recipes that more than one family uses, and the one for imported weights.
+
+A family whose paper changes something calls the recipe and replaces what differs.
+"""
+
+from configs.experiment import AdamW, Experiment, WarmupCosine
+from models.config import Execution, ModelConfig
+
+
+def gpt3(
+    model: ModelConfig,
+    *,
+    batch_size: int,
+    peak_lr: float,
+    warmup_tokens: float = 375e6,
+    decay_tokens: float | None = 260e9,
+    num_tokens: float = 300e9,
+) -> Experiment:
+    """Return GPT-3's training run (Brown et al. 2020, appendix B), at the model's context length.
+
+    GPT-3 and Jurassic-1 use it as it is. GPT-2, whose paper gives no recipe beyond the batch, and
+    Megatron-Turing NLG change some numbers. The batch has its final size from the start.
+
+    Args:
+      batch_size: sequences per optimizer step.
+      decay_tokens: end of the cosine, after which the learning rate stays at a tenth of its peak;
+        None: the end of the run.
+    """
+    batch_tokens = batch_size * model.context_length
+    return Experiment(
+        model=model,
+        optimizer=AdamW(
+            schedule=WarmupCosine(
+                peak_lr=peak_lr,
+                warmup_steps=round(warmup_tokens / batch_tokens),
+                decay_steps=None if decay_tokens is None else round(decay_tokens / batch_tokens),
+                final_fraction=0.1,
+            ),
+            beta1=0.9,
+            beta2=0.95,
+            eps=1e-8,
+            weight_decay=0.1,
+            clip_norm=1.0,
+        ),
+        num_steps=round(num_tokens / batch_tokens),
+        batch_tokens=batch_tokens,
+        seq_len=model.context_length,
+        execution=Execution(dtype="bfloat16", remat="full"),
+    )
+
+
+def fine_tuning(model: ModelConfig) -> Experiment:
+    """Return the training run that an imported model starts with: all its weights are trained.
+
+    The peak learning rate is low because the weights are good already: 2e-5 with a short warm-up
+    is what the published fine-tunings of such models use (Alpaca's, for one).
+    """
+    seq_len = min(model.context_length, 1024)
+    return Experiment(
+        model=model,
+        optimizer=AdamW(schedule=WarmupCosine(peak_lr=2e-5, warmup_steps=30)),
+        num_steps=1000,
+        batch_tokens=16 * seq_len,
+        seq_len=seq_len,
+    )

@@ -1,0 +1,227 @@
+"""All that the zoo knows about one model: its numbers, its choices, and what its paper says."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any
+
+from rich.console import Console
+
+import configs
+from configs.experiment import Experiment
+from configs.paper import Paper
+from models.config import Relative
+from models.flops import forward_flops_per_token, kv_cache_bytes_per_token, train_flops_palm
+from models.parameters import params_by_part
+from zoo.explaining.choices import choices
+from zoo.explaining.explanations import AXES, LETTERS
+from zoo.explaining.model_drawing import draw
+from zoo.explaining.terminal import show, show_entries, three_digits
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelCard:
+    """One model of the zoo, with the numbers that follow from its config."""
+
+    name: str
+    family: str
+    experiment: Experiment
+    reported_params: str | None
+    """The parameter count as the paper prints it; None for a size that is in no paper."""
+
+    @property
+    def paper(self) -> Paper:
+        """The paper of the model's family."""
+        return configs.FAMILIES[self.family].PAPER
+
+    @property
+    def num_params(self) -> int:
+        """Exact number of parameters."""
+        return sum(params_by_part(self.experiment.model).values())
+
+    @property
+    def flops_per_token(self) -> float:
+        """Training FLOPs per token by PaLM's convention, at the training sequences' length."""
+        return train_flops_palm(self.experiment.model, self.num_params, self.experiment.seq_len)
+
+    @property
+    def decode_flops_per_token(self) -> int:
+        """FLOPs to decode one token that sees a whole context."""
+        model = self.experiment.model
+        return forward_flops_per_token(model, model.context_length)
+
+    @property
+    def kv_cache_bytes_per_token(self) -> float:
+        """Bytes that decoding must keep per token of a whole context, in bfloat16.
+
+        A banded layer needs to keep its band only.
+        """
+        model = self.experiment.model
+        return kv_cache_bytes_per_token(model, model.context_length)
+
+    @property
+    def zoo_kv_cache_bytes_per_token(self) -> float:
+        """Bytes that models/cache.py keeps per token of a row, in bfloat16.
+
+        It keeps every token, even for a banded layer. The projected distances of relative
+        positions, stored once for all rows, are not included.
+        """
+        model = self.experiment.model
+        dense = replace(model, attention=replace(model.attention, windows=(None,)))
+        return kv_cache_bytes_per_token(dense, model.context_length)
+
+    @property
+    def tokens_per_param(self) -> float:
+        """Tokens of the training run per parameter."""
+        return self.experiment.num_tokens / self.num_params
+
+    def value(self, path: str) -> Any:
+        """Return the experiment's value at a dotted path, or None if it has no such field."""
+        return _value_at(self.experiment, path)
+
+    def is_published(self, path: str) -> bool:
+        """Return whether any size in the paper has the same value as this model at the path."""
+        published = configs.FAMILIES[self.family].PUBLISHED.values()
+        return any(_value_at(experiment, path) == self.value(path) for experiment in published)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the card as JSON values. Field names are stable; docs/json.md explains them."""
+        experiment, model, paper = self.experiment, self.experiment.model, self.paper
+        return {
+            "model": self.name,
+            "family": self.family,
+            "paper": f"{paper.title}, {paper.authors}, {paper.reference}",
+            "num_params": self.num_params,
+            "params_by_part": params_by_part(model),
+            "reported_params": self.reported_params,
+            "mismatch": paper.mismatches.get(self.name),
+            "choices": {
+                choice.explanation.axis.rpartition(".")[2]: choice.name for choice in choices(model)
+            },
+            "num_layers": model.num_layers,
+            "d_model": model.d_model,
+            "num_heads": model.attention.num_heads,
+            "num_kv_heads": model.attention.num_kv_heads,
+            "head_dim": model.attention.head_dim,
+            "windows": model.attention.windows,
+            "d_ff": model.feed_forward.d_ff,
+            "context_length": model.context_length,
+            "vocab_size": model.vocab_size,
+            "flops_per_token": self.flops_per_token,
+            "decode_flops_per_token": self.decode_flops_per_token,
+            "kv_cache_bytes_per_token": self.kv_cache_bytes_per_token,
+            "zoo_kv_cache_bytes_per_token": self.zoo_kv_cache_bytes_per_token,
+            "num_tokens": experiment.num_tokens,
+            "tokens_per_param": self.tokens_per_param,
+            "sources": paper.sources,
+            "reasons": paper.reasons,
+            "not_published": paper.not_published,
+        }
+
+
+def model_card(name: str) -> ModelCard:
+    """Return the card of the model called `name`. Raises ConfigError for an unknown name."""
+    family = configs.family_of(name)
+    return ModelCard(
+        name=name,
+        family=family,
+        experiment=configs.get(name),
+        reported_params=configs.FAMILIES[family].REPORTED_PARAMS.get(name),
+    )
+
+
+def family_cards(family: str) -> list[ModelCard]:
+    """Return the cards of all sizes of a family, smallest first as in its config."""
+    return [model_card(name) for name in configs.FAMILIES[family].FAMILY]
+
+
+# --- the card on a terminal ----------------------------------------------------------------------
+
+
+def show_model_card(card: ModelCard, console: Console) -> None:
+    """Print the whole card."""
+    model, paper = card.experiment.model, card.paper
+    show(console, f"{card.name}: {paper.title}", style="bold")
+    show(console, f"{paper.authors}, {paper.reference}")
+    if card.reported_params is None:
+        show(console, f"Not a size of the paper: {paper.authors}'s choices in a small budget.")
+    show_entries(console, "Numbers", _numbers(card))
+    show(console, "\nFrom tokens to probabilities", style="bold")
+    show(console, "\n".join(f"  {line}" for line in draw(model).splitlines()))
+    explained = [(AXES[choice.explanation.axis], choice.full_text) for choice in choices(model)]
+    show_entries(console, "Choices", [*explained, ("Letters", LETTERS)])
+    show_entries(console, "Source of each value", _with_values(card, paper.sources))
+    show_entries(console, "The paper's reasons", paper.reasons.items())
+    show_entries(
+        console,
+        "Not published, and what the zoo has instead",
+        _with_values(card, paper.not_published),
+    )
+
+
+def _numbers(card: ModelCard) -> Iterator[tuple[str, str]]:
+    model, experiment = card.experiment.model, card.experiment
+    parts = [f"{count:,} {part}" for part, count in params_by_part(model).items()]
+    yield "parameters", f"{card.num_params:,} = {' + '.join(parts)}"
+    published = card.reported_params or "not in a paper"
+    mismatch = card.paper.mismatches.get(card.name)
+    yield "published as", published + (f": {mismatch}" if mismatch else "")
+    ids = f"{model.context_length:,} tokens, {model.vocab_size:,} token ids"
+    yield "context, vocabulary", ids
+    tokens = (
+        f"{experiment.num_tokens:,} tokens, {three_digits(card.tokens_per_param)} per parameter"
+    )
+    yield "training", f"{tokens}, {card.flops_per_token:.3e} FLOPs per token (6N + 12LHQT)"
+    flops = f"{card.decode_flops_per_token:.3e} FLOPs"
+    yield "decoding", f"{flops} for a token that sees a full context"
+    yield "KV cache", _cache_size(card)
+
+
+def _cache_size(card: ModelCard) -> str:
+    needed, kept = card.kv_cache_bytes_per_token, card.zoo_kv_cache_bytes_per_token
+    size = f"{needed:,.0f} bytes per token of a full context, bfloat16"
+    if kept != needed:
+        size += (
+            " (a banded layer needs to keep its band only; the zoo's own cache keeps every token: "
+            f"{kept:,.0f} bytes)"
+        )
+    if isinstance(card.experiment.model.position, Relative):
+        size += "; and, once for all rows of a batch, the projected distances of every layer"
+    return size
+
+
+def _with_values(card: ModelCard, notes: dict[str, str]) -> list[tuple[str, str]]:
+    """Return each note under the value that this model has there."""
+    paths = (*card.paper.sources, *card.paper.not_published)
+
+    def with_value(path: str, note: str) -> str:
+        scope = "" if card.is_published(path) else "in the published sizes: "
+        return f"{format_value(card.value(path), path, paths)}\n{scope}{note}"
+
+    return [(path, with_value(path, note)) for path, note in notes.items()]
+
+
+def format_value(value: Any, path: str = "", listed_elsewhere: tuple[str, ...] = ()) -> str:
+    """Return a config's value in words, a dataclass as its name and its fields.
+
+    Fields whose paths are in `listed_elsewhere` are left out.
+    """
+    if isinstance(value, float | int) and not isinstance(value, bool):
+        return f"{value:,}" if isinstance(value, int) else f"{value:g}"
+    if not is_dataclass(value):
+        return "none" if value == () else str(value)
+    inner = {
+        field.name: format_value(
+            getattr(value, field.name), f"{path}.{field.name}", listed_elsewhere
+        )
+        for field in fields(value)
+        if f"{path}.{field.name}" not in listed_elsewhere
+    }
+    listed = ", ".join(f"{name}={words}" for name, words in inner.items())
+    return f"{type(value).__name__}({listed})" if listed else type(value).__name__
+
+
+def _value_at(experiment: Experiment, path: str) -> Any:
+    value: Any = experiment
+    for name in path.split("."):
+        value = getattr(value, name, None)
+    return value
