@@ -11,8 +11,8 @@ from flax import nnx
 from jaxtyping import Array, Int
 
 from configs.experiment import Experiment
-from models.cache import Places
 from models.config import ModelConfig
+from models.positions import Positions
 from models.transformer import Transformer
 from zoo.distribution.sharding import TOKEN_AXES, AnyMesh, ways
 from zoo.training.loss import LossSums, cross_entropy, num_chunks
@@ -49,9 +49,11 @@ class Steps:
 def make_steps(experiment: Experiment, mesh: AnyMesh | None = None) -> Steps:
     """`mesh`: over which the arrays will lie; None is one device."""
 
+    execution = experiment.execution.resolve(accelerated=jax.default_backend() != "cpu")
+
     def build() -> Transformer:
         rngs = nnx.Rngs(params=jax.random.key(experiment.seed))
-        return Transformer(experiment.model, experiment.execution, rngs=rngs)
+        return Transformer(experiment.model, execution, rngs=rngs)
 
     graphdef, _ = nnx.split(nnx.eval_shape(build), nnx.Param)
     optimizer, schedule = make_optimizer(experiment.optimizer, experiment.num_steps)
@@ -68,9 +70,9 @@ def make_steps(experiment: Experiment, mesh: AnyMesh | None = None) -> Steps:
 
     def loss_sums(params: nnx.State, batch: Batch, dropout_key) -> tuple[jax.Array, LossSums]:
         model: Transformer = nnx.merge(graphdef, params)
-        places = Places(batch["positions"], batch["segment_ids"])
+        positions = Positions(batch["positions"], batch["segment_ids"])
         hidden, _ = model(
-            batch["inputs"], places, dropout_key=dropout_key, micro_batches=pieces_at_once
+            batch["inputs"], positions, dropout_key=dropout_key, micro_batches=pieces_at_once
         )
         batch_size, seq_len = batch["inputs"].shape
         chunks = num_chunks(batch_size, seq_len, _held_per_token(experiment.model, mesh))
