@@ -32,13 +32,13 @@ LARGEST_BLOCK = 512
 class Attention(nnx.Module):
     """softmax(Q K^T / sqrt(H)) V, with N query heads and K key and value heads.
 
-    Vaswani et al. 2017, section 3.2. K = N is multi-head attention. With K = 1 all query heads share
-    one key and one value head (multi-query, Shazeer 2019, arXiv 1911.02150); for K between 1 and N,
-    each group of G = N/K query heads does.
+    Vaswani et al. 2017, section 3.2. K = N is multi-head attention. With K = 1 all query heads
+    share one key and one value head (multi-query, Shazeer 2019, arXiv 1911.02150); for K between 1
+    and N, each group of G = N/K query heads does.
 
-    With relative positions (Transformer-XL, Dai et al. 2019, arXiv 1901.02860, section 3.3) the score
-    of query i and key j is ((q_i + u) . k_j + (q_i + v) . W_R r_(i-j)) / sqrt(H), where r is the
-    sinusoids of the distance, u is `content_bias`, v is `distance_bias` and W_R is `distance`.
+    With relative positions (Transformer-XL, Dai et al. 2019, arXiv 1901.02860, section 3.3) the
+    score of query i and key j is ((q_i + u) . k_j + (q_i + v) . W_R r_(i-j)) / sqrt(H), where r is
+    the sinusoids of the distance, u is `content_bias`, v is `distance_bias` and W_R is `distance`.
     """
 
     def __init__(self, config: c.ModelConfig, *, rngs: nnx.Rngs):

@@ -50,8 +50,8 @@ class KVCache:
     """Keys and values of the tokens seen so far, in buffers of a fixed length S."""
 
     keys: Float[Array, "L S B K H"]
-    """Length before batch: on a TPU, XLA uses this layout for buffers written one position at a time;
-    it would copy a cache in any other order at every call."""
+    """Length before batch: on a TPU, XLA uses this layout for buffers written one position at a
+    time; it would copy a cache in any other order at every call."""
     values: Float[Array, "L S B K H"]
     positions: Positions
     """Positions of the S cells. An empty cell has segment 0, which no token attends to."""

@@ -1,4 +1,4 @@
-"""The position-wise half of a block."""
+"""The half of a block that treats every position separately."""
 
 from typing import assert_never
 

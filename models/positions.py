@@ -19,8 +19,8 @@ class Positions:
     """The document of every token of a batch, and the token's index in that document."""
 
     index: Int[Array, "B T"]
-    """Index in the token's document, from 0. The tokens of a document are contiguous, so the distance
-    between two of them is also the distance between their columns."""
+    """Index in the token's document, from 0. The tokens of a document are contiguous, so the
+    distance between two of them is also the distance between their columns."""
     segment_ids: Int[Array, "B T"]
     """Number of the token's document in its row, from 1; 0 is padding."""
 
@@ -55,9 +55,9 @@ def rotate(
 ) -> Float[Array, "B T heads H"]:
     """Apply the rotary position embedding (Su et al. 2021, arXiv 2104.09864, equation 34).
 
-    Coordinates i and i + H/2 form a pair, which is rotated by `index * theta^(-2i/H)` radians, so the
-    product of a query and a key depends only on the distance between them. The paper pairs 2i with
-    2i + 1: the same function after a fixed permutation of the columns of W_q and W_k.
+    Coordinates i and i + H/2 form a pair, which is rotated by `index * theta^(-2i/H)` radians, so
+    the product of a query and a key depends only on the distance between them. The paper pairs 2i
+    with 2i + 1: the same function after a fixed permutation of the columns of W_q and W_k.
     """
     half = x.shape[-1] // 2
     frequencies = rotary.theta ** (-jnp.arange(half, dtype=jnp.float32) / half)
@@ -86,8 +86,8 @@ def slow_down(
 def sinusoids(num_distances: int, d_model: int) -> Float[Array, "M D"]:
     """Return the sines, then the cosines, of m / 10000^(2i/D) in row m.
 
-    From Vaswani et al. 2017, section 3.5. The papers leave the order of the columns open; this is the
-    order of Transformer-XL's code.
+    From Vaswani et al. 2017, section 3.5. The papers leave the order of the columns open; this is
+    the order of Transformer-XL's code.
     """
     half = d_model // 2
     frequencies = 10_000.0 ** (-jnp.arange(half, dtype=jnp.float32) / half)
@@ -103,11 +103,11 @@ def distance_scores(
 ) -> Float[Array, "B N T S"]:
     """Return score [t, s] = query_t . distance_keys[query_offset + t - s].
 
-    Query t is the token of key `query_offset + t`. A key that comes after its query gets an arbitrary
-    score, which the caller masks. Each query is multiplied once with each distance, which gives row t
-    in the order of distances. Reading that matrix as rows that are one column shorter then shifts
-    each row one column further to the left (Transformer-XL, Dai et al. 2019, appendix B), so no array
-    of size T S H is made.
+    Query t is the token of key `query_offset + t`. A key that comes after its query gets an
+    arbitrary score, which the caller masks. Each query is multiplied once with each distance, which
+    gives row t in the order of distances. Reading that matrix as rows that are one column shorter
+    then shifts each row one column further to the left (Transformer-XL, Dai et al. 2019, appendix
+    B), so no array of size T S H is made.
     """
     b, t, n, _ = query.shape
     s = num_keys

@@ -22,8 +22,8 @@ def run_stages(
 
     This is GPipe's schedule (Huang et al. 2019, arXiv 1811.06965): in tick t, stage i applies its
     layers to micro-batch t - i and sends the result to the next stage. P stages and M micro-batches
-    need M + P - 1 ticks, and a stage is idle in P - 1 of them: the bubble is (P - 1) / (M + P - 1) of
-    the time. The backward pass runs the same ticks in reverse.
+    need M + P - 1 ticks, and a stage is idle in P - 1 of them: the bubble is (P - 1) / (M + P - 1)
+    of the time. The backward pass runs the same ticks in reverse.
 
     Args:
       stage: applies the layers that it is given to one micro-batch and its `row_data`; the last

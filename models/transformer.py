@@ -1,6 +1,6 @@
 """The one transformer that all families share.
 
-A block in each of the three layouts (A attention, F feed-forward, N norm):
+A block in each of the three layouts, where A is attention, F feed-forward and N a norm:
 
     post_norm              pre_norm                 parallel
     x ---+                 x ---+                   x ---+
@@ -163,8 +163,8 @@ class Transformer(nnx.Module):
         """Return the hidden states after the last layer and its norm, and the cache grown by T.
 
         Args:
-          micro_batches: number of micro-batches that follow each other through the pipeline's stages,
-            where the layers are split over a mesh axis.
+          micro_batches: number of micro-batches that follow each other through the pipeline's
+            stages, where the layers are split over a mesh axis.
         """
         embedding_key, layers_key = split_key(dropout_key, 2)
         x = dropout(self.embed(tokens, positions), self.config.dropout_rate, embedding_key)
@@ -196,7 +196,7 @@ class Transformer(nnx.Module):
         return constrain(x, "batch", "length", "residual"), cache
 
     def embed(self, tokens: Int[Array, "B T"], positions: Positions) -> Float[Array, "B T D"]:
-        """Return the embeddings of the tokens, plus those of their positions if these are learned."""
+        """Return the embeddings of the tokens, plus those of learned positions."""
         table = constrain(self.embedding[...], "vocab", "embed")
         table = constrain(table, "vocab", None)  # all-gathered along fsdp for the lookup
         # mode="clip": the caller checks ids where text becomes ids. The default mode would fill the

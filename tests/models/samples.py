@@ -80,7 +80,8 @@ REFERENCES = {
 def random_model(
     config: c.ModelConfig, *, seed: int = 0, execution: c.Execution = FLOAT32
 ) -> Transformer:
-    """A model whose every parameter, biases and norm scales included, makes a visible difference."""
+    """A model whose every parameter, biases and norm scales included, makes a visible
+    difference."""
     graphdef, params = nnx.split(abstract_model(config, execution), nnx.Param)
     rng = np.random.default_rng(seed)
 
@@ -128,7 +129,8 @@ def logits(model: Transformer, tokens, positions: Positions | None = None) -> ja
 
 
 def reference_logits(name: str, model: Transformer, tokens) -> np.ndarray:
-    """[T, V] float64, by the equations of `name`'s paper, of one document with this model's values."""
+    """[T, V] float64, by the equations of `name`'s paper, of one document with this model's
+    values."""
     return REFERENCES[name](to_numpy(nnx.state(model, nnx.Param)), tokens)
 
 
