@@ -1,37 +1,47 @@
-"""Where tokens stand, and the keys and values of those seen so far."""
+"""The keys and values that queries attend to, and the cache that keeps them while decoding."""
 
 import dataclasses
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
+
+from models.positions import Positions, slice_tokens
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class Places:
-    """Where every token of a batch stands; the attention mask follows from it."""
+class Keys:
+    """The keys and values of one layer, and the index among them of the first query."""
 
-    positions: Int[Array, "B T"]
-    """Index within the token's document, from 0. A document's tokens stand side by side, so that
-    the distance between two of them is also the distance between their cells."""
-    segment_ids: Int[Array, "B T"]
-    """Which document of the row the token belongs to, from 1; 0 is padding."""
+    key: Float[Array, "B S K H"]
+    value: Float[Array, "B S K H"]
+    positions: Positions
+    """Positions of the S keys."""
+    distance_keys: Float[Array, "M N H"] | None
+    """Projected sinusoids of the distances 0 to M - 1; None without relative positions."""
+    query_offset: int | Int[Array, ""]
+    """Query t is the token of key `query_offset + t`."""
 
-    @classmethod
-    def whole_rows(cls, batch_size: int, seq_len: int) -> "Places":
-        """Every row is one document, without padding."""
-        positions = jnp.broadcast_to(jnp.arange(seq_len), (batch_size, seq_len))
-        return cls(positions, jnp.ones_like(positions))
+    def visible_to(self, start: int, stop: int, window: int | None) -> "Keys":
+        """Return the keys that the queries `start` to `stop` - 1 can see.
 
-
-def attends(query: Places, key: Places, window: int | None = None) -> Bool[Array, "B T S"]:
-    """A token sees the tokens of its own document that do not come after it, and of those, with a
-    window, only the last `window`, itself included."""
-    same_document = query.segment_ids[:, :, None] == key.segment_ids[:, None, :]
-    distance = query.positions[:, :, None] - key.positions[:, None, :]
-    seen = same_document & (distance >= 0)
-    return seen if window is None else seen & (distance < window)
+        The query offset of the result counts from query `start`. If the offset is known while
+        tracing, the result holds exactly the visible keys; otherwise it is a superset of them whose
+        length is known.
+        """
+        num_keys = self.key.shape[1]
+        lookback = 0 if window is None else window - 1
+        if isinstance(self.query_offset, int):
+            begin = 0 if window is None else max(0, self.query_offset + start - lookback)
+            length = self.query_offset + stop - begin
+        elif window is None:
+            begin, length = 0, num_keys
+        else:
+            length = min(num_keys, stop - start + lookback)
+            begin = jnp.clip(self.query_offset + start - lookback, 0, num_keys - length)
+        key, value, positions = slice_tokens((self.key, self.value, self.positions), begin, length)
+        return Keys(key, value, positions, self.distance_keys, self.query_offset + start - begin)
 
 
 @jax.tree_util.register_dataclass
@@ -40,35 +50,48 @@ class KVCache:
     """Keys and values of the tokens seen so far, in buffers of a fixed length S."""
 
     keys: Float[Array, "L S B K H"]
-    """Cells before rows: XLA lays out on a TPU what is written cell by cell so, and would copy a cache of
-    any other order at every call."""
+    """Length before batch: on a TPU, XLA uses this layout for buffers written one position at a
+    time; it would copy a cache in any other order at every call."""
     values: Float[Array, "L S B K H"]
-    places: Places
-    """Of the S cells. An empty cell has segment 0, which no token attends to."""
+    positions: Positions
+    """Positions of the S cells. An empty cell has segment 0, which no token attends to."""
     length: Int[Array, ""]
     """Number of cells written; the next token goes into cell `length`."""
     distance_keys: Float[Array, "L S N H"] | None
-    """Of the distances 0 to S - 1, for relative positions: the same at every step, so made once."""
+    """Projected sinusoids of the distances 0 to S - 1, computed once because they are the same at
+    every step; None without relative positions."""
 
-    def append_places(self, places: Places) -> "KVCache":
-        """The cache with T more cells taken; each layer then fills them with `append`."""
+    def append_positions(self, positions: Positions) -> "KVCache":
+        """Return the cache with T more cells reserved, which each layer fills with `append`."""
 
         def write(cells: Array, new: Array) -> Array:
             return jax.lax.dynamic_update_slice_in_dim(cells, new, self.length, axis=1)
 
-        taken = jax.tree.map(write, self.places, places)
         return dataclasses.replace(
-            self, places=taken, length=self.length + places.positions.shape[1]
+            self,
+            positions=jax.tree.map(write, self.positions, positions),
+            length=self.length + positions.index.shape[1],
         )
 
-    def append(self, layer: Int[Array, ""], key: Array, value: Array) -> "KVCache":
-        """Write one layer's T newest keys and values, in place once jit has donated the buffers."""
+    def append(
+        self,
+        layer: Int[Array, ""],
+        key: Float[Array, "B T K H"],
+        value: Float[Array, "B T K H"],
+    ) -> "KVCache":
+        """Write one layer's T newest keys and values; in place if jit has donated the buffers."""
         start = (layer, self.length - key.shape[1], 0, 0, 0)
 
         def write(cells: Array, new: Array) -> Array:
-            new = new.swapaxes(0, 1)[None].astype(cells.dtype)
+            new = new.swapaxes(0, 1)[None].astype(cells.dtype)  # 1 T B K H
             return jax.lax.dynamic_update_slice(cells, new, start)
 
         return dataclasses.replace(
             self, keys=write(self.keys, key), values=write(self.values, value)
         )
+
+    def keys_of(self, layer: Int[Array, ""], num_queries: int) -> Keys:
+        """Return one layer's keys and values; its queries are the newest `num_queries` tokens."""
+        key, value = (cells[layer].swapaxes(0, 1) for cells in (self.keys, self.values))  # B S K H
+        distance_keys = None if self.distance_keys is None else self.distance_keys[layer]
+        return Keys(key, value, self.positions, distance_keys, self.length - num_queries)

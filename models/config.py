@@ -1,7 +1,7 @@
-"""What a paper chose, as plain data. Standard library only.
+"""The choices that a paper makes, as plain data. Standard library only.
 
-`ModelConfig` holds everything that changes the function or the shapes of the parameters;
-`Execution` holds what changes only how fast, and in how much memory, that function is computed.
+`ModelConfig` holds everything that changes the function or the shapes of the parameters.
+`Execution` holds everything that changes only the speed and the memory of computing that function.
 A choice is a type or a word, never a flag; `models/` turns each one into code in a single `match`.
 """
 
@@ -10,7 +10,7 @@ from typing import Literal
 
 
 class ConfigError(Exception):
-    """A value that breaks a rule. The message names the field, the value, the rule and the remedy."""
+    """A value that breaks a rule; the message names field, value, rule and remedy."""
 
 
 def check(rule_holds: bool, message: str) -> None:
@@ -60,22 +60,27 @@ class Learned:
 
 @dataclass(frozen=True, kw_only=True)
 class SlowedRotation:
-    """How Llama 3.1 reads texts longer than those it was first trained on (Grattafiori et al. 2024,
-    and its released code): slow pairs turn `factor` times slower, fast ones as before."""
+    """Slower rotary positions, with which Llama 3.1 reads texts longer than its first training's.
+
+    Slow pairs turn `factor` times slower, fast ones as before (Grattafiori et al. 2024, and its
+    released code).
+    """
 
     factor: float
     slow_turns: float = 1.0
     """A pair that turns less often than this over `original_length` is slow."""
     fast_turns: float = 4.0
-    """One that turns more often is fast; between them the two are blended."""
+    """A pair that turns more often than this is fast; between the two, both are blended."""
     original_length: int
-    """The context of the first training, in tokens."""
+    """Context length of the first training, in tokens."""
 
     def __post_init__(self):
-        check(self.factor > 0 and 0 < self.slow_turns < self.fast_turns,
-              f"model.position.slowed has factor={self.factor}, slow_turns={self.slow_turns} and "
-              f"fast_turns={self.fast_turns}; all must be above zero, and the last the "
-              "largest of the two turns")  # fmt: skip
+        check(
+            self.factor > 0 and 0 < self.slow_turns < self.fast_turns,
+            f"model.position.slowed has factor={self.factor}, slow_turns={self.slow_turns} and "
+            f"fast_turns={self.fast_turns}; all must be above zero, and fast_turns must be larger "
+            "than slow_turns",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,13 +90,15 @@ class Rotary:
     theta: float = 10_000.0
     """Pair i of H/2 turns by theta^(-2i/H) radians per position."""
     slowed: SlowedRotation | None = None
-    """None: every pair turns so."""
+    """None: no slow-down."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Relative:
-    """Scores that know how far back a key lies (Transformer-XL, Dai et al. 2019): sinusoids of the
-    distance through a projection per layer, and two trained vectors u and v."""
+    """Scores that depend on the distance to the key (Transformer-XL, Dai et al. 2019).
+
+    Each layer has a projection for the sinusoids of the distance, and two trained vectors u and v.
+    """
 
 
 # --- initialisation --------------------------------------------------------------------------
@@ -99,11 +106,11 @@ class Relative:
 
 @dataclass(frozen=True, kw_only=True)
 class Normal:
-    """Every matrix from N(0, std)."""
+    """Every matrix is drawn from N(0, std)."""
 
     std: float
     position_std: float | None = None
-    """Standard deviation of learned positions; None: the same as `std`."""
+    """Standard deviation of learned positions; None: `std`."""
     residual: Literal["plain", "scaled_by_depth"] = "plain"
     """`scaled_by_depth`: the two projections that write to the residual stream are drawn with
     std / sqrt(2 num_layers) (Radford et al. 2019, section 2.3)."""
@@ -121,29 +128,36 @@ class FanIn:
 
 @dataclass(frozen=True, kw_only=True)
 class Attention:
-    """How many heads look back, how wide each is, and how far they look."""
+    """The number of attention heads, their width, and how far back they see."""
 
     num_heads: int
     """Query heads, N."""
     num_kv_heads: int
-    """Key and value heads, K: num_heads is multi-head, 1 is multi-query, between is grouped-query."""
+    """Key and value heads, K. num_heads: multi-head; 1: multi-query; in between: grouped-query."""
     head_dim: int
     """Width of one head, H."""
     windows: tuple[int | None, ...] = (None,)
-    """Tokens that a layer's query sees, itself included; None: all before it. The tuple repeats over
-    the layers: (None, 256) alternates dense layers with layers that see a band of 256."""
+    """The number of last tokens that a query of each layer sees, itself included; None: all of
+    them. The tuple repeats over the layers: (None, 256) alternates dense layers with a window of
+    256."""
 
     def __post_init__(self):
-        check(self.num_heads > 0 and self.head_dim > 0,
-              f"model.attention has num_heads={self.num_heads} and head_dim={self.head_dim}; both "
-              "must be above zero")  # fmt: skip
-        check(self.num_kv_heads > 0 and self.num_heads % self.num_kv_heads == 0,
-              f"model.attention.num_kv_heads={self.num_kv_heads} must divide "
-              f"num_heads={self.num_heads}; write 1 for multi-query or {self.num_heads} for "
-              "multi-head attention")  # fmt: skip
-        check(len(self.windows) > 0 and all(w is None or w > 0 for w in self.windows),
-              f"model.attention.windows={self.windows} must hold at least one entry, each None or "
-              "above zero; (None,) is dense attention in every layer")  # fmt: skip
+        check(
+            self.num_heads > 0 and self.head_dim > 0,
+            f"model.attention has num_heads={self.num_heads} and head_dim={self.head_dim}; both "
+            "must be above zero",
+        )
+        check(
+            self.num_kv_heads > 0 and self.num_heads % self.num_kv_heads == 0,
+            f"model.attention.num_kv_heads={self.num_kv_heads} must divide "
+            f"num_heads={self.num_heads}; write 1 for multi-query or {self.num_heads} for "
+            "multi-head attention",
+        )
+        check(
+            len(self.windows) > 0 and all(w is None or w > 0 for w in self.windows),
+            f"model.attention.windows={self.windows} must hold at least one entry, each None or "
+            "above zero; (None,) is dense attention in every layer",
+        )
 
 
 FeedForwardKind = Literal["gelu", "gelu_erf", "swiglu"]
@@ -152,12 +166,12 @@ Layout = Literal["post_norm", "pre_norm", "parallel"]
 
 @dataclass(frozen=True, kw_only=True)
 class FeedForward:
-    """The two or three matrices that every token passes through alone."""
+    """The two or three matrices that are applied to every token separately."""
 
     d_ff: int
     """Inner width, F."""
     kind: FeedForwardKind
-    """`gelu`: GELU(xW1)W2 with the tanh form, `gelu_erf` with the exact one; `swiglu`:
+    """`gelu`: GELU(xW1)W2 in its tanh form; `gelu_erf`: in its exact form; `swiglu`:
     (Swish(xW) * xV)W2, three matrices."""
 
     def __post_init__(self):
@@ -165,19 +179,19 @@ class FeedForward:
 
 
 Bias = Literal["qkv", "attention_output", "feed_forward", "norm", "logits"]
-"""A place where a paper may add a trained bias."""
+"""A part of the model to which a paper may add a trained bias."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """One transformer language model: exactly what its paper fixes about the function."""
+    """One transformer language model: exactly what its paper says about the function."""
 
     vocab_size: int
-    """Token ids that the model knows, V."""
+    """Number of token ids, V."""
     context_length: int
-    """The longest sequence that the model was made for, in tokens."""
+    """Length of the longest sequence that the model is made for, in tokens."""
     num_layers: int
-    """Blocks, L."""
+    """Number of blocks, L."""
     d_model: int
     """Width of the residual stream, D."""
     attention: Attention
@@ -187,50 +201,71 @@ class ModelConfig:
     layout: Layout
     """The order of norm, attention and feed-forward in a block; drawn in models/transformer.py."""
     biases: tuple[Bias, ...]
-    """Where biases stand; () is none anywhere."""
+    """Parts with trained biases; () is none."""
     tie_embeddings: bool
-    """The output matrix is the transposed input embedding."""
+    """Use the transposed input embedding as the output matrix."""
     logit_scale: Literal["one", "inverse_sqrt_d_model"] = "one"
-    """What the logits are multiplied with."""
+    """The factor by which the logits are multiplied."""
     init: Normal | FanIn
     dropout_rate: float = 0.0
-    """On the embedding, the attention weights and what each sub-block adds to the residual."""
+    """Dropout on the embedding, the attention weights and the output of each sub-block."""
 
     def __post_init__(self):
         for field in ("vocab_size", "context_length", "num_layers", "d_model"):
             value = getattr(self, field)
-            check(value > 0, f"model.{field}={value} must be above zero; "
-                  f"write --model.{field.replace('_', '-')}=1 or more")  # fmt: skip
-        check(not isinstance(self.position, Rotary) or self.attention.head_dim % 2 == 0,
-              f"model.attention.head_dim={self.attention.head_dim} must be even: rotary positions "
-              "turn pairs of coordinates")  # fmt: skip
-        check(not isinstance(self.position, Relative) or self.d_model % 2 == 0,
-              f"model.d_model={self.d_model} must be even: relative positions are given by as many "
-              "sines as cosines")  # fmt: skip
-        check(self.num_layers % len(self.attention.windows) == 0,
-              f"model.num_layers={self.num_layers} must be a multiple of the "
-              f"{len(self.attention.windows)} entries of model.attention.windows")  # fmt: skip
-        check(0 <= self.dropout_rate < 1,
-              f"model.dropout_rate={self.dropout_rate} must lie in [0, 1)")  # fmt: skip
+            check(
+                value > 0,
+                f"model.{field}={value} must be above zero; "
+                f"write --model.{field.replace('_', '-')}=1 or more",
+            )
+        check(
+            not isinstance(self.position, Rotary) or self.attention.head_dim % 2 == 0,
+            f"model.attention.head_dim={self.attention.head_dim} must be even: rotary positions "
+            "turn pairs of coordinates",
+        )
+        check(
+            not isinstance(self.position, Relative) or self.d_model % 2 == 0,
+            f"model.d_model={self.d_model} must be even: relative positions use as many sines as "
+            "cosines",
+        )
+        check(
+            self.num_layers % len(self.attention.windows) == 0,
+            f"model.num_layers={self.num_layers} must be a multiple of the "
+            f"{len(self.attention.windows)} entries of model.attention.windows",
+        )
+        check(
+            0 <= self.dropout_rate < 1,
+            f"model.dropout_rate={self.dropout_rate} must be in [0, 1)",
+        )
+
+    @property
+    def max_length(self) -> int | None:
+        """Length of the longest sequence that the model can read, in tokens; None: any length.
+
+        Learned positions end at `context_length`; rotary and relative positions do not end.
+        """
+        return self.context_length if isinstance(self.position, Learned) else None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Execution:
-    """How the function of a `ModelConfig` is computed: it changes speed and memory, not the model."""
+    """The way to compute a `ModelConfig`: it changes speed and memory, not the model."""
 
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Of activations and matrix products; parameters, norms, softmax and loss stay float32.
-    auto: bfloat16 on accelerators, float32 on a CPU."""
+    """Precision of activations and matrix products; parameters, norms, softmax and loss stay
+    float32. auto: bfloat16 on accelerators, float32 on a CPU."""
     remat: Literal["none", "dots", "full"] = "none"
-    """What the backward pass recomputes: nothing, all but matrix products, or whole layers."""
+    """Work that the backward pass repeats to save memory. none: nothing; dots: everything except
+    matrix products; full: whole layers."""
     unroll: int = 1
-    """Layers per iteration of the scan over layers. More compiles longer and may run faster."""
+    """Layers per iteration of the scan over layers. More take longer to compile and may run
+    faster."""
 
     def __post_init__(self):
         check(self.unroll > 0, f"execution.unroll={self.unroll} must be above zero")
 
     def resolve(self, *, accelerated: bool) -> "Execution":
-        """The same with `auto` replaced by what it means on these devices."""
+        """Return the same execution with the dtype that `auto` means on these devices."""
         if self.dtype != "auto":
             return self
         return replace(self, dtype="bfloat16" if accelerated else "float32")

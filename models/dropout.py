@@ -1,4 +1,4 @@
-"""Dropout (Srivastava et al. 2014), off wherever no key is given."""
+"""Dropout (Srivastava et al. 2014); without a key it does nothing."""
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +15,6 @@ def dropout(
     return jnp.where(kept, x / (1 - rate), 0).astype(x.dtype)
 
 
-def split(key: Key[Array, ""] | None, num: int) -> Key[Array, " num"] | list[None]:
-    """`num` independent keys, or `num` times no key."""
+def split_key(key: Key[Array, ""] | None, num: int) -> Key[Array, " num"] | list[None]:
+    """Return `num` independent keys; without a key, `num` times None."""
     return [None] * num if key is None else jax.random.split(key, num)

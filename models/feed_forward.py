@@ -1,4 +1,4 @@
-"""The position-wise half of a block."""
+"""The half of a block that treats every position separately."""
 
 from typing import assert_never
 
@@ -29,6 +29,7 @@ class FeedForward(nnx.Module):
         )
 
     def __call__(self, x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
+        x = constrain(x, "batch", "length", None)
         match self.kind:
             case "gelu":
                 hidden = jax.nn.gelu(self.up(x), approximate=True)

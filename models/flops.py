@@ -1,12 +1,15 @@
-"""How many floating-point operations (FLOPs) a model needs, and how many a chip can do.
+"""The floating-point operations (FLOPs) that a model needs, and those that a chip can do.
 
-Papers count in three ways, named here by the paper; each counts a multiply-add as two. A run's FLOPs
-are those of a token times its tokens.
+A multiply-add counts as two. The FLOPs of a run are those of a token times its number of tokens.
 """
 
 from typing import assert_never
 
 from models.config import Learned, ModelConfig, Relative, Rotary
+from models.parameters import attention_matrix_entries, feed_forward_matrix_entries
+
+Count = int | float
+"""An exact number, or one as it is printed: 540e9."""
 
 PEAK_BFLOAT16_FLOPS_PER_S = {
     # Per JAX device, dense bfloat16, from the vendors' data sheets; a TPU v2, v3 or 7x chip is
@@ -29,52 +32,26 @@ PEAK_BFLOAT16_FLOPS_PER_S = {
 }
 
 
-def train_flops_6n(num_params: float) -> float:
-    """6N a token: 2 FLOPs per parameter forward, 4 backward (GPT-3, Table D.1; Chinchilla, "6ND").
+def train_flops_palm(model: ModelConfig, num_params: Count, seq_len: int) -> Count:
+    """Return 6N + 12 L N_heads H T, the training FLOPs of one token (PaLM, appendix B).
 
-    N counts every parameter, the embedding included. Leaves out the attention over other tokens.
+    6N is for the parameters, the rest for the scores and the weighted sums of values. This is the
+    zoo's convention for MFU. Every query is charged all T keys, or its layer's window: causality is
+    not halved, nor is the shorter start of a window, and rematerialisation does not count, so that
+    MFU is comparable between papers. Softmax and relative positions are left out. PaLM's N leaves
+    out the norm scales, which changes no printed digit.
     """
-    return 6 * num_params
-
-
-def train_flops_palm(model: ModelConfig, num_params: float, seq_len: int) -> float:
-    """6N + 12 L N_heads H T a token: 6N, and the scores and their sums of values (PaLM, appendix B).
-
-    The zoo's convention for MFU. Every query is charged all T keys, or a band's width: causality is
-    not halved, nor a band's shorter start, and rematerialisation does not count, so that MFU is
-    comparable between papers. Leaves out softmax and relative positions. PaLM's N leaves out the norm
-    scales, which does not change a printed digit.
-    """
-    keys = _keys_of_all_layers(model, seq_len)
+    keys = _keys_in_all_layers(model, seq_len)
     return 6 * num_params + 12 * model.attention.num_heads * model.attention.head_dim * keys
 
 
-def train_flops_chinchilla(model: ModelConfig, seq_len: int) -> float:
-    """Per token, by Chinchilla's Appendix F as its text states it; backward is twice forward.
-
-    Forward: 2 V D for the embedding and again for the logits; in every layer, beside the products
-    with its matrices, 2 T N H for the scores, 3 N T for the softmax and 2 T N H for the values.
-    Charges the embedding, a lookup, as a product. Leaves out biases, norms, relative positions and
-    causality. More general than the paper in key-value heads, SwiGLU and bands (a band's width for T).
-    """
-    return train_flops_chinchilla_layers(model, seq_len) + 12 * model.vocab_size * model.d_model
-
-
-def train_flops_chinchilla_layers(model: ModelConfig, seq_len: int) -> float:
-    """Appendix F without embedding and logits: only this gives the ratios to 6N of Table A4."""
-    num_heads, head_dim = model.attention.num_heads, model.attention.head_dim
-    keys = _keys_of_all_layers(model, seq_len)
-    attended = (2 * head_dim + 3 + 2 * head_dim) * num_heads * keys
-    return 3 * (2 * model.num_layers * _matrix_entries(model) + attended)
-
-
 def forward_flops_per_token(model: ModelConfig, num_keys: int) -> int:
-    """What decoding one token takes that sees `num_keys` tokens, itself included; exact for products.
+    """Return the FLOPs of decoding one token that sees `num_keys` tokens, itself included.
 
-    2 per matrix entry, the logits' among them, and 4 N H per key that a layer attends to: a banded
-    layer sees no more than its band. Relative positions add the 2 N H of a score by distance; the
-    projections of the distances depend on no token and are taken as kept. Leaves out what is no
-    matrix product: lookups, biases, norms, softmax, rotations.
+    Exact for matrix products: 2 per matrix entry, the logits' included, and 4 N H per key that a
+    layer attends to, at most its window. Relative positions add the 2 N H of a score by distance;
+    the projections of the distances depend on no token and count as cached. Everything that is not
+    a matrix product is left out: lookups, biases, norms, softmax, rotations.
     """
     match model.position:
         case Relative():
@@ -84,63 +61,54 @@ def forward_flops_per_token(model: ModelConfig, num_keys: int) -> int:
         case _:
             assert_never(model.position)
     width = model.attention.num_heads * model.attention.head_dim
-    keys = _keys_of_all_layers(model, num_keys)
+    keys = _keys_in_all_layers(model, num_keys)
     return 2 * _multiplied_entries(model) + per_key * width * keys
 
 
 def kv_cache_bytes_per_token(model: ModelConfig, seq_len: int, bytes_per_value: int = 2) -> float:
-    """What a sequence of `seq_len` tokens must keep of each, on average: 2 L K H values.
+    """Return the cache bytes per token of a sequence of `seq_len` tokens, on average.
 
-    A banded layer needs only its last window. Relative positions keep nothing more: what they add to
-    keys depends on the distance alone. `bytes_per_value` is 2 in bfloat16.
+    A layer keeps 2 K H values for each of its keys; a layer with a window keeps only its last
+    window. Relative positions need no more: what they add to the keys depends on the distance
+    alone. `bytes_per_value` is 2 in bfloat16.
     """
     values = 2 * model.attention.num_kv_heads * model.attention.head_dim
-    return values * bytes_per_value * _keys_of_all_layers(model, seq_len) / seq_len
+    return values * bytes_per_value * _keys_in_all_layers(model, seq_len) / seq_len
 
 
 def decoding_intensity(
     model: ModelConfig, batch_size: int, num_keys: int, bytes_per_value: int = 2
 ) -> float:
-    """FLOPs per byte read, where a batch decodes one token each that sees `num_keys` tokens.
+    """Return the FLOPs per byte read, decoding one token a row, each of which sees `num_keys`
+    tokens.
 
-    A step reads every matrix once for the whole batch, each row's keys and values in sight, and with
-    relative positions the kept projections of the distances, once. A chip can do some hundreds of
-    bfloat16 FLOPs for each byte that it reads: below that, decoding waits for its memory.
+    A step reads every matrix once for the whole batch, the visible keys and values of each row, and
+    with relative positions the cached projections of the distances, once. A chip can do some
+    hundreds of bfloat16 FLOPs for each byte that it reads; below that, decoding waits for its
+    memory.
     """
-    a, keys = model.attention, _keys_of_all_layers(model, num_keys)
+    a, keys = model.attention, _keys_in_all_layers(model, num_keys)
     distances = keys * a.num_heads * a.head_dim if isinstance(model.position, Relative) else 0
     cache = 2 * a.num_kv_heads * a.head_dim * keys
     values = _multiplied_entries(model) + distances + batch_size * cache
     return batch_size * forward_flops_per_token(model, num_keys) / (bytes_per_value * values)
 
 
-def _keys_of_all_layers(model: ModelConfig, num_keys: int) -> int:
-    """Keys that one query sees in all layers together, where `num_keys` are there."""
+def _keys_in_all_layers(model: ModelConfig, num_keys: int) -> int:
+    """Sum over the layers the keys that one query sees if it comes after `num_keys` - 1 others."""
     windows = model.attention.windows
-    seen = sum(num_keys if window is None else min(window, num_keys) for window in windows)
-    return model.num_layers // len(windows) * seen
+    visible = sum(num_keys if window is None else min(window, num_keys) for window in windows)
+    return model.num_layers // len(windows) * visible
 
 
 def _multiplied_entries(model: ModelConfig) -> int:
-    """Of all matrices that a token to decode is multiplied with, the logits' among them."""
-    return model.num_layers * _matrix_entries(model) + model.vocab_size * model.d_model
-
-
-def _matrix_entries(model: ModelConfig) -> int:
-    """Of the matrices of one layer that every token is multiplied with."""
-    d, a = model.d_model, model.attention
-    match model.feed_forward.kind:
-        case "swiglu":
-            num_matrices = 3
-        case "gelu" | "gelu_erf":
-            num_matrices = 2
-        case _:
-            assert_never(model.feed_forward.kind)
-    attention = 2 * d * (a.num_heads + a.num_kv_heads) * a.head_dim
-    return attention + num_matrices * d * model.feed_forward.d_ff
+    """Count the entries of all matrices by which a decoded token is multiplied, the logits' too."""
+    one_layer = attention_matrix_entries(model) + feed_forward_matrix_entries(model)
+    return model.num_layers * one_layer + model.vocab_size * model.d_model
 
 
 def mfu(flops_per_s: float, device_kind: str, num_devices: int, dtype: str) -> float | None:
-    """Model FLOPs utilisation in [0, 1]; None where the peak is not known for this chip and dtype."""
+    """Model FLOPs utilisation in [0, 1]; None where the peak is not known for this chip and
+    dtype."""
     peak = PEAK_BFLOAT16_FLOPS_PER_S.get(device_kind) if dtype == "bfloat16" else None
     return None if peak is None else flops_per_s / (peak * num_devices)

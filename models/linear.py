@@ -13,14 +13,15 @@ from models.axes import constrain
 from models.config import FanIn, ModelConfig, Normal
 
 Axes = tuple[str, str]
-"""Logical names of a kernel's two axes."""
+"""Logical names of the two axes of a kernel."""
 
 Role = Literal["kernel", "residual", "embedding", "position"]
-"""What a matrix does, as far as its initialisation cares; `residual` writes to the residual stream."""
+"""The use of a matrix, which decides its initial values; `residual` writes to the residual
+stream."""
 
 
 def init_std(config: ModelConfig, role: Role, fan_in: int) -> float:
-    """Standard deviation of a matrix's initial values under the config's rule."""
+    """Return the standard deviation of a matrix's initial values by the config's rule."""
     match config.init:
         case Normal(std=std, position_std=position_std, residual=residual):
             if role == "position" and position_std is not None:
@@ -43,20 +44,20 @@ def matrix(
     fan_in: int,
     rngs: nnx.Rngs,
 ) -> nnx.Param:
-    """A float32 parameter of `shape` with logical `axes`, drawn by the config's rule."""
+    """Return a float32 parameter of `shape` with logical `axes`, drawn by the config's rule."""
     value = init_std(config, role, fan_in) * jax.random.normal(rngs.params(), shape)
     return nnx.Param(value, out_sharding=axes, eager_sharding=False)
 
 
 def vector(value: float, shape: tuple[int, ...], axes: tuple[str, ...]) -> nnx.Param:
-    """A float32 scale or bias that starts at `value`."""
-    # With its dtype: a weakly typed array would come back from a step as another type, and the next
-    # step would be compiled again.
+    """Return a float32 scale or bias that starts at `value`."""
+    # The dtype is explicit because a weakly typed array would change its type in the first step,
+    # and the second step would be compiled again.
     return nnx.Param(jnp.full(shape, value, jnp.float32), out_sharding=axes, eager_sharding=False)
 
 
 class Linear(nnx.Module):
-    """y = x W + b, from the last axes of x, `in_shape`, to `out_shape`. The bias is optional."""
+    """y = x W + b, from the last axes of x, `in_shape`, to `out_shape`; the bias is optional."""
 
     def __init__(
         self,
@@ -70,7 +71,8 @@ class Linear(nnx.Module):
         rngs: nnx.Rngs,
     ):
         self.num_in = len(in_shape)
-        # Of the kernel as a matrix: several heads lie side by side, so the heads' axis is split.
+        # Axes of the kernel as a matrix [I, O]. Heads are contiguous in it, so where I or O merges
+        # heads and head_dim, it is sharded as heads.
         self.axes = (axes[0], axes[self.num_in])
         fan_in = math.prod(in_shape)
         self.kernel = matrix(
@@ -90,10 +92,10 @@ class Linear(nnx.Module):
 def matmul(
     x: Float[Array, "*batch I"], kernel: Float[Array, "I O"], axes: Axes
 ) -> Float[Array, "*batch O"]:
-    """x W in x's precision, with float32 accumulation; `axes` are the kernel's.
+    """Return x W in x's precision, accumulated in float32; `axes` are the kernel's.
 
-    The product is taken over flat tokens, [tokens, I]: XLA's CPU backend is 1.3x (float32) to 2.7x
-    (bfloat16) slower on the weight gradient of a [B, T, I] product.
+    The product is taken over flat tokens [B T, I]: on a [B, T, I] product, XLA's CPU backend is
+    1.3x (float32) to 2.7x (bfloat16) slower in the weight gradient.
     """
     out: jax.Array = _matmul(x.reshape(-1, x.shape[-1]), kernel, 0, x.dtype, axes)
     return out.reshape(*x.shape[:-1], -1)
@@ -102,8 +104,10 @@ def matmul(
 def matmul_transposed(
     x: Float[Array, "*batch I"], kernel: Float[Array, "O I"], axes: Axes
 ) -> Float[Array, "*batch O"]:
-    """x W^T in x's precision, with float32 accumulation and a float32 result: no transposed copy of a
-    large table is ever made, forward or backward."""
+    """Return x W^T in float32, computed in x's precision and accumulated in float32.
+
+    No transposed copy of a large table is made, forward or backward.
+    """
     out: jax.Array = _matmul(x.reshape(-1, x.shape[-1]), kernel, 1, jnp.dtype(jnp.float32), axes)
     return out.reshape(*x.shape[:-1], -1)
 
@@ -113,7 +117,8 @@ def _matmul(
     x: jax.Array, kernel: jax.Array, in_axis: int, dtype: jnp.dtype, axes: Axes
 ) -> jax.Array:
     """Contract x's last axis with the kernel's `in_axis`."""
-    return _dot(_split(x, axes[in_axis]), _gather(kernel, x.dtype, axes), 1, in_axis).astype(dtype)
+    x, kernel = _shard_features(x, axes[in_axis]), _gather(kernel, x.dtype, axes)
+    return _dot(x, kernel, 1, in_axis).astype(dtype)
 
 
 def _matmul_forward(x, kernel, in_axis, dtype, axes):
@@ -121,47 +126,50 @@ def _matmul_forward(x, kernel, in_axis, dtype, axes):
 
 
 def _matmul_backward(in_axis, dtype, axes, saved, d_out):
-    # Written out because autodiff would multiply a float32 cotangent with bfloat16 operands, and
-    # would round the weight gradient to bfloat16 on its way to the float32 parameter.
+    # Written by hand because autodiff would multiply a float32 cotangent with bfloat16 operands,
+    # and would round the weight gradient to bfloat16 before it reaches the float32 parameter.
     x, kernel = saved
-    d_out = _split(d_out.astype(x.dtype), axes[1 - in_axis])
+    d_out = _shard_features(d_out.astype(x.dtype), axes[1 - in_axis])
     d_x = _dot(d_out, _gather(kernel, x.dtype, axes), 1, 1 - in_axis)
-    x = _split(x, axes[in_axis])
-    d_kernel = _sum_over_tokens(x, d_out) if in_axis == 0 else _sum_over_tokens(d_out, x)
+    x = _shard_features(x, axes[in_axis])
+    d_kernel = _weight_gradient(x, d_out) if in_axis == 0 else _weight_gradient(d_out, x)
     return d_x.astype(x.dtype), constrain(d_kernel.astype(kernel.dtype), *axes)
 
 
 def _gather(kernel: jax.Array, dtype: jnp.dtype, axes: Axes) -> jax.Array:
-    """The kernel in the products' precision, all-gathered along the axis that fsdp splits.
+    """Return the kernel in the precision of the product, all-gathered along the axis of fsdp.
 
-    Said rather than left to the partitioner: given a kernel split both ways and an output that is to
-    be split along D, XLA's (jaxlib 0.10.2) multiplied the wrong rows without a word.
+    The constraint is explicit because the partitioner makes a mistake without it: given a kernel
+    split along both axes and an output to be split along D, XLA (jaxlib 0.10.2) multiplied the
+    wrong rows and reported nothing.
     """
     return constrain(kernel.astype(dtype), *(None if axis == "embed" else axis for axis in axes))
 
 
-def _split(x: jax.Array, axis: str) -> jax.Array:
-    """Tokens whole along D, or split along heads, d_ff or the vocabulary as their kernel is."""
+def _shard_features(x: jax.Array, axis: str) -> jax.Array:
+    """Return x whole along D, or sharded along heads, d_ff or vocabulary as the kernel is."""
     return constrain(x, ..., None if axis == "embed" else axis)
 
 
-def _sum_over_tokens(a: jax.Array, b: jax.Array) -> jax.Array:
-    """a^T b of [tokens, I] and [tokens, O]."""
+def _weight_gradient(a: jax.Array, b: jax.Array) -> jax.Array:
+    """Return a^T b, the sum over tokens, of a [B T, I] and b [B T, O]."""
     if a.dtype != jnp.bfloat16:
         return _dot(a, b, 0, 0)
 
-    def transposed_first(a: jax.Array, b: jax.Array) -> jax.Array:
-        # XLA's CPU backend multiplies bfloat16 on the matrix units (AMX) only where the sum runs
-        # along the rows of `a`: 4 to 5 times faster. A vector in between keeps XLA from undoing it.
+    def transpose_first(a: jax.Array, b: jax.Array) -> jax.Array:
+        # XLA's CPU backend multiplies bfloat16 on the matrix units (AMX), 4 to 5 times faster, only
+        # if the sum runs along the rows of `a`. The detour through a vector keeps XLA from undoing
+        # the transposition.
         rows = jax.lax.optimization_barrier(a.T.reshape(-1)).reshape(a.shape[::-1])
         return _dot(rows, b, 1, 0)
 
     return jax.lax.platform_dependent(
-        a, b, cpu=transposed_first, default=lambda a, b: _dot(a, b, 0, 0)
+        a, b, cpu=transpose_first, default=lambda a, b: _dot(a, b, 0, 0)
     )
 
 
 def _dot(a: jax.Array, b: jax.Array, a_axis: int, b_axis: int) -> jax.Array:
+    """Contract `a_axis` of a with `b_axis` of b in float32."""
     axes = (((a_axis,), (b_axis,)), ((), ()))
     return jax.lax.dot_general(a, b, axes, preferred_element_type=jnp.float32)
 

@@ -1,4 +1,4 @@
-"""Normalisation of the residual stream, in float32 whatever the run's precision."""
+"""Normalisation of the residual stream, in float32 at any precision of the run."""
 
 from typing import assert_never
 
@@ -12,7 +12,7 @@ from models.linear import vector
 
 
 class Norm(nnx.Module):
-    """LayerNorm (Ba et al. 2016) or RMSNorm (Zhang & Sennrich 2019), as the config says."""
+    """The config's norm: LayerNorm (Ba et al. 2016) or RMSNorm (Zhang & Sennrich 2019)."""
 
     def __init__(self, config: c.ModelConfig):
         self.choice = config.norm

@@ -10,8 +10,8 @@ from flax import nnx
 
 import configs
 from models import config as c
-from models.cache import Places
-from models.transformer import Transformer
+from models.positions import Positions
+from models.transformer import FLOAT32, Transformer, abstract_model
 from tests.reference import gopher, gpt1, gpt2, gpt3, llama, palm
 
 WINDOW = 5
@@ -78,11 +78,11 @@ REFERENCES = {
 
 
 def random_model(
-    config: c.ModelConfig, *, seed: int = 0, execution: c.Execution = c.Execution(dtype="float32")
+    config: c.ModelConfig, *, seed: int = 0, execution: c.Execution = FLOAT32
 ) -> Transformer:
-    """A model whose every parameter, biases and norm scales included, makes a visible difference."""
-    model = nnx.eval_shape(lambda: Transformer(config, execution, rngs=nnx.Rngs(0)))
-    graphdef, params = nnx.split(model, nnx.Param)
+    """A model whose every parameter, biases and norm scales included, makes a visible
+    difference."""
+    graphdef, params = nnx.split(abstract_model(config, execution), nnx.Param)
     rng = np.random.default_rng(seed)
 
     def draw(path: tuple, param: nnx.Variable) -> nnx.Variable:
@@ -114,30 +114,33 @@ def to_numpy(params: nnx.State) -> dict[str, np.ndarray]:
     }
 
 
-def hidden(model: Transformer, tokens, places: Places | None = None, dropout_key=None) -> jax.Array:
-    """[B, T, D], each row one document unless `places` says otherwise."""
-    places = places or Places.whole_rows(*tokens.shape)
-    return _hidden_and_logits(model, tokens, places, dropout_key)[0]
+def hidden(
+    model: Transformer, tokens, positions: Positions | None = None, dropout_key=None
+) -> jax.Array:
+    """[B, T, D], each row one document unless `positions` says otherwise."""
+    positions = positions or Positions.whole_rows(*tokens.shape)
+    return _hidden_and_logits(model, tokens, positions, dropout_key)[0]
 
 
-def logits(model: Transformer, tokens, places: Places | None = None) -> jax.Array:
-    """[B, T, V], each row one document unless `places` says otherwise."""
-    places = places or Places.whole_rows(*tokens.shape)
-    return _hidden_and_logits(model, tokens, places, None)[1]
+def logits(model: Transformer, tokens, positions: Positions | None = None) -> jax.Array:
+    """[B, T, V], each row one document unless `positions` says otherwise."""
+    positions = positions or Positions.whole_rows(*tokens.shape)
+    return _hidden_and_logits(model, tokens, positions, None)[1]
 
 
 def reference_logits(name: str, model: Transformer, tokens) -> np.ndarray:
-    """[T, V] float64, by the equations of `name`'s paper, of one document with this model's values."""
+    """[T, V] float64, by the equations of `name`'s paper, of one document with this model's
+    values."""
     return REFERENCES[name](to_numpy(nnx.state(model, nnx.Param)), tokens)
 
 
-def _hidden_and_logits(model: Transformer, tokens, places: Places, dropout_key):
+def _hidden_and_logits(model: Transformer, tokens, positions: Positions, dropout_key):
     graphdef, params = nnx.split(model, nnx.Param)
-    return _jitted(graphdef, params, tokens, places, dropout_key)
+    return _jitted(graphdef, params, tokens, positions, dropout_key)
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _jitted(graphdef, params, tokens, places, dropout_key):
+def _jitted(graphdef, params, tokens, positions, dropout_key):
     model: Transformer = nnx.merge(graphdef, params)
-    hidden, _ = model(tokens, places, dropout_key=dropout_key)
+    hidden, _ = model(tokens, positions, dropout_key=dropout_key)
     return hidden, model.logits(hidden)

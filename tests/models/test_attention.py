@@ -10,19 +10,19 @@ import pytest
 from flax import nnx
 
 from models.attention import LARGEST_BLOCK, SMALLEST_BLOCK
-from models.cache import Places, attends
+from models.positions import Positions, causal_mask
 from models.transformer import Transformer
 from tests.models import samples
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def step(graphdef, params, tokens, places, cache):
+def step(graphdef, params, tokens, positions, cache):
     model: Transformer = nnx.merge(graphdef, params)
-    hidden, cache = model(tokens, places, cache=cache)
+    hidden, cache = model(tokens, positions, cache=cache)
     return model.logits(hidden), cache
 
 
-def decode(model: Transformer, tokens, places: Places, pieces: list[int]) -> tuple:
+def decode(model: Transformer, tokens, positions: Positions, pieces: list[int]) -> tuple:
     """Logits of all tokens, fed through a cache in pieces of the given lengths; and the cache."""
     graphdef, params = nnx.split(model, nnx.Param)
     batch_size, seq_len = tokens.shape
@@ -32,7 +32,7 @@ def decode(model: Transformer, tokens, places: Places, pieces: list[int]) -> tup
     for length in pieces:
         columns = slice(start, start + length)
         # Sliced by NumPy: JAX would compile every slice.
-        piece = jax.tree.map(lambda x, at=columns: jnp.asarray(np.asarray(x)[:, at]), places)
+        piece = jax.tree.map(lambda x, at=columns: jnp.asarray(np.asarray(x)[:, at]), positions)
         logits, cache = step(graphdef, params, tokens[:, columns], piece, cache)
         found.append(logits)
         start += length
@@ -49,7 +49,7 @@ def test_decoding_with_a_cache_equals_the_full_forward_pass(name: str, pieces: l
     config = samples.MODELS[name]
     model = samples.random_model(config)
     tokens = samples.random_tokens(config, batch_size=3, seq_len=13)
-    decoded, cache = decode(model, tokens, Places.whole_rows(3, 13), pieces)
+    decoded, cache = decode(model, tokens, Positions.whole_rows(3, 13), pieces)
     np.testing.assert_allclose(decoded, samples.logits(model, tokens), rtol=1e-4, atol=1e-4)
     assert cache.length == 13
     assert jnp.all(cache.keys[:, 13:] == 0)
@@ -65,8 +65,8 @@ def test_prefill_of_several_blocks_equals_the_full_forward_pass(name: str, windo
     config = dataclasses.replace(config, attention=heads, context_length=prompt + 3)
     model = samples.random_model(config)
     tokens = samples.random_tokens(config, batch_size=1, seq_len=prompt + 3)
-    places = Places.whole_rows(*tokens.shape)
-    decoded, _ = decode(model, tokens, places, [prompt, 1, 1, 1])
+    positions = Positions.whole_rows(*tokens.shape)
+    decoded, _ = decode(model, tokens, positions, [prompt, 1, 1, 1])
     np.testing.assert_allclose(decoded, samples.logits(model, tokens), rtol=1e-4, atol=1e-4)
 
 
@@ -77,10 +77,10 @@ def test_left_padded_prompts_of_different_lengths_decode_as_if_alone(name: str):
     tokens = samples.random_tokens(config, batch_size=3, seq_len=13)
     lengths = np.array([13, 8, 11])  # of prompts of 7, 2 and 5 tokens, and 6 more
     positions = np.arange(13) - (13 - lengths[:, None])
-    places = Places(
+    positions = Positions(
         jnp.asarray(np.maximum(positions, 0)), jnp.asarray((positions >= 0).astype(np.int32))
     )
-    decoded, _ = decode(model, tokens, places, [7, 1, 1, 1, 1, 1, 1])
+    decoded, _ = decode(model, tokens, positions, [7, 1, 1, 1, 1, 1, 1])
     for row, length in enumerate(lengths):
         alone = samples.reference_logits(name, model, tokens[row, 13 - length :])
         np.testing.assert_allclose(decoded[row, 13 - length :], alone, rtol=1e-4, atol=1e-4)
@@ -88,19 +88,19 @@ def test_left_padded_prompts_of_different_lengths_decode_as_if_alone(name: str):
 
 def test_an_empty_cell_of_the_cache_is_attended_to_by_nobody():
     cache = samples.random_model(samples.PALM).empty_cache(1, 5)
-    query = Places(jnp.array([[3]]), jnp.array([[1]]))
-    assert not attends(query, cache.places).any()
+    query = Positions(jnp.array([[3]]), jnp.array([[1]]))
+    assert not causal_mask(query, cache.positions).any()
 
 
 def test_mask_is_causal_within_each_document():
-    places = Places(
-        positions=jnp.array([[0, 1, 0, 1, 2, 0]]), segment_ids=jnp.array([[1, 1, 2, 2, 2, 0]])
+    positions = Positions(
+        index=jnp.array([[0, 1, 0, 1, 2, 0]]), segment_ids=jnp.array([[1, 1, 2, 2, 2, 0]])
     )
     expected = np.zeros((6, 6), bool)
     expected[:2, :2] = np.tri(2, dtype=bool)
     expected[2:5, 2:5] = np.tri(3, dtype=bool)
     expected[5, 5] = True
-    np.testing.assert_array_equal(attends(places, places)[0], expected)
+    np.testing.assert_array_equal(causal_mask(positions, positions)[0], expected)
 
 
 @pytest.mark.parametrize("num_kv_heads", [1, 3])

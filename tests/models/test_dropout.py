@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from models.dropout import dropout, split
+from models.dropout import dropout, split_key
 
 ONES = jnp.ones((101, 103))
 
@@ -31,7 +31,7 @@ def test_precision_is_kept():
 
 
 def test_split_gives_distinct_keys_or_none():
-    keys = split(jax.random.key(0), 3)
+    keys = split_key(jax.random.key(0), 3)
     numbers = [float(jax.random.uniform(key)) for key in keys if key is not None]
     assert len(set(numbers)) == 3
-    assert split(None, 3) == [None, None, None]
+    assert split_key(None, 3) == [None, None, None]

@@ -21,12 +21,14 @@ from models.flops import (
     forward_flops_per_token,
     kv_cache_bytes_per_token,
     mfu,
-    train_flops_6n,
-    train_flops_chinchilla,
-    train_flops_chinchilla_layers,
     train_flops_palm,
 )
 from models.transformer import num_params
+from tests.reference.flops import (
+    train_flops_6n,
+    train_flops_chinchilla,
+    train_flops_chinchilla_layers,
+)
 
 LEARNED = Learned()
 PETAFLOP_S_DAY = 1e15 * 24 * 3600
@@ -43,7 +45,8 @@ def shape(
     windows: tuple[int | None, ...] = (None,),
     position: Learned | Rotary | Relative = LEARNED,
 ) -> ModelConfig:
-    """The fields that FLOPs depend on, in the order of the papers' tables; GELU, d_ff = 4 d_model."""
+    """The fields that FLOPs depend on, in the order of the papers' tables; GELU, d_ff = 4
+    d_model."""
     return ModelConfig(
         vocab_size=vocab_size,
         context_length=2048,
@@ -202,7 +205,8 @@ def test_appendix_f_term_by_term():
 
 
 def test_gophers_training_flops_are_not_reproduced():
-    """Chinchilla's "Gopher budget" of 5.76e23 and Gopher's own 6.31e23 follow from no convention."""
+    """Chinchilla's "Gopher budget" of 5.76e23 and Gopher's own 6.31e23 follow from no
+    convention."""
     model, n, tokens = shape(80, 16_384, 128, 128, position=Relative()), 280e9, 300e9
     found = [
         train_flops_6n(n) * tokens,
@@ -232,7 +236,8 @@ def test_a_banded_layer_costs_its_band(train_flops):
 
 
 def test_decoding_multiplies_with_every_parameter_but_the_norms():
-    """PaLM has no biases and one table: 2N, with the N that its paper prints, which leaves norms out."""
+    """PaLM has no biases and one table: 2N, with the N that its paper prints, which leaves norms
+    out."""
     assert forward_flops_per_token(configs.get("palm_540b").model, 0) == 2 * 540_354_281_472
 
 

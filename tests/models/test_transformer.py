@@ -11,8 +11,8 @@ from flax import nnx
 
 from models import config as c
 from models.attention import LARGEST_BLOCK, SMALLEST_BLOCK
-from models.cache import Places
-from models.transformer import Transformer, abstract_params, num_params
+from models.positions import Positions
+from models.transformer import FLOAT32, Transformer, abstract_params, num_params
 from tests.models import samples
 from tests.reference import gpt3
 
@@ -48,7 +48,7 @@ def test_gradients_are_the_slopes_of_the_papers_equations(name: str):
     @jax.grad
     def gradient(params: nnx.State):
         model = nnx.merge(graphdef, params)
-        hidden, _ = model(jnp.asarray(tokens), Places.whole_rows(*tokens.shape))
+        hidden, _ = model(jnp.asarray(tokens), Positions.whole_rows(*tokens.shape))
         return jnp.mean(jnp.sin(model.logits(hidden)))
 
     def mean(values: dict[str, np.ndarray]) -> float:
@@ -77,8 +77,8 @@ def test_only_the_distance_between_tokens_counts(name: str):
     config = samples.MODELS[name]
     model = samples.random_model(config)
     tokens = samples.random_tokens(config, batch_size=3, seq_len=config.context_length)
-    places = Places.whole_rows(*tokens.shape)
-    later = dataclasses.replace(places, positions=places.positions + 97)
+    positions = Positions.whole_rows(*tokens.shape)
+    later = dataclasses.replace(positions, index=positions.index + 97)
     np.testing.assert_allclose(
         samples.logits(model, tokens, later), samples.logits(model, tokens), rtol=1e-4, atol=1e-4
     )
@@ -100,11 +100,11 @@ DOCUMENT_LENGTHS = [(31,), (5, 7, 19), (23, 2, 1, 5)]  # of each row
 PADDING = [0, 7, 29]  # tokens of it in front of each row's document
 
 
-def packed(rows: list[tuple[int, ...]]) -> Places:
+def packed(rows: list[tuple[int, ...]]) -> Positions:
     """Documents of these lengths side by side in each row."""
     positions = [np.concatenate([np.arange(n) for n in lengths]) for lengths in rows]
     segments = [np.repeat(np.arange(1, len(lengths) + 1), lengths) for lengths in rows]
-    return Places(jnp.asarray(np.stack(positions)), jnp.asarray(np.stack(segments)))
+    return Positions(jnp.asarray(np.stack(positions)), jnp.asarray(np.stack(segments)))
 
 
 @pytest.mark.parametrize("name", samples.MODELS)
@@ -124,9 +124,9 @@ def test_padding_in_front_of_a_document_changes_nothing(name: str):
     config = samples.MODELS[name]
     model = samples.random_model(config)
     tokens = samples.random_tokens(config, batch_size=3, seq_len=31)
-    places = packed([(padding, 31 - padding) for padding in PADDING])
-    segment_ids = places.segment_ids - 1  # 0 is padding
-    logits = samples.logits(model, tokens, dataclasses.replace(places, segment_ids=segment_ids))
+    positions = packed([(padding, 31 - padding) for padding in PADDING])
+    segment_ids = positions.segment_ids - 1  # 0 is padding
+    logits = samples.logits(model, tokens, dataclasses.replace(positions, segment_ids=segment_ids))
     for row, padding in enumerate(PADDING):
         assert_reference_agrees(name, model, tokens[row, padding:], logits[row, padding:])
 
@@ -138,8 +138,8 @@ def test_editing_one_packed_document_leaves_the_logits_of_the_others(name: str):
     tokens = samples.random_tokens(config, batch_size=3, seq_len=31)
     edited = tokens.copy()
     edited[1, 5:12] = (edited[1, 5:12] + 1) % config.vocab_size
-    places = packed(DOCUMENT_LENGTHS)
-    before, after = (samples.logits(model, t, places)[1] for t in (tokens, edited))
+    positions = packed(DOCUMENT_LENGTHS)
+    before, after = (samples.logits(model, t, positions)[1] for t in (tokens, edited))
     np.testing.assert_array_equal(before[:5], after[:5])
     np.testing.assert_array_equal(before[12:], after[12:])
     assert jnp.abs(before[5:12] - after[5:12]).max(axis=-1).min() > 1e-4
@@ -211,11 +211,11 @@ def test_a_later_token_does_not_change_an_earlier_one():
 
 
 @pytest.mark.parametrize(
-    "execution",
-    [c.Execution(remat="dots"), c.Execution(remat="full"), c.Execution(unroll=2)],
+    "change",
+    [{"remat": "dots"}, {"remat": "full"}, {"unroll": 2}],
     ids=["dots", "full", "unrolled"],
 )
-def test_remat_and_unrolling_change_neither_logits_nor_gradients(execution: c.Execution):
+def test_remat_and_unrolling_change_neither_logits_nor_gradients(change: dict):
     config = samples.GPT2
     tokens = jnp.asarray(samples.random_tokens(config, batch_size=2, seq_len=7))
 
@@ -225,13 +225,16 @@ def test_remat_and_unrolling_change_neither_logits_nor_gradients(execution: c.Ex
         @jax.jit
         @jax.value_and_grad
         def mean(params: nnx.State):
-            hidden, _ = nnx.merge(graphdef, params)(tokens, Places.whole_rows(2, 7))
+            hidden, _ = nnx.merge(graphdef, params)(tokens, Positions.whole_rows(2, 7))
             return jnp.mean(jnp.sin(hidden))
 
         value, gradient = mean(params)
         return {"value": np.asarray(value)} | samples.to_numpy(gradient)
 
-    plain, other = value_and_gradient(c.Execution()), value_and_gradient(execution)
+    plain, other = (
+        value_and_gradient(FLOAT32),
+        value_and_gradient(dataclasses.replace(FLOAT32, **change)),
+    )
     for name in plain:
         np.testing.assert_allclose(other[name], plain[name], rtol=1e-5, atol=1e-7, err_msg=name)
 

@@ -1,8 +1,8 @@
 """Gopher (Rae et al. 2021, arXiv 2112.11446, section 3.1) as equations, in NumPy float64.
 
 GPT-2 with RMSNorm, without biases on q, k and v, with one on the logits; and with the relative
-positions of Transformer-XL (Dai et al. 2019, arXiv 1901.02860, section 3.3) in place of learned ones.
-Chinchilla is the same function.
+positions of Transformer-XL (Dai et al. 2019, arXiv 1901.02860, section 3.3) in place of learned
+ones. Chinchilla is the same function.
 """
 
 import numpy as np

@@ -10,8 +10,9 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from models.cache import KVCache, Places
+from models.cache import KVCache
 from models.config import check
+from models.positions import Positions
 from models.transformer import Transformer
 
 CHUNK = 16
@@ -79,10 +80,10 @@ def prefill(
     """Run the left-padded prompts, of `lengths` real tokens each, through the model at once."""
     model: Transformer = nnx.merge(graphdef, params)
     batch_size, width = prompts.shape
-    positions = jnp.arange(width) - (width - lengths[:, None])
-    places = Places(jnp.maximum(positions, 0), (positions >= 0).astype(jnp.int32))
+    index = jnp.arange(width) - (width - lengths[:, None])
+    positions = Positions(jnp.maximum(index, 0), (index >= 0).astype(jnp.int32))
     cache = model.empty_cache(batch_size, cache_length)
-    hidden, cache = model(prompts, places, cache=cache)
+    hidden, cache = model(prompts, positions, cache=cache)
     assert cache is not None
     return DecodeState(cache, model.logits(hidden[:, -1]), lengths, key)
 
@@ -111,9 +112,9 @@ def decode(
     def next_token(state: DecodeState, _) -> tuple[DecodeState, Int[Array, " B"]]:
         key, draw_key = jax.random.split(state.key)
         tokens = draw(jnp.where(allowed, state.logits, -jnp.inf), sampling, draw_key)
-        positions = state.next_position[:, None]
-        places = Places(positions, jnp.ones_like(positions))
-        hidden, cache = model(tokens[:, None], places, cache=state.cache)
+        index = state.next_position[:, None]
+        positions = Positions(index, jnp.ones_like(index))
+        hidden, cache = model(tokens[:, None], positions, cache=state.cache)
         assert cache is not None
         logits = model.logits(hidden[:, -1])
         return DecodeState(cache, logits, state.next_position + 1, key), tokens

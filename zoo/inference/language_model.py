@@ -15,8 +15,8 @@ from jaxtyping import Array, Float, Int
 
 from configs.experiment import Experiment
 from data.vocabularies.base import Vocabulary
-from models.cache import Places
 from models.config import ConfigError
+from models.positions import Positions
 from models.transformer import Transformer
 from zoo.checkpoints import checkpoint
 from zoo.distribution.devices import quiet_libtpu
@@ -172,9 +172,8 @@ def load(path: str | Path) -> LanguageModel:
     quiet_libtpu()
     folder = checkpoint.find(path)
     experiment = checkpoint.read_run(folder).experiment
-    model = nnx.eval_shape(
-        lambda: Transformer(experiment.model, experiment.execution, rngs=nnx.Rngs(0))
-    )
+    execution = experiment.execution.resolve(accelerated=jax.default_backend() != "cpu")
+    model = nnx.eval_shape(lambda: Transformer(experiment.model, execution, rngs=nnx.Rngs(0)))
     return LanguageModel(
         experiment=experiment,
         graphdef=nnx.graphdef(model),
@@ -186,5 +185,5 @@ def load(path: str | Path) -> LanguageModel:
 @functools.partial(jax.jit, static_argnames="graphdef")
 def _logits(graphdef: nnx.GraphDef, params: nnx.State, tokens: Int[Array, "B T"]):
     model: Transformer = nnx.merge(graphdef, params)
-    hidden, _ = model(tokens, Places.whole_rows(*tokens.shape))
+    hidden, _ = model(tokens, Positions.whole_rows(*tokens.shape))
     return model.logits(hidden)

@@ -33,8 +33,8 @@ _DECODE_AXES = {
     ".cache.keys": (None, None, "batch", "kv_heads"),
     ".cache.values": (None, None, "batch", "kv_heads"),
     ".cache.distance_keys": (None, None, "heads"),
-    ".cache.places.positions": ("batch",),
-    ".cache.places.segment_ids": ("batch",),
+    ".cache.positions.index": ("batch",),
+    ".cache.positions.segment_ids": ("batch",),
     ".logits": ("batch",),
     ".next_position": ("batch",),
 }

@@ -11,8 +11,8 @@ from flax import nnx
 from jaxtyping import Array, Int
 
 from configs.experiment import Experiment
-from models.cache import Places
 from models.config import ModelConfig
+from models.positions import Positions
 from models.transformer import Transformer
 from zoo.distribution.sharding import TOKEN_AXES, AnyMesh, pipeline_micro_batches, ways
 from zoo.training.loss import LossSums, cross_entropy, fewest_chunks
@@ -75,12 +75,9 @@ def make_steps(experiment: Experiment, mesh: AnyMesh | None = None) -> Steps:
 
     def loss_sums(params: nnx.State, batch: Batch, dropout_key) -> tuple[jax.Array, LossSums]:
         model: Transformer = nnx.merge(graphdef, params)
-        places = Places(batch["positions"], batch["segment_ids"])
+        positions = Positions(batch["positions"], batch["segment_ids"])
         hidden, _ = model(
-            batch["inputs"],
-            places,
-            dropout_key=dropout_key,
-            micro_batches=in_flight,
+            batch["inputs"], positions, dropout_key=dropout_key, micro_batches=in_flight
         )
         batch_size, seq_len = batch["inputs"].shape
         chunks = fewest_chunks(batch_size, seq_len, _numbers_per_token(experiment.model, mesh))

@@ -11,8 +11,8 @@ import pytest
 from flax import nnx
 
 from configs.experiment import Experiment
-from models.cache import Places
 from models.config import Execution
+from models.positions import Positions
 from tests.models import experiments, samples
 from tests.models.experiments import PALM
 from zoo.training.optimizer import make_schedule
@@ -52,8 +52,8 @@ def test_metrics_are_those_of_the_state_before_the_step():
     @jax.jit
     @functools.partial(jax.grad, has_aux=True)
     def objective(params):
-        places = Places(jnp.asarray(batch["positions"]), jnp.asarray(batch["segment_ids"]))
-        hidden, _ = nnx.merge(graphdef, params)(jnp.asarray(batch["inputs"]), places)
+        positions = Positions(jnp.asarray(batch["positions"]), jnp.asarray(batch["segment_ids"]))
+        hidden, _ = nnx.merge(graphdef, params)(jnp.asarray(batch["inputs"]), positions)
         logits = nnx.merge(graphdef, params).logits(hidden)
         nats = optax.softmax_cross_entropy_with_integer_labels(logits, batch["targets"])
         loss = jnp.average(nats, weights=batch["weights"])
