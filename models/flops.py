@@ -1,4 +1,4 @@
-"""How many floating-point operations (FLOPs) a model needs, and how many a chip can do.
+"""How many floating-point operations (FLOPs) a model needs.
 
 Papers count in three ways, named here by the paper; each counts a multiply-add as two. A run's FLOPs
 are those of a token times its tokens.
@@ -7,26 +7,6 @@ are those of a token times its tokens.
 from typing import assert_never
 
 from models.config import Learned, ModelConfig, Relative, Rotary
-
-PEAK_BFLOAT16_FLOPS_PER_S = {
-    # Per JAX device, dense bfloat16, from the vendors' data sheets; a TPU v2, v3 or 7x chip is
-    # two devices. A chip that is not listed has no MFU: an unknown peak is never guessed.
-    "TPU v2": 22.5e12,
-    "TPU v3": 61.5e12,
-    "TPU v4": 275e12,
-    "TPU v5 lite": 197e12,
-    "TPU v5": 459e12,
-    "TPU v6 lite": 918e12,
-    "TPU7x": 1153.5e12,
-    "NVIDIA A100-SXM4-40GB": 312e12,
-    "NVIDIA A100-SXM4-80GB": 312e12,
-    "NVIDIA A100-PCIE-40GB": 312e12,
-    "NVIDIA A100 80GB PCIe": 312e12,
-    "NVIDIA H100 80GB HBM3": 989e12,
-    "NVIDIA H100 PCIe": 756e12,
-    "NVIDIA H200": 989e12,
-    "NVIDIA L4": 121e12,
-}
 
 
 def train_flops_6n(num_params: float) -> float:
@@ -138,9 +118,3 @@ def _matrix_entries(model: ModelConfig) -> int:
             assert_never(model.feed_forward.kind)
     attention = 2 * d * (a.num_heads + a.num_kv_heads) * a.head_dim
     return attention + num_matrices * d * model.feed_forward.d_ff
-
-
-def mfu(flops_per_s: float, device_kind: str, num_devices: int, dtype: str) -> float | None:
-    """Model FLOPs utilisation in [0, 1]; None where the peak is not known for this chip and dtype."""
-    peak = PEAK_BFLOAT16_FLOPS_PER_S.get(device_kind) if dtype == "bfloat16" else None
-    return None if peak is None else flops_per_s / (peak * num_devices)

@@ -45,7 +45,7 @@ def main(argv: list[str]) -> None:
     from zoo.distribution import join as hosts
     from zoo.distribution.devices import configure
     from zoo.errors import is_out_of_memory
-    from zoo.planning.training import explained
+    from zoo.planning.remedies import out_of_memory_error
     from zoo.runs.loop import train
     from zoo.runs.report import RunReport
 
@@ -61,7 +61,7 @@ def main(argv: list[str]) -> None:
     except Exception as error:
         if not is_out_of_memory(error):
             raise
-        raise explained(error, command.experiment) from error
+        raise out_of_memory_error(error, command.experiment) from error
     if command.json and everyone.is_primary:
         print(json.dumps(summary))
 

@@ -20,13 +20,13 @@ from models.flops import (
     decoding_intensity,
     forward_flops_per_token,
     kv_cache_bytes_per_token,
-    mfu,
     train_flops_6n,
     train_flops_chinchilla,
     train_flops_chinchilla_layers,
     train_flops_palm,
 )
 from models.transformer import num_params
+from zoo.planning.hardware import mfu
 
 LEARNED = Learned()
 PETAFLOP_S_DAY = 1e15 * 24 * 3600

@@ -55,6 +55,34 @@ def test_a_search_that_finds_nothing_is_a_config_error(run_here):
     assert "fits no mesh of h100:8" in outcome.stderr
 
 
+@pytest.mark.parametrize(
+    ("short", "spelled_out"),
+    [
+        (["--decode", "--decode-batch=8"], ["--goal=decode", "--decode-batch=8"]),
+        (["--estimate-only"], ["--effort=estimate"]),
+        (["--quick"], ["--effort", "quick"]),
+    ],
+)
+def test_short_forms_mean_the_words(short: list[str], spelled_out: list[str], run_here):
+    outcomes = [run_here(plan.main, *FITS, *flags, "--json") for flags in (short, spelled_out)]
+    assert [outcome.code for outcome in outcomes] == [0, 0]
+    assert outcomes[0].stdout == outcomes[1].stdout
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--decode", "--search"], "--goal=decode and --goal=search exclude each other"),
+        (["--goal", "train", "--search"], "--goal=search and --goal=train exclude each other"),
+        (["--quick", "--effort=full"], "--effort=full and --effort=quick exclude each other"),
+    ],
+)
+def test_a_contradiction_exits_2(flags: list[str], message: str, run_here):
+    outcome = run_here(plan.main, *FITS, *flags)
+    assert outcome.code == 2
+    assert message in outcome.stderr
+
+
 def test_decode_bounds_the_tokens(run_here):
     flags = ["--model=llama_7b", "--topology=h100:1", "--decode", "--decode-batch=1"]
     found = json.loads(run_here(plan.main, *flags, "--json").stdout)
@@ -73,9 +101,9 @@ def test_an_unknown_topology_exits_2(run_here):
 
 
 def test_without_libtpu_a_tpu_is_estimated_and_says_so(run_here, monkeypatch):
-    from zoo.planning import compilation as ahead_of_time
+    from zoo.planning import compilation
 
-    monkeypatch.setattr(ahead_of_time, "can_compile", lambda: False)
+    monkeypatch.setattr(compilation, "can_compile", lambda: False)
     outcome = run_here(plan.main, "--model=palm_nano", "--topology=v5e:2x2", "--mesh.fsdp=4")
     assert outcome.code == 0
     assert "libtpu is missing" in outcome.stderr

@@ -1,7 +1,7 @@
-"""How many bytes a training step or a serving model needs on each device, without compiling it.
+"""Memory per device of a train step or of serving, without compiling anything.
 
-Parameters, gradients and optimizer state are exact: their shapes and shardings are the program's own.
-Temporaries are an estimate from what the backward pass keeps.
+Parameters, gradients and optimizer state are exact: they have the program's own shapes and shardings.
+Temporaries are estimated from what the backward pass keeps.
 """
 
 import dataclasses
@@ -23,28 +23,51 @@ from zoo.training.step import TrainState, make_steps
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bytes:
-    """What one device holds during a step."""
+class DeviceBytes:
+    """The memory of one device, by what it holds."""
+
+    @property
+    def total(self) -> int:
+        """All of it together."""
+        return sum(self.parts().values())
+
+    def parts(self) -> dict[str, int]:
+        """Return the bytes by what they hold."""
+        return dataclasses.asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingBytes(DeviceBytes):
+    """The memory of one device during a train step."""
 
     params: int
     gradients: int
     optimizer: int
     temporaries: int
-    """Activations kept for the backward pass, gathered weights, logits, and all else."""
+    """Activations kept for the backward pass, gathered weights, logits, and everything else."""
     code: int = 0
-    """The program itself; known only once it is compiled."""
-
-    @property
-    def total(self) -> int:
-        """All of it at once."""
-        return sum(dataclasses.astuple(self))
+    """The program; 0 until it is compiled."""
 
 
-def estimate(experiment: Experiment, shape: dict[str, int]) -> Bytes:
-    """`shape`: devices along every axis of the mesh. Raises ConfigError if the model does not divide
-    over them."""
+@dataclass(frozen=True, kw_only=True)
+class ServingBytes(DeviceBytes):
+    """The memory of one device while it decodes."""
+
+    weights: int
+    kv_cache: int
+    temporaries: int = 0
+    """0 until the program is compiled."""
+    code: int = 0
+    """The program; 0 until it is compiled."""
+
+
+def estimate_training(experiment: Experiment, shape: dict[str, int]) -> TrainingBytes:
+    """Estimate the memory of a train step on a mesh with `shape[axis]` devices along every axis.
+
+    Raises ConfigError if the model or the batch does not divide over the mesh.
+    """
     params, optimizer = state_bytes(experiment, shape)
-    return Bytes(
+    return TrainingBytes(
         params=params,
         gradients=params,
         optimizer=optimizer,
@@ -52,8 +75,28 @@ def estimate(experiment: Experiment, shape: dict[str, int]) -> Bytes:
     )
 
 
+def estimate_serving(
+    experiment: Experiment, shape: dict[str, int], batch_size: int
+) -> ServingBytes:
+    """Return the weights in the run's precision, and the KV cache of `batch_size` full contexts.
+
+    A single KV head is copied to every device along `tensor`. Raises ConfigError as
+    `estimate_training` does.
+    """
+    model = experiment.model
+    value_bytes = 4 if experiment.execution.dtype == "float32" else 2
+    params, _ = state_bytes(experiment, shape)
+    kv_head_ways = 1 if model.attention.num_kv_heads == 1 else shape["tensor"]
+    ways = shape["data"] * shape["fsdp"] * kv_head_ways
+    per_token = kv_cache_bytes_per_token(model, model.context_length, value_bytes)
+    return ServingBytes(
+        weights=params // 4 * value_bytes,
+        kv_cache=round(per_token * model.context_length * batch_size / ways),
+    )
+
+
 def state_bytes(experiment: Experiment, shape: dict[str, int]) -> tuple[int, int]:
-    """Of the parameters and of the optimizer state on one device, exactly."""
+    """Return the exact bytes of the parameters and of the optimizer state on one device."""
     mesh = AbstractMesh(tuple(shape.values()), tuple(shape))
     return _state_bytes(experiment.model, experiment.optimizer, mesh, rules_for(experiment, mesh))
 
@@ -71,32 +114,19 @@ def _state_bytes(
     model: ModelConfig, optimizer: Adafactor | AdamW, mesh: AbstractMesh, rules: Rules
 ) -> tuple[int, int]:
     state = _abstract_state(model, optimizer)
-    placed = state_shardings(state, mesh, rules)
+    shardings = state_shardings(state, mesh, rules)
 
-    def num_bytes(arrays, shardings) -> int:
+    def shard_bytes(arrays, shardings) -> int:
+        leaves = zip(jax.tree.leaves(arrays), jax.tree.leaves(shardings), strict=True)
         return sum(
-            math.prod(place.shard_shape(leaf.shape)) * leaf.dtype.itemsize
-            for leaf, place in zip(jax.tree.leaves(arrays), jax.tree.leaves(shardings), strict=True)
+            math.prod(sharding.shard_shape(array.shape)) * array.dtype.itemsize
+            for array, sharding in leaves
         )
 
     return (
-        num_bytes(state.params, placed.params),
-        num_bytes((state.step, state.opt_state), (placed.step, placed.opt_state)),
+        shard_bytes(state.params, shardings.params),
+        shard_bytes((state.step, state.opt_state), (shardings.step, shardings.opt_state)),
     )
-
-
-def serving_bytes(
-    experiment: Experiment, shape: dict[str, int], batch_size: int
-) -> tuple[int, int]:
-    """Of the weights in the run's precision and of the KV cache of `batch_size` full contexts, on one
-    device. A single KV head is copied to every device along `tensor`."""
-    model = experiment.model
-    size = 4 if experiment.execution.dtype == "float32" else 2
-    params, _ = state_bytes(experiment, shape)
-    heads_ways = 1 if model.attention.num_kv_heads == 1 else shape["tensor"]
-    ways = shape["data"] * shape["fsdp"] * heads_ways
-    per_token = kv_cache_bytes_per_token(model, model.context_length, size)
-    return params // 4 * size, round(per_token * model.context_length * batch_size / ways)
 
 
 def _temporaries(experiment: Experiment, shape: dict[str, int], params_bytes: int) -> int:

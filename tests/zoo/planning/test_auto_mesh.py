@@ -23,7 +23,7 @@ def with_mesh(mesh: Mesh, experiment: Experiment = LLAMA, **changes) -> Experime
 
 
 def needed(mesh: Mesh, num_devices: int) -> float:
-    return memory.estimate(LLAMA, mesh_shape(mesh, num_devices)).total
+    return memory.estimate_training(LLAMA, mesh_shape(mesh, num_devices)).total
 
 
 def test_what_fits_on_one_device_is_copied():
@@ -36,9 +36,9 @@ def test_what_fits_on_one_device_is_copied():
 def test_fsdp_is_raised_as_far_as_it_takes(device_gib: int):
     mesh, why = choose(with_mesh(OPEN), 64, device_gib * GIB, 64)
     assert mesh.fsdp is not None and mesh.fsdp > 1 and mesh.tensor == 1
-    assert needed(mesh, 64) <= auto_mesh.SPARE * device_gib * GIB
+    assert needed(mesh, 64) <= auto_mesh.USABLE * device_gib * GIB
     less = Mesh(fsdp=mesh.fsdp // 2)
-    assert needed(less, 64) > auto_mesh.SPARE * device_gib * GIB
+    assert needed(less, 64) > auto_mesh.USABLE * device_gib * GIB
     assert f" would need {needed(less, 64) / GIB:.2f}" in why
 
 

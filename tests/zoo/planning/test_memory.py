@@ -44,13 +44,13 @@ def test_the_estimate_is_within_a_third_of_the_compilers_figure(
     experiment = dataclasses.replace(configs.get(name), micro_batches=micro_batches)
     data, fsdp, tensor = shape
     mesh = mesh_shape(Mesh(data=data, fsdp=fsdp, tensor=tensor), data * fsdp * tensor)
-    found = memory.estimate(on_accelerator(experiment), mesh)
+    found = memory.estimate_training(on_accelerator(experiment), mesh)
     assert (found.gradients + found.temporaries) / GIB == pytest.approx(measured_gib, rel=1 / 3)
 
 
 def test_serving_keeps_weights_and_full_contexts_in_bfloat16():
     palm = on_accelerator(configs.get("palm_540b"))
-    weights, cache = memory.serving_bytes(palm, mesh_shape(Mesh(fsdp=4, tensor=16), 64), 64)
-    assert weights == pytest.approx(2 * num_params(palm.model) / 64, rel=0.05)
+    held = memory.estimate_serving(palm, mesh_shape(Mesh(fsdp=4, tensor=16), 64), 64)
+    assert held.weights == pytest.approx(2 * num_params(palm.model) / 64, rel=0.05)
     # One key and one value head of 256 in 118 layers; over tensor they are copied.
-    assert cache == 2 * 2 * 256 * 118 * 2048 * 64 // 4
+    assert held.kv_cache == 2 * 2 * 256 * 118 * 2048 * 64 // 4
