@@ -1,4 +1,4 @@
-"""The pages in docs/ say what the commands do."""
+"""The pages in docs/ agree with the commands."""
 
 import re
 from pathlib import Path
@@ -36,6 +36,6 @@ def test_every_json_field_is_documented_and_no_other():
 
 
 def fields(page: str) -> set[str]:
-    """The names in code in the first column of the page's table."""
+    """Return the names in backticks in the first column of the page's tables."""
     rows = re.findall(r"^\| (`.*?) \|", page, flags=re.MULTILINE)
     return {name for row in rows for name in re.findall(r"`(\w+)`", row)}

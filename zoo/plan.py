@@ -32,17 +32,18 @@ class PlanCommand:
     name: tyro.conf.Suppress[str]
     experiment: Annotated[Experiment, tyro.conf.arg(name="")]
     topology: str
-    """The hardware: v4:12x16x16, v5e:16x16, h100:512. An unknown name is answered with all names."""
+    """The hardware, such as v4:12x16x16, v5e:16x16 or h100:512; a wrong name prints all names."""
     num_slices: int = 1
     """TPU slices of that shape, joined by the data-centre network."""
     goal: Literal["train", "search", "decode"] = "train"
-    """`train`: plan the train step on the mesh of the --mesh flags. `search`: try meshes, micro-batches
-    and remat policies, and rank those that fit. `decode`: plan serving, the step that decodes one token
-    for every sequence. --search and --decode are short forms."""
+    """`train`: plan the train step on the mesh of the --mesh flags. `search`: try meshes,
+    micro-batches and remat policies, and rank those that fit. `decode`: plan serving, the step that
+    decodes one token for every sequence. --search and --decode are short forms."""
     effort: Effort = "full"
-    """`full`: compile the program as a run does. `quick`: compile it about three times as fast, with
-    less optimisation, which a search always does; bytes are within about a tenth. `estimate`: do not
-    compile, as where libtpu is missing and for GPUs. --quick and --estimate-only are short forms."""
+    """`full`: compile the program as a run does. `quick`: compile it about three times as fast,
+    with less optimisation, which a search always does; bytes are within about a tenth. `estimate`:
+    do not compile, as where libtpu is missing and for GPUs. --quick and --estimate-only are short
+    forms."""
     decode_batch: int = 64
     """Sequences decoded together, each with a full context."""
     json: bool = False
@@ -53,12 +54,12 @@ class PlanCommand:
 
 
 def main(argv: list[str]) -> None:
-    """Print the plan that the flags ask for. Raises OutOfMemoryError (exit code 5) if it does not fit."""
+    """Print the plan. Raises OutOfMemoryError (exit code 5) if it does not fit."""
     command = cli.parse_with_model(
         lambda experiment, name: PlanCommand(name=name, experiment=experiment, topology="v5e:4x4"),
         expand_short_forms(argv),
         prog="python -m zoo.plan",
-        description="Plan a model's training, or its serving, on hardware that need not be present.",
+        description="Plan a model's training or serving on hardware that need not be present.",
     )
 
     import jax

@@ -1,7 +1,7 @@
 """Plan every published size on hardware like its paper's.
 
-`python -m zoo.plan_table --out=docs/plans.md`. Of the 50 models of Chinchilla's scaling study only the
-70B has a row: the others are smaller than models that have one.
+`python -m zoo.plan_table --out=docs/plans.md`. Of the 50 models of Chinchilla's scaling study only
+the 70B has a row: the others are smaller than models that have one.
 """
 
 import dataclasses
@@ -66,18 +66,29 @@ ROWS = [
 
 HEAD = """# A plan for every published size
 
-Made by `python -m zoo.plan_table --out=docs/plans.md`. Each row is the real train step at the paper's
-batch and sequence length, with full rematerialisation. libtpu compiled it (as with `--effort=quick`)
-for hardware that was not present. GiB are per device. Step and MFU are estimates from published peaks,
-with everything overlapping perfectly: bounds, not promises.
+Made by `python -m zoo.plan_table --out=docs/plans.md`. Each row is the real train step at the
+paper's batch and sequence length, with full rematerialisation. libtpu compiled it (as with
+`--effort=quick`) for hardware that was not present. GiB are per device. Step and MFU are estimates
+from published peaks, with everything overlapping perfectly: bounds, not promises.
 
-Sizes that were trained on GPUs are planned on TPUs with at least the memory that they need. Of the 50
-models of Chinchilla's scaling study only the 70B has a row: the others are smaller than models that
-have one.
+Sizes that were trained on GPUs are planned on TPUs with at least the memory that they need. Of the
+50 models of Chinchilla's scaling study only the 70B has a row: the others are smaller than models
+that have one.
 
-| model | devices | mesh | state | temporaries | total of available | fits | FLOPs per step | step at best | MFU at most | compiled in |
-|---|---|---|---|---|---|---|---|---|---|---|
 """
+COLUMNS = (
+    "model",
+    "devices",
+    "mesh",
+    "state",
+    "temporaries",
+    "total of available",
+    "fits",
+    "FLOPs per step",
+    "step at best",
+    "MFU at most",
+    "compiled in",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +96,7 @@ class TableCommand:
     """The flags of `python -m zoo.plan_table`."""
 
     out: str = "docs/plans.md"
-    """File to write the table to. Rows of models that are not planned now stay as they are in it."""
+    """File to write the table to. Its rows of models that are not planned now stay."""
     only: str = ""
     """Plan only the models whose names start with this text."""
     estimate_only: bool = False
@@ -128,7 +139,7 @@ def main(argv: list[str]) -> None:
         effort = "estimate" if command.estimate_only else "quick"
         lines[row.model] = _line(row, plan_training(experiment, topology, shape, effort))
         cli.console.print(lines[row.model].strip(), soft_wrap=True)
-        path.write_text(HEAD + "".join(lines[r.model] for r in ROWS if r.model in lines))
+        path.write_text(_table([lines[row.model] for row in ROWS if row.model in lines]))
 
 
 def _read_lines(path: Path) -> dict[str, str]:
@@ -138,12 +149,16 @@ def _read_lines(path: Path) -> dict[str, str]:
     return {line.split("|")[1].strip(): f"{line}\n" for line in lines}
 
 
+def _table(lines: list[str]) -> str:
+    return HEAD + _cells(*COLUMNS) + "|---" * len(COLUMNS) + "|\n" + "".join(lines)
+
+
 def _line(row: Row, plan: "TrainingPlan") -> str:
     gib, held = 2**30, plan.bytes
     slices = f"{row.num_slices} x " if row.num_slices > 1 else ""
     micro_batches = f", {row.micro_batches} micro-batches" if row.micro_batches > 1 else ""
     mesh = " ".join(f"{axis} {size}" for axis, size in plan.shape.items() if size > 1)
-    cells = (
+    return _cells(
         row.model,
         f"{slices}{row.topology}, {plan.topology.num_devices:,}",
         mesh + micro_batches,
@@ -156,6 +171,9 @@ def _line(row: Row, plan: "TrainingPlan") -> str:
         f"{plan.roofline.mfu:.0%}",
         "estimated" if plan.compile_s is None else f"{plan.compile_s:.0f} s",
     )
+
+
+def _cells(*cells: str) -> str:
     return "| " + " | ".join(cells) + " |\n"
 
 

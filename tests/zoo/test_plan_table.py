@@ -1,4 +1,4 @@
-"""The table of the docs: every published size has a row, on a mesh that it divides over."""
+"""The table in docs/plans.md: every published size has a row, with a mesh over which it divides."""
 
 import dataclasses
 
@@ -38,7 +38,7 @@ def test_every_row_fits_by_the_estimate(row: Row):
     assert plan_training(experiment, topology, shape).fits
 
 
-def test_rows_are_added_to_what_is_there(run_here, tmp_path):
+def test_rows_are_added_to_an_existing_table(run_here, tmp_path):
     path = tmp_path / "plans.md"
     for model in ("gpt2_124m", "gpt1"):
         flags = [f"--only={model}", f"--out={path}", "--estimate-only"]

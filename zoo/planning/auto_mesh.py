@@ -24,8 +24,8 @@ def choose(
 
     Axes that the experiment sets keep their size. The others start with as many copies of the model
     (`data`) as possible. Then `fsdp`, `tensor`, `sequence` and `pipeline` grow, in this order, each
-    only until the step fits and the batch and the model divide. Raises ConfigError if they divide over
-    no mesh of all devices.
+    only until the step fits and the batch and the model divide. Raises ConfigError if they divide
+    over no mesh of all devices.
 
     Args:
       experiment: a resolved experiment; its micro-batches, remat policy and batch stay as they are.
@@ -84,8 +84,8 @@ def _reason(
     refusal: str,
 ) -> str:
     reason = (
-        f"{_flags(shape)}: a step needs about {needed / GIB:.2f} of {device_bytes / GIB:.2f} GiB per "
-        "device"
+        f"{_flags(shape)}: a step needs about {needed / GIB:.2f} of {device_bytes / GIB:.2f} GiB "
+        "per device"
     )
     if too_large:
         size, mesh = too_large[-1]

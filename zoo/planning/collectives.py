@@ -31,8 +31,8 @@ class Collective:
     """Whether they use the network between slices (or nodes), not only the links within one."""
     count: int
     bytes: int
-    """Bytes that the device sends: (n - 1) / n of a gathered or scattered array in a ring of n devices,
-    twice that for an all-reduce."""
+    """Bytes that the device sends: (n - 1) / n of a gathered or scattered array in a ring of n
+    devices, twice that for an all-reduce."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,8 @@ class _Instruction:
 def collectives(hlo: str, devices_per_island: int) -> list[Collective]:
     """Return the collectives of a compiled program (`compiled.as_text()`), most bytes first.
 
-    A loop whose length cannot be read counts once. Raises ValueError for replica groups in an unknown
-    notation.
+    A loop whose length cannot be read counts once. Raises ValueError for replica groups in an
+    unknown notation.
 
     Args:
       devices_per_island: devices, numbered in sequence, that links join instead of the network.
@@ -99,8 +99,8 @@ def _calls(computations: dict, name: str, times: int = 1) -> Iterator[tuple[str,
 
 
 def _trip_count(computations: dict, loop: _Instruction) -> int:
-    """Return the number of times that a loop's body runs: XLA's own note, else the constant to which the
-    loop's condition compares a counter that starts at 0, else 1."""
+    """Return the number of times that a loop's body runs: XLA's own note, else the constant to
+    which the loop's condition compares a counter that starts at 0, else 1."""
     if known := re.search(r'known_trip_count[^}]*"n":"(\d+)"', loop.rest):
         return int(known[1])
     condition = re.search(r"condition=%?([\w.\-]+)", loop.rest)
@@ -121,7 +121,7 @@ def _trip_count(computations: dict, loop: _Instruction) -> int:
 def _group(
     instruction: _Instruction, num_devices: int, devices_per_island: int
 ) -> tuple[int, bool]:
-    """Return how many devices take part together, and whether any of them lie on different islands."""
+    """Return how many devices take part, and whether any of them lie on different islands."""
     if instruction.kind.startswith("collective-permute"):
         pairs = re.search(r"source_target_pairs=\{(\{.*?\})\}", instruction.rest)
         groups = [] if pairs is None else _listed(pairs[1])
@@ -136,9 +136,9 @@ def _group(
 
 
 def _replica_groups(rest: str, num_devices: int) -> list:
-    """Read replica groups in XLA's three notations: a list (an empty one is all devices), a transposed
-    range, and the axes of a mesh. Raises ValueError for any other, since nobody would notice a wrong
-    count."""
+    """Read replica groups in XLA's three notations: a list (an empty one is all devices), a
+    transposed range, and the axes of a mesh. Raises ValueError for any other, since nobody would
+    notice a wrong count."""
     if listed := re.search(r"replica_groups=\{(\{.*?\})?\}", rest):
         return _listed(listed[1]) if listed[1] else [list(range(num_devices))]
     if ranged := re.search(r"replica_groups=\[([\d,]+)\]<=(\[[\d,]+\](?:T\([\d,]+\))?)", rest):
@@ -161,7 +161,7 @@ def _replica_groups(rest: str, num_devices: int) -> list:
 
 
 def _devices(order: str) -> np.ndarray:
-    """Return the device numbers in an order such as `[4,2]T(1,0)`: 0 to 7 as a 4 x 2 array, transposed."""
+    """Return device numbers in an order: `[4,2]T(1,0)` is 0 to 7 as a 4 x 2 array, transposed."""
     dims, _, transposed = order.partition("]")
     dims = _numbers(dims.strip("["))
     permutation = _numbers(transposed.strip("T()")) or list(range(len(dims)))
@@ -179,7 +179,7 @@ def _numbers(text: str) -> list[int]:
 def _sent_bytes(kind: str, instruction: _Instruction, size: int, is_scatter: bool) -> float:
     """Return what one device sends in a collective of `size` devices.
 
-    An asynchronous start lists its operands before its results, so that its largest array is the whole.
+    An asynchronous start lists its operands before its results; the largest array is the whole one.
     """
     arrays = [
         math.prod(_numbers(dims)) * _value_bytes(dtype)
@@ -205,7 +205,7 @@ def _value_bytes(dtype: str) -> float:
 
 
 def ring_bytes(kind: str, array_bytes: float, num_devices: int) -> float:
-    """Return what each of `num_devices` devices sends in one collective, passing shards round a ring.
+    """Return the bytes that each device of a ring sends in one collective.
 
     Args:
       array_bytes: bytes of the whole array, not of one device's shard.

@@ -26,9 +26,9 @@ from zoo.planning.hardware import Topology
 from zoo.training.step import make_steps
 
 _QUICK: dict[str, Any] = {"exec_time_optimization_effort": -1.0}
-"""Less optimisation. On two cores it compiles LLaMA-65B in 8 s instead of 33 s and PaLM-540B in 21 s
-instead of 65 s. It reports 36.2 instead of 36.7 GiB per device and 13.3 instead of 10.4: near enough to
-tell what fits with a tenth to spare."""
+"""Less optimisation. On two cores LLaMA-65B compiles in 8 s instead of 33 s, and PaLM-540B in 21 s
+instead of 65 s. They report 36.2 instead of 36.7 and 13.3 instead of 10.4 GiB per device, which is
+near enough to tell what fits with a tenth to spare."""
 
 
 _DECODE_AXES = {

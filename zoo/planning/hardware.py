@@ -33,8 +33,8 @@ class PlannableChip(Chip):
     devices_per_chip: int
     """JAX devices per chip; the other figures are per device."""
     hbm_bytes: float
-    """Memory that a program can use: the compiler keeps some of a TPU's memory for itself. For TPUs,
-    the limit that libtpu 0.0.42 names when it refuses a program."""
+    """Memory that a program can use: the compiler keeps some of a TPU's memory for itself. For
+    TPUs, the limit that libtpu 0.0.42 names when it refuses a program."""
     hbm_bytes_per_s: float
     """Bandwidth of that memory."""
     link_bytes_per_s: float
@@ -43,15 +43,16 @@ class PlannableChip(Chip):
     """Bytes that one device sends between slices or nodes."""
 
 
-# Memory, its bandwidth and the interconnect: Google's pages "TPU v4" to "TPU7x" (docs.cloud.google.com
-# /tpu/docs), whose interconnect figures count both directions where they say so. v2 and v3: Jouppi et
-# al. 2020 (CACM 63:7), 4 links of 496 and 656 Gbit/s. v4: Jouppi et al. 2023 (arXiv 2304.01433), 6
-# links of 50 GB/s. Between slices: the 6.4 Tbit/s of a v5e pod are 3.1 GB/s per chip; the other pages
-# give nothing, and v4's figure is derived from PaLM's section 4, 81 Tbit/s for 6144 chips. GPUs:
-# NVIDIA's data sheets, and for the network the 200 (A100) and 400 Gbit/s (H100) per GPU of a DGX system.
+# Memory, its bandwidth and the interconnect: Google's pages "TPU v4" to "TPU7x"
+# (docs.cloud.google.com/tpu/docs), whose interconnect figures count both directions where they say
+# so. v2 and v3: Jouppi et al. 2020 (CACM 63:7), 4 links of 496 and 656 Gbit/s. v4: Jouppi et al.
+# 2023 (arXiv 2304.01433), 6 links of 50 GB/s. Between slices: the 6.4 Tbit/s of a v5e pod are 3.1
+# GB/s per chip; the other pages give nothing, and v4's figure is derived from PaLM's section 4, 81
+# Tbit/s for 6144 chips. GPUs: NVIDIA's data sheets, and for the network the 200 (A100) and 400
+# Gbit/s (H100) per GPU of a DGX system.
 # fmt: off
 CHIPS: tuple[Chip, ...] = (
-    #              device kind     FLOPs/s  name    axes devices     HBM     HBM/s  links/s network/s
+    #                             FLOPs/s   name  axes devices     HBM   HBM/s  links  network
     PlannableChip("TPU v2",        22.5e12, "v2",    2, 2,  7.48 * GIB,  350e9, 124e9, 1.6e9),
     PlannableChip("TPU v3",        61.5e12, "v3",    2, 2, 15.48 * GIB,  450e9, 164e9, 1.6e9),
     PlannableChip("TPU v4",         275e12, "v4",    3, 1, 30.75 * GIB, 1228e9, 300e9, 1.6e9),
@@ -72,7 +73,7 @@ CHIPS: tuple[Chip, ...] = (
 """Every chip that the zoo knows. One that is not listed has no MFU: a peak is never guessed."""
 
 GPUS_PER_NODE = 8
-"""Also the GPUs that NVLink joins."""
+"""GPUs that their links join; others are reached over the network."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +98,7 @@ class Topology:
 
     @property
     def devices_per_island(self) -> int:
-        """Devices, numbered in sequence, that links join instead of the network: a slice or a node."""
+        """Devices, numbered in sequence, of one slice or node, within which there is no network."""
         return self.num_devices // self.num_slices if self.is_tpu else GPUS_PER_NODE
 
 
@@ -134,7 +135,7 @@ def chip_of(device_kind: str) -> Chip | None:
 
 
 def mfu(flops_per_s: float, device_kind: str, num_devices: int, dtype: str) -> float | None:
-    """Return the model FLOPs utilisation in [0, 1]; None if the chip's peak in `dtype` is not known."""
+    """Return model FLOPs utilisation in [0, 1]; None if the peak in `dtype` is not known."""
     chip = chip_of(device_kind)
     if chip is None or dtype != "bfloat16":
         return None

@@ -1,6 +1,6 @@
 """Memory per device of a train step or of serving, without compiling anything.
 
-Parameters, gradients and optimizer state are exact: they have the program's own shapes and shardings.
+Parameters, gradients and optimizer state are exact: they have the program's shapes and shardings.
 Temporaries are estimated from what the backward pass keeps.
 """
 
@@ -130,7 +130,8 @@ def _state_bytes(
 
 
 def _temporaries(experiment: Experiment, shape: dict[str, int], params_bytes: int) -> int:
-    """Calibrated on what libtpu 0.0.42 made of PaLM-540B and LLaMA-65B; within 40 % there."""
+    """Estimate the temporaries. Calibrated on libtpu 0.0.42's figures for PaLM-540B and LLaMA-65B,
+    within 40 % of them."""
     model, tensor, stages = experiment.model, shape["tensor"], shape["pipeline"]
     rows = experiment.batch_size / experiment.micro_batches / (shape["data"] * shape["fsdp"])
     tokens = rows * experiment.seq_len / shape["sequence"]

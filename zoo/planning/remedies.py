@@ -50,7 +50,7 @@ def plan_message(plan: TrainingPlan | ServingPlan) -> str:
     match plan:
         case ServingPlan():
             return (
-                f"the model does not fit ({plan.refusal or 'by the estimate'}); in this order, try\n"
+                f"it does not fit ({plan.refusal or 'by the estimate'}); in this order, try\n"
                 f"  --decode-batch={max(1, plan.batch_size // 2)}\n"
                 f"  --mesh.tensor={2 * plan.shape['tensor']}\n"
                 "  more devices in --topology"
@@ -123,7 +123,7 @@ def remedies(
 
 
 def _sizes(changes: list[Change]) -> list[tuple[int, str]]:
-    """Return the estimated bytes and the flags of every change over whose mesh the model divides."""
+    """Return the estimated bytes and the flags of the changes that are possible on their mesh."""
     sizes = []
     for change in changes:
         try:

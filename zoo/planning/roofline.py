@@ -12,7 +12,7 @@ from zoo.planning.hardware import PlannableChip, Topology
 
 @dataclass(frozen=True, kw_only=True)
 class Roofline:
-    """Seconds per step that each resource is busy. If everything overlaps, the slowest is the step."""
+    """Seconds per step that each resource is busy; with perfect overlap the longest is the step."""
 
     compute_s: float
     memory_s: float
@@ -62,8 +62,9 @@ def step_bounds(
     slowdown = num_passes / experiment.micro_batches  # above 1 by the bubble of a pipeline
     compute_s = slowdown * hardware_flops / topology.num_devices / chip.flops_per_s
     tokens = experiment.batch_tokens / (shape["data"] * shape["fsdp"] * shape["sequence"])
-    # Gathered bfloat16 weights are read forward, recomputed and twice backward, in every micro-batch;
-    # activations are written and read about twenty times per layer; the optimizer reads and writes.
+    # Gathered bfloat16 weights are read forward, recomputed and twice backward, in every
+    # micro-batch; activations are written and read about twenty times per layer; the optimizer
+    # reads and writes.
     weights = 4 * 2 * num_params(model) / (shape["tensor"] * stages) * num_passes
     activations = (
         slowdown * 20 * 2 * tokens * model.num_layers / stages * model.d_model / shape["tensor"]
@@ -82,7 +83,7 @@ def step_bounds(
 
 
 def communication_s(collectives: Iterable[Collective], chip: PlannableChip) -> tuple[float, float]:
-    """Return the seconds that the links within a slice or node are busy, and those of the network."""
+    """Return the seconds that the links within a slice or node, and the network, are busy."""
     links, network = 0, 0
     for collective in collectives:
         if collective.across_slices:
@@ -105,8 +106,8 @@ def expected_collectives(
 
     ZeRO gathers weights along fsdp for every pass and scatters their gradients. Gradients of copies
     are summed along data and sequence. Megatron's sub-blocks gather and scatter the residual stream
-    along tensor. A sequence axis gathers keys and values. The stages of a pipeline pass the residual
-    stream on.
+    along tensor. A sequence axis gathers keys and values. The stages of a pipeline pass the
+    residual stream on.
     """
     is_across = _crosses_islands(shape, devices_per_island)
     return [
@@ -128,25 +129,25 @@ def _expected_traffic(experiment: Experiment, shape: dict[str, int]) -> list[Tra
     tensor, fsdp, stages = shape["tensor"], shape["fsdp"], shape["pipeline"]
     sequence, copies = shape["sequence"], shape["data"] * shape["sequence"]
     layers, num_passes = model.num_layers // stages, passes(experiment, shape)
-    # Forward and backward, and once more to recompute the forward pass.
+    # For the forward and the backward pass, and for recomputing the forward pass.
     num_gathers = 3 if experiment.execution.remat == "full" else 2
     layer_params = num_params(model) / (tensor * stages) / layers
     rows = experiment.batch_size / experiment.micro_batches / (shape["data"] * fsdp)
     tokens = rows * experiment.seq_len / sequence  # per device and pass
-    residual = 2 * tokens * model.d_model
+    residual_bytes = 2 * tokens * model.d_model
     num_kv_heads = model.attention.num_kv_heads
     local_kv_heads = num_kv_heads if num_kv_heads == 1 else num_kv_heads / tensor
-    keys_and_values = 2 * 2 * tokens * sequence * local_kv_heads * model.attention.head_dim
+    kv_bytes = 2 * 2 * tokens * sequence * local_kv_heads * model.attention.head_dim
     sub_blocks = layers * (1 if model.layout == "parallel" else 2)
     layer_passes, sub_block_passes = layers * num_passes, 3 * sub_blocks * num_passes
     return [
         Traffic("all-gather", "fsdp", fsdp, num_gathers * layer_passes, 2 * layer_params),
         Traffic("reduce-scatter", "fsdp", fsdp, layer_passes, 4 * layer_params),
         Traffic("all-reduce", "data", copies, layers, 4 * layer_params / fsdp),
-        Traffic("all-gather", "tensor", tensor, sub_block_passes, residual),
-        Traffic("reduce-scatter", "tensor", tensor, sub_block_passes, residual),
-        Traffic("all-gather", "sequence", sequence, num_gathers * layer_passes, keys_and_values),
-        Traffic("collective-permute", "pipeline", stages, 2 * num_passes, residual),
+        Traffic("all-gather", "tensor", tensor, sub_block_passes, residual_bytes),
+        Traffic("reduce-scatter", "tensor", tensor, sub_block_passes, residual_bytes),
+        Traffic("all-gather", "sequence", sequence, num_gathers * layer_passes, kv_bytes),
+        Traffic("collective-permute", "pipeline", stages, 2 * num_passes, residual_bytes),
     ]
 
 

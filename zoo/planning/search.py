@@ -18,9 +18,9 @@ MAX_COMPILED = 3
 
 
 def candidates(experiment: Experiment, topology: Topology) -> Iterator[TrainingPlan]:
-    """Yield the estimates for every mesh over which the model and the batch divide, with every number
-    of micro-batches and every remat policy.
+    """Yield the estimates of every mesh, number of micro-batches and remat policy.
 
+    Meshes over which the model or the batch does not divide are left out.
     The pipeline and sequence axes stay as the experiment says. Only `data` goes across slices.
     """
     given = mesh_shape(
@@ -42,7 +42,7 @@ def candidates(experiment: Experiment, topology: Topology) -> Iterator[TrainingP
 
 
 def search(experiment: Experiment, topology: Topology) -> list[TrainingPlan]:
-    """Return the estimates that fit, the fastest first. Of equally fast ones, the smallest is first."""
+    """Return the estimates that fit, the fastest first, and among equals the smallest first."""
     plans = [plan for plan in candidates(experiment, topology) if plan.fits]
     return sorted(plans, key=lambda plan: (round(plan.roofline.step_s, 3), plan.bytes.total))
 
@@ -62,8 +62,10 @@ def compile_best(ranked: Sequence[TrainingPlan], report: Callable[[str], None]) 
 
 
 def mesh_shapes(shape: dict[str, int], num_slices: int) -> Iterator[dict[str, int]]:
-    """Yield every way to divide the same devices among data, fsdp and tensor, of which only data goes
-    across slices."""
+    """Yield every division of the same devices among data, fsdp and tensor.
+
+    Only data goes across slices.
+    """
     num_devices = math.prod(shape[axis] for axis in ("data", "fsdp", "tensor"))
     per_slice = max(1, num_devices // num_slices)
     for tensor in divisors(per_slice):

@@ -45,7 +45,7 @@ class TrainingPlan(Plan):
 
 
 def on_accelerator(experiment: Experiment) -> Experiment:
-    """Return the experiment with everything decided as on a TPU or GPU, whatever this machine has."""
+    """Return the experiment, resolved as on a TPU or GPU."""
     resolved = experiment.execution.resolve(accelerated=True)
     return dataclasses.replace(experiment, execution=resolved)
 
@@ -58,8 +58,8 @@ def plan_training(
 ) -> TrainingPlan:
     """Plan one train step of a resolved experiment on a mesh of `shape`.
 
-    Any effort but "estimate" needs libtpu and a topology of TPUs. A step that the compiler refuses is
-    a plan, too, with the estimate's bytes. Raises ConfigError if the model or the batch does not
+    Any effort but "estimate" needs libtpu and a topology of TPUs. A step that the compiler refuses
+    is a plan, too, with the estimate's bytes. Raises ConfigError if the model or the batch does not
     divide over the mesh.
     """
     refusal = None

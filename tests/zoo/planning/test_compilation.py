@@ -1,4 +1,4 @@
-"""Compiling for devices that are not there."""
+"""Programs compiled for devices that are not present."""
 
 import dataclasses
 import platform
@@ -34,7 +34,7 @@ def test_the_program_does_not_grow_with_depth():
     assert lines(32) == pytest.approx(lines(4), rel=0.05)
 
 
-def sent_counts(experiment: Experiment) -> dict[str, int]:
+def collective_counts(experiment: Experiment) -> dict[str, int]:
     return {c.kind: c.count for c in collectives(program(experiment), 8)}
 
 
@@ -42,21 +42,21 @@ def test_collectives_inside_the_layers_are_counted_once_a_layer():
     def count(num_layers: int) -> int:
         model = dataclasses.replace(experiments.PALM.model, num_layers=num_layers)
         experiment = dataclasses.replace(experiments.PALM, model=model, mesh=Mesh(fsdp=8))
-        return experiments.on_eight_devices(sent_counts, experiment)["all-gather"]
+        return experiments.on_eight_devices(collective_counts, experiment)["all-gather"]
 
     four, eight, sixteen = map(count, (4, 8, 16))
     assert sixteen - eight == 2 * (eight - four) > 0
 
 
-def test_libtpu_is_there_where_it_exists():
-    """So that the tests below never pass because nothing was compiled."""
+def test_libtpu_is_installed_on_platforms_that_have_it():
+    """Otherwise the tests below would be skipped and compile nothing."""
     if sys.platform == "linux" and platform.machine() == "x86_64":
         assert compilation.can_compile()
 
 
 @pytest.mark.skipif(not compilation.can_compile(), reason="no libtpu for this platform")
 class TestWithLibtpu:
-    """`[test]` installs libtpu on Linux."""
+    """Real compilations. The extra `[test]` installs libtpu on Linux."""
 
     def test_a_step_is_compiled_and_its_bytes_are_plausible(self):
         topology = hardware.parse("v5e:2x2", 1)

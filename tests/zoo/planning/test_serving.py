@@ -16,19 +16,19 @@ TENSOR = mesh_shape(Mesh(tensor=8), 8)
 
 
 def test_an_estimate_reads_weights_and_cache_once_a_token():
-    found = plan_serving(LLAMA, EIGHT, TENSOR, 32)
-    assert found.bytes.kv_cache == 2 * 2 * 32 * 2048 * 32 * 4096 // 8
-    read = found.bytes.weights + found.bytes.kv_cache
-    assert found.step_s == pytest.approx(read / 819e9)
-    assert found.tokens_per_s == pytest.approx(32 / found.step_s)
+    plan = plan_serving(LLAMA, EIGHT, TENSOR, 32)
+    assert plan.bytes.kv_cache == 2 * 2 * 32 * 2048 * 32 * 4096 // 8
+    read = plan.bytes.weights + plan.bytes.kv_cache
+    assert plan.step_s == pytest.approx(read / 819e9)
+    assert plan.tokens_per_s == pytest.approx(32 / plan.step_s)
 
 
 def test_the_compiled_step_keeps_one_cache_in_place():
-    """A copy of it would not fit beside it."""
-    found = plan_serving(LLAMA, EIGHT, TENSOR, 64, "full")
-    assert (found.source, found.fits) == ("compiled", True)
-    assert 0 < found.bytes.temporaries < found.bytes.kv_cache / 4
-    assert "all-reduce" in {collective.kind for collective in found.collectives}
+    """A second cache would not fit beside it."""
+    plan = plan_serving(LLAMA, EIGHT, TENSOR, 64, "full")
+    assert (plan.source, plan.fits) == ("compiled", True)
+    assert 0 < plan.bytes.temporaries < plan.bytes.kv_cache / 4
+    assert "all-reduce" in {collective.kind for collective in plan.collectives}
 
 
 @pytest.mark.parametrize("name", ["palm_nano", "gpt2_nano", "gopher_nano", "gpt3_nano"])
