@@ -1,4 +1,4 @@
-"""The floating-point operations (FLOPs) that a model needs, and those that a chip can do.
+"""The floating-point operations (FLOPs) that a model needs.
 
 A multiply-add counts as two. The FLOPs of a run are those of a token times its number of tokens.
 """
@@ -10,26 +10,6 @@ from models.parameters import attention_matrix_entries, feed_forward_matrix_entr
 
 Count = int | float
 """An exact number, or one as it is printed: 540e9."""
-
-PEAK_BFLOAT16_FLOPS_PER_S = {
-    # Per JAX device, dense bfloat16, from the vendors' data sheets; a TPU v2, v3 or 7x chip is
-    # two devices. A chip that is not listed has no MFU: an unknown peak is never guessed.
-    "TPU v2": 22.5e12,
-    "TPU v3": 61.5e12,
-    "TPU v4": 275e12,
-    "TPU v5 lite": 197e12,
-    "TPU v5": 459e12,
-    "TPU v6 lite": 918e12,
-    "TPU7x": 1153.5e12,
-    "NVIDIA A100-SXM4-40GB": 312e12,
-    "NVIDIA A100-SXM4-80GB": 312e12,
-    "NVIDIA A100-PCIE-40GB": 312e12,
-    "NVIDIA A100 80GB PCIe": 312e12,
-    "NVIDIA H100 80GB HBM3": 989e12,
-    "NVIDIA H100 PCIe": 756e12,
-    "NVIDIA H200": 989e12,
-    "NVIDIA L4": 121e12,
-}
 
 
 def train_flops_palm(model: ModelConfig, num_params: Count, seq_len: int) -> Count:
@@ -105,10 +85,3 @@ def _multiplied_entries(model: ModelConfig) -> int:
     """Count the entries of all matrices by which a decoded token is multiplied, the logits' too."""
     one_layer = attention_matrix_entries(model) + feed_forward_matrix_entries(model)
     return model.num_layers * one_layer + model.vocab_size * model.d_model
-
-
-def mfu(flops_per_s: float, device_kind: str, num_devices: int, dtype: str) -> float | None:
-    """Model FLOPs utilisation in [0, 1]; None where the peak is not known for this chip and
-    dtype."""
-    peak = PEAK_BFLOAT16_FLOPS_PER_S.get(device_kind) if dtype == "bfloat16" else None
-    return None if peak is None else flops_per_s / (peak * num_devices)

@@ -1,4 +1,4 @@
-"""The pages in docs/ say what the commands do."""
+"""The pages in docs/ agree with the commands."""
 
 import re
 from pathlib import Path
@@ -8,14 +8,13 @@ from configs.experiment import Mesh
 from zoo import diff
 from zoo.distribution.sharding import mesh_shape
 from zoo.explaining.model_card import model_card
-from zoo.planning import hardware as topology
-from zoo.planning import serving
-from zoo.planning import training as planning
-from zoo.planning.training import on_accelerator
+from zoo.planning import hardware
+from zoo.planning.serving import plan_serving
+from zoo.planning.training import on_accelerator, plan_training
 
 DOCS = Path(__file__).parents[1] / "docs"
 NANO = on_accelerator(configs.get("palm_nano"))
-GPUS = topology.parse("h100:8", 1)
+GPUS = hardware.parse("h100:8", 1)
 
 
 def test_every_json_field_is_documented_and_no_other():
@@ -25,9 +24,9 @@ def test_every_json_field_is_documented_and_no_other():
     described = model_card("gpt3_175b")
     assert fields(of_describe) == set(described.to_json())
     assert fields(of_diff) == set(diff.to_json(described, described))
-    plan = planning.estimate(NANO, GPUS, mesh_shape(Mesh(), 8)).summary("palm_nano")
+    plan = plan_training(NANO, GPUS, mesh_shape(Mesh(), 8)).summary("palm_nano")
     assert fields(of_plan) == set(plan)
-    decode = serving.plan(NANO, GPUS, mesh_shape(Mesh(), 8), 8, compiles=False)
+    decode = plan_serving(NANO, GPUS, mesh_shape(Mesh(), 8), 8)
     for field in (*plan["bytes_per_device"], *plan["estimate"], *decode.summary("palm_nano")):
         assert f"`{field}`" in of_plan
     for choice in described.to_json()["choices"]:
@@ -37,6 +36,6 @@ def test_every_json_field_is_documented_and_no_other():
 
 
 def fields(page: str) -> set[str]:
-    """The names in code in the first column of the page's table."""
+    """Return the names in backticks in the first column of the page's tables."""
     rows = re.findall(r"^\| (`.*?) \|", page, flags=re.MULTILINE)
     return {name for row in rows for name in re.findall(r"`(\w+)`", row)}

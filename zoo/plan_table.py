@@ -1,18 +1,23 @@
-"""Plan every published size on hardware like its paper's: `python -m zoo.plan_table --out=docs/plans.md`.
+"""Plan every published size on hardware like its paper's.
 
-Of Chinchilla's 50 models of the scaling study only the 70B has a row: they are smaller than others here.
+`python -m zoo.plan_table --out=docs/plans.md`. Of the 50 models of Chinchilla's scaling study only
+the 70B has a row: the others are smaller than models that have one.
 """
 
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from zoo import cli
+
+if TYPE_CHECKING:
+    from zoo.planning.training import TrainingPlan
 
 
 @dataclass(frozen=True)
 class Row:
-    """A published size, the hardware and the mesh; batch and length are the paper's."""
+    """A published size, its hardware and its mesh. The batch and the length are the paper's."""
 
     model: str
     topology: str
@@ -59,19 +64,31 @@ ROWS = [
 ]
 # fmt: on
 
-HEAD = """# Every published size, planned
+HEAD = """# A plan for every published size
 
-Made by `python -m zoo.plan_table --out=docs/plans.md`: the real train step at the paper's batch and
-length, rematerialised in full, compiled by libtpu (as with --quick) for hardware that was not there.
-GiB are per device. Step and MFU are estimates from published peaks with everything overlapping
-perfectly: bounds, not promises.
+Made by `python -m zoo.plan_table --out=docs/plans.md`. Each row is the real train step at the
+paper's batch and sequence length, with full rematerialisation. libtpu compiled it (as with
+`--effort=quick`) for hardware that was not present. GiB are per device. Step and MFU are estimates
+from published peaks, with everything overlapping perfectly: bounds, not promises.
 
-Sizes that GPUs trained are planned on TPUs of at least the memory that they need. Of Chinchilla's 50
-models of the scaling study only the 70B has a row: the others are smaller than models that have one.
+Sizes that were trained on GPUs are planned on TPUs with at least the memory that they need. Of the
+50 models of Chinchilla's scaling study only the 70B has a row: the others are smaller than models
+that have one.
 
-| model | devices | mesh | state | temporaries | total of GiB | fits | FLOPs a step | step at best | MFU at most | compiled in |
-|---|---|---|---|---|---|---|---|---|---|---|
 """
+COLUMNS = (
+    "model",
+    "devices",
+    "mesh",
+    "state",
+    "temporaries",
+    "total of available",
+    "fits",
+    "FLOPs per step",
+    "step at best",
+    "MFU at most",
+    "compiled in",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,77 +96,84 @@ class TableCommand:
     """The flags of `python -m zoo.plan_table`."""
 
     out: str = "docs/plans.md"
-    """Where the table is written; the rows of models that are not planned now stay."""
+    """File to write the table to. Its rows of models that are not planned now stay."""
     only: str = ""
-    """Plan only the models whose names start so."""
+    """Plan only the models whose names start with this text."""
     estimate_only: bool = False
     """Do not compile."""
 
 
 def main(argv: list[str]) -> None:
-    """Write the table, row by row, so that an interrupted one is not lost."""
+    """Plan row by row. The file is written after each, so that an interrupted table is not lost."""
     command = cli.parse(
-        TableCommand, argv, prog="python -m zoo.plan_table",
+        TableCommand,
+        argv,
+        prog="python -m zoo.plan_table",
         description="Plan every published size on hardware like its paper's.",
-    )  # fmt: skip
+    )
 
     import jax
 
     import configs
     from configs.experiment import Mesh
-    from zoo.distribution import sharding
-    from zoo.planning import hardware as topology
-    from zoo.planning import training as planning
+    from zoo.distribution.sharding import mesh_shape
+    from zoo.planning import hardware
+    from zoo.planning.training import on_accelerator, plan_training
 
     jax.config.update("jax_platforms", "cpu")
     path = Path(command.out)
     path.parent.mkdir(parents=True, exist_ok=True)
-    rows = _written(path)
+    lines = _read_lines(path)
     for row in ROWS:
         if not row.model.startswith(command.only):
             continue
-        hardware = topology.parse(row.topology, row.num_slices)
-        experiment = planning.on_accelerator(configs.get(row.model))
+        topology = hardware.parse(row.topology, row.num_slices)
+        experiment = on_accelerator(configs.get(row.model))
         experiment = dataclasses.replace(
             experiment,
             micro_batches=row.micro_batches,
             execution=dataclasses.replace(experiment.execution, remat="full"),
         )
         mesh = Mesh(data=row.data, fsdp=row.fsdp, tensor=row.tensor)
-        shape = sharding.mesh_shape(mesh, hardware.num_devices)
-        if command.estimate_only:
-            plan = planning.estimate(experiment, hardware, shape)
-        else:
-            plan = planning.compile(experiment, hardware, shape, quick=True)
-        rows[row.model] = _line(row, plan)
-        cli.console.print(rows[row.model].strip(), soft_wrap=True)
-        path.write_text(HEAD + "".join(rows[r.model] for r in ROWS if r.model in rows))
+        shape = mesh_shape(mesh, topology.num_devices)
+        effort = "estimate" if command.estimate_only else "quick"
+        lines[row.model] = _line(row, plan_training(experiment, topology, shape, effort))
+        cli.console.print(lines[row.model].strip(), soft_wrap=True)
+        path.write_text(_table([lines[row.model] for row in ROWS if row.model in lines]))
 
 
-def _written(path: Path) -> dict[str, str]:
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    cells = [line.split("|") for line in lines if line.startswith("| ")]
-    return {cell[1].strip(): "|".join(cell) + "\n" for cell in cells}
+def _read_lines(path: Path) -> dict[str, str]:
+    """Return the lines of an earlier table, by model."""
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    lines = [line for line in text.splitlines() if line.startswith("| ")]
+    return {line.split("|")[1].strip(): f"{line}\n" for line in lines}
 
 
-def _line(row: Row, plan) -> str:
-    gib, by = 2**30, plan.bytes
+def _table(lines: list[str]) -> str:
+    return HEAD + _cells(*COLUMNS) + "|---" * len(COLUMNS) + "|\n" + "".join(lines)
+
+
+def _line(row: Row, plan: "TrainingPlan") -> str:
+    gib, held = 2**30, plan.bytes
     slices = f"{row.num_slices} x " if row.num_slices > 1 else ""
-    micro = f", {row.micro_batches} micro-batches" if row.micro_batches > 1 else ""
+    micro_batches = f", {row.micro_batches} micro-batches" if row.micro_batches > 1 else ""
     mesh = " ".join(f"{axis} {size}" for axis, size in plan.shape.items() if size > 1)
-    cells = (
+    return _cells(
         row.model,
         f"{slices}{row.topology}, {plan.topology.num_devices:,}",
-        mesh + micro,
-        f"{(by.params + by.optimizer) / gib:.2f}",
-        f"{(by.gradients + by.temporaries + by.code) / gib:.2f}",
-        f"{by.total / gib:.2f} of {plan.topology.chip.hbm_bytes / gib:.2f}",
+        mesh + micro_batches,
+        f"{(held.params + held.optimizer) / gib:.2f}",
+        f"{(held.gradients + held.temporaries + held.code) / gib:.2f}",
+        f"{held.total / gib:.2f} of {plan.topology.chip.hbm_bytes / gib:.2f}",
         "yes" if plan.fits else "no",
         f"{plan.flops_per_step:.2g}",
         f"{plan.roofline.step_s:.2f} s",
         f"{plan.roofline.mfu:.0%}",
         "estimated" if plan.compile_s is None else f"{plan.compile_s:.0f} s",
     )
+
+
+def _cells(*cells: str) -> str:
     return "| " + " | ".join(cells) + " |\n"
 
 

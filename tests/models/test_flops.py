@@ -4,6 +4,11 @@ import itertools
 import math
 
 import pytest
+from tests.reference.flops import (
+    train_flops_6n,
+    train_flops_chinchilla,
+    train_flops_chinchilla_layers,
+)
 
 import configs
 from models.config import (
@@ -20,15 +25,10 @@ from models.flops import (
     decoding_intensity,
     forward_flops_per_token,
     kv_cache_bytes_per_token,
-    mfu,
     train_flops_palm,
 )
 from models.transformer import num_params
-from tests.reference.flops import (
-    train_flops_6n,
-    train_flops_chinchilla,
-    train_flops_chinchilla_layers,
-)
+from zoo.planning.hardware import mfu
 
 LEARNED = Learned()
 PETAFLOP_S_DAY = 1e15 * 24 * 3600

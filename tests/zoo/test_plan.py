@@ -1,4 +1,4 @@
-"""The command: what it prints, and its exit codes."""
+"""The output and the exit codes of the command."""
 
 import json
 
@@ -13,27 +13,27 @@ TOO_LARGE = ["--model=llama_65b", "--topology=a100_80gb:8", "--mesh.fsdp=8"]
 def test_json_has_the_documented_keys(run_here):
     outcome = run_here(plan.main, *FITS, "--json")
     assert outcome.code == 0, outcome.stderr
-    found = json.loads(outcome.stdout)
-    assert found["model"] == "palm_nano"
-    assert found["num_devices"] == 8
-    assert found["mesh"] == {"pipeline": 1, "data": 1, "fsdp": 4, "sequence": 1, "tensor": 2}
-    parts = found["bytes_per_device"]
+    summary = json.loads(outcome.stdout)
+    assert summary["model"] == "palm_nano"
+    assert summary["num_devices"] == 8
+    assert summary["mesh"] == {"pipeline": 1, "data": 1, "fsdp": 4, "sequence": 1, "tensor": 2}
+    parts = summary["bytes_per_device"]
     assert {"params", "optimizer", "gradients", "temporaries", "total"} <= set(parts)
     assert parts["total"] == sum(size for name, size in parts.items() if name != "total")
-    assert found["hbm_bytes"] == 80_000_000_000
-    assert (found["fits"], found["source"], found["compile_s"]) == (True, "estimated", None)
-    assert found["flops_per_step"] > 0
-    assert {"kind", "count", "bytes", "across_slices"} == set(found["collectives"][0])
+    assert summary["hbm_bytes"] == 80_000_000_000
+    assert (summary["fits"], summary["source"], summary["compile_s"]) == (True, "estimated", None)
+    assert summary["flops_per_step"] > 0
+    assert {"kind", "count", "bytes", "across_slices"} == set(summary["collectives"][0])
 
 
-def test_the_table_says_that_it_is_an_estimate(run_here):
+def test_the_table_marks_an_estimate(run_here):
     outcome = run_here(plan.main, *FITS)
     assert "estimated, not compiled" in outcome.stdout
     assert "fits" in outcome.stdout
     assert "MFU at most" in outcome.stdout
 
 
-def test_what_does_not_fit_exits_5_with_the_breakdown_and_three_remedies(run_here):
+def test_a_plan_that_does_not_fit_exits_5_with_the_breakdown_and_three_remedies(run_here):
     outcome = run_here(plan.main, *TOO_LARGE, "--json")
     assert outcome.code == 5
     assert json.loads(outcome.stdout)["fits"] is False
@@ -44,8 +44,8 @@ def test_what_does_not_fit_exits_5_with_the_breakdown_and_three_remedies(run_her
 
 def test_search_prints_the_ranking_and_the_best(run_here):
     flags = ["--model=llama_7b", "--topology=h100:64", "--search"]
-    found = json.loads(run_here(plan.main, *flags, "--json").stdout)
-    assert found["best"] == found["ranked"][0]
+    summary = json.loads(run_here(plan.main, *flags, "--json").stdout)
+    assert summary["best"] == summary["ranked"][0]
     assert "fit by the estimate" in run_here(plan.main, *flags).stdout
 
 
@@ -55,12 +55,40 @@ def test_a_search_that_finds_nothing_is_a_config_error(run_here):
     assert "fits no mesh of h100:8" in outcome.stderr
 
 
+@pytest.mark.parametrize(
+    ("short", "spelled_out"),
+    [
+        (["--decode", "--decode-batch=8"], ["--goal=decode", "--decode-batch=8"]),
+        (["--estimate-only"], ["--effort=estimate"]),
+        (["--quick"], ["--effort", "quick"]),
+    ],
+)
+def test_short_forms_mean_the_words(short: list[str], spelled_out: list[str], run_here):
+    outcomes = [run_here(plan.main, *FITS, *flags, "--json") for flags in (short, spelled_out)]
+    assert [outcome.code for outcome in outcomes] == [0, 0]
+    assert outcomes[0].stdout == outcomes[1].stdout
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--decode", "--search"], "--goal=decode and --goal=search exclude each other"),
+        (["--goal", "train", "--search"], "--goal=search and --goal=train exclude each other"),
+        (["--quick", "--effort=full"], "--effort=full and --effort=quick exclude each other"),
+    ],
+)
+def test_a_contradiction_exits_2(flags: list[str], message: str, run_here):
+    outcome = run_here(plan.main, *FITS, *flags)
+    assert outcome.code == 2
+    assert message in outcome.stderr
+
+
 def test_decode_bounds_the_tokens(run_here):
     flags = ["--model=llama_7b", "--topology=h100:1", "--decode", "--decode-batch=1"]
-    found = json.loads(run_here(plan.main, *flags, "--json").stdout)
-    weights = found["bytes_per_device"]["weights"]
+    summary = json.loads(run_here(plan.main, *flags, "--json").stdout)
+    weights = summary["bytes_per_device"]["weights"]
     assert weights == pytest.approx(2 * 6.74e9, rel=0.01)
-    assert found["estimate"]["tokens_per_s"] == pytest.approx(3350e9 / weights, rel=0.1)
+    assert summary["estimate"]["tokens_per_s"] == pytest.approx(3350e9 / weights, rel=0.1)
     too_many = run_here(plan.main, *flags[:-1], "--decode-batch=4096")
     assert too_many.code == 5
     assert "--decode-batch=2048" in too_many.stderr
@@ -72,10 +100,10 @@ def test_an_unknown_topology_exits_2(run_here):
     assert "v4:XxYxZ" in outcome.stderr
 
 
-def test_without_libtpu_a_tpu_is_estimated_and_says_so(run_here, monkeypatch):
-    from zoo.planning import compilation as ahead_of_time
+def test_without_libtpu_a_tpu_is_estimated_and_a_line_says_it(run_here, monkeypatch):
+    from zoo.planning import compilation
 
-    monkeypatch.setattr(ahead_of_time, "can_compile", lambda: False)
+    monkeypatch.setattr(compilation, "can_compile", lambda: False)
     outcome = run_here(plan.main, "--model=palm_nano", "--topology=v5e:2x2", "--mesh.fsdp=4")
     assert outcome.code == 0
     assert "libtpu is missing" in outcome.stderr

@@ -1,4 +1,4 @@
-"""The table of the docs: every published size has a row, on a mesh that it divides over."""
+"""The table in docs/plans.md: every published size has a row, with a mesh over which it divides."""
 
 import dataclasses
 
@@ -9,8 +9,8 @@ from configs.experiment import Mesh
 from zoo import plan_table
 from zoo.distribution.sharding import mesh_shape
 from zoo.plan_table import ROWS, Row
-from zoo.planning import hardware as topology
-from zoo.planning import training as planning
+from zoo.planning import hardware
+from zoo.planning.training import on_accelerator, plan_training
 
 NAMED = {
     name
@@ -27,18 +27,18 @@ def test_every_published_size_has_one_row():
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.model)
 def test_every_row_fits_by_the_estimate(row: Row):
-    hardware = topology.parse(row.topology, row.num_slices)
+    topology = hardware.parse(row.topology, row.num_slices)
     mesh = Mesh(data=row.data, fsdp=row.fsdp, tensor=row.tensor)
-    shape = mesh_shape(mesh, hardware.num_devices)
-    experiment = planning.on_accelerator(configs.get(row.model))
+    shape = mesh_shape(mesh, topology.num_devices)
+    experiment = on_accelerator(configs.get(row.model))
     execution = dataclasses.replace(experiment.execution, remat="full")
     experiment = dataclasses.replace(
         experiment, micro_batches=row.micro_batches, execution=execution
     )
-    assert planning.estimate(experiment, hardware, shape).fits
+    assert plan_training(experiment, topology, shape).fits
 
 
-def test_rows_are_added_to_what_is_there(run_here, tmp_path):
+def test_rows_are_added_to_an_existing_table(run_here, tmp_path):
     path = tmp_path / "plans.md"
     for model in ("gpt2_124m", "gpt1"):
         flags = [f"--only={model}", f"--out={path}", "--estimate-only"]

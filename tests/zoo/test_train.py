@@ -257,7 +257,7 @@ def test_out_of_memory_says_where_it_goes_and_what_to_try(nano, tmp_path, run_he
     monkeypatch.setattr("zoo.runs.loop.run", too_large)
     outcome = run_here(train.main, *nano, f"--workdir={tmp_path}")
     assert outcome.code == 5
-    assert "A step needs about" in outcome.stderr
+    assert "a step needs about" in outcome.stderr
     assert "optimizer" in outcome.stderr
     assert outcome.stderr.count("\n  ") == 3
     assert "Traceback" not in outcome.stderr

@@ -1,4 +1,4 @@
-"""The mesh that `--mesh=auto` chooses: the one that talks least among those that fit."""
+"""The mesh that `--mesh=auto` chooses: among those that fit, the one that communicates least."""
 
 import dataclasses
 import itertools
@@ -11,63 +11,63 @@ from zoo.distribution import sharding
 from zoo.planning import memory
 from zoo.planning.hardware import GIB
 
-SPARE = 0.9
-"""Of a device's memory: the estimate is no more exact than that."""
+USABLE = 0.9
+"""Share of a device's memory that an estimate may fill: the estimate is no more exact than that."""
 LARGEST = {"tensor": 16, "sequence": 16, "pipeline": 64}
-"""Beyond these an axis would only talk, or wait."""
+"""Longest axes: beyond these, devices would mostly communicate or wait."""
 
 
 def choose(
     experiment: Experiment, num_devices: int, device_bytes: float, neighbours: int
 ) -> tuple[Mesh, str]:
-    """A mesh over all devices, and why this one.
+    """Return a mesh over all devices, and the reason for it as a line of text.
 
-    Axes that the experiment gives stay. Of the others, copies of the model (`data`) come first; then
-    `fsdp`, `tensor`, `sequence` and `pipeline` are raised in this order, each only as far as it takes
-    for the step to fit and for the batch and the model to divide.
+    Axes that the experiment sets keep their size. The others start with as many copies of the model
+    (`data`) as possible. Then `fsdp`, `tensor`, `sequence` and `pipeline` grow, in this order, each
+    only until the step fits and the batch and the model divide. Raises ConfigError if they divide
+    over no mesh of all devices.
 
     Args:
-      experiment: its micro-batches, rematerialisation and batch are taken as they are.
+      experiment: a resolved experiment; its micro-batches, remat policy and batch stay as they are.
       device_bytes: memory of one device.
-      neighbours: devices that fast links join: a TPU slice or the GPUs of a host. `tensor` and `sequence`
-        stay among them.
-
-    Raises ConfigError if the model and the batch divide over no mesh of all devices.
+      neighbours: devices that fast links join: a TPU slice or the GPUs of a host. `tensor` and
+        `sequence` stay within them.
     """
-    tried: list[tuple[float, Mesh]] = []
+    too_large: list[tuple[float, Mesh]] = []
     refusal = ""
     for mesh in _meshes(experiment.mesh, num_devices, neighbours):
         shape = sharding.mesh_shape(mesh, num_devices)
+        candidate = dataclasses.replace(experiment, mesh=mesh)
         try:
-            needed = memory.estimate(dataclasses.replace(experiment, mesh=mesh), shape).total
+            needed = memory.estimate_training(candidate, shape).total
         except ConfigError as error:
             refusal = refusal or str(error)
             continue
-        if needed <= SPARE * device_bytes:
-            return mesh, _because(shape, needed, device_bytes, tried, refusal)
-        tried.append((needed, mesh))
-    if not tried:
+        if needed <= USABLE * device_bytes:
+            return mesh, _reason(shape, needed, device_bytes, too_large, refusal)
+        too_large.append((needed, mesh))
+    if not too_large:
         raise ConfigError(f"--mesh=auto finds no mesh of {num_devices} devices: {refusal}")
-    needed, mesh = min(tried, key=lambda each: each[0])
+    needed, mesh = min(too_large, key=lambda size_and_mesh: size_and_mesh[0])
     shape = sharding.mesh_shape(mesh, num_devices)
     return mesh, (
-        f"{_written(shape)}: no mesh of {num_devices} devices is expected to fit; this one needs least, "
-        f"about {needed / GIB:.2f} GiB of a device's {device_bytes / GIB:.2f}"
+        f"{_flags(shape)}: no mesh of {num_devices} devices is expected to fit; this one needs the "
+        f"least, about {needed / GIB:.2f} of {device_bytes / GIB:.2f} GiB per device"
     )
 
 
 def _meshes(given: Mesh, num_devices: int, neighbours: int) -> Iterator[Mesh]:
-    """Those that keep what is given, in the order of preference."""
+    """Yield the meshes that keep the given axes, the preferred ones first."""
 
-    def sizes(axis: str) -> list[int]:
-        size = getattr(given, axis)
-        if size is not None:
-            return [size]
-        largest = LARGEST.get(axis, num_devices)
-        return [n for n in range(1, min(largest, num_devices) + 1) if num_devices % n == 0]
+    def lengths(axis: str) -> list[int]:
+        length = getattr(given, axis)
+        if length is not None:
+            return [length]
+        largest = min(LARGEST.get(axis, num_devices), num_devices)
+        return [n for n in range(1, largest + 1) if num_devices % n == 0]
 
     for pipeline, sequence, tensor, fsdp in itertools.product(
-        *map(sizes, ("pipeline", "sequence", "tensor", "fsdp"))
+        *map(lengths, ("pipeline", "sequence", "tensor", "fsdp"))
     ):
         others = pipeline * sequence * tensor * fsdp
         is_near = given.tensor or given.sequence or neighbours % (tensor * sequence) == 0
@@ -76,22 +76,25 @@ def _meshes(given: Mesh, num_devices: int, neighbours: int) -> Iterator[Mesh]:
             yield Mesh(data=data, fsdp=fsdp, tensor=tensor, sequence=sequence, pipeline=pipeline)
 
 
-def _because(
+def _reason(
     shape: dict[str, int],
     needed: float,
     device_bytes: float,
-    tried: list[tuple[float, Mesh]],
+    too_large: list[tuple[float, Mesh]],
     refusal: str,
 ) -> str:
-    why = f"a step needs about {needed / GIB:.2f} GiB of a device's {device_bytes / GIB:.2f}"
-    if tried:
-        before, mesh = tried[-1]
-        others = _written(sharding.mesh_shape(mesh, math.prod(shape.values())))
-        why += f"; {others} would need {before / GIB:.2f}"
-    elif refusal:
-        why += f"; with less of a split, {refusal.partition(';')[0]}"
-    return f"{_written(shape)}: {why}"
+    reason = (
+        f"{_flags(shape)}: a step needs about {needed / GIB:.2f} of {device_bytes / GIB:.2f} GiB "
+        "per device"
+    )
+    if too_large:
+        size, mesh = too_large[-1]
+        previous = _flags(sharding.mesh_shape(mesh, math.prod(shape.values())))
+        return f"{reason}; {previous} would need {size / GIB:.2f}"
+    if refusal:
+        return f"{reason}; on a simpler mesh, {refusal.partition(';')[0]}"
+    return reason
 
 
-def _written(shape: dict[str, int]) -> str:
+def _flags(shape: dict[str, int]) -> str:
     return sharding.mesh_flags(shape) or "--mesh.data=1"

@@ -1,4 +1,4 @@
-"""What a compiled program sends between devices, read off XLA's text of it.
+"""The collectives of a compiled program, read from XLA's text of it.
 
 XLA's own cost analysis counts the body of a loop once; here it counts as often as it runs.
 """
@@ -10,11 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-_BYTES = {"pred": 1, "bf16": 2, "f16": 2, "f64": 8, "s64": 8, "u64": 8, "c64": 8}
 _KINDS = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute", "send")
 _COMPUTATION = re.compile(r"^(ENTRY )?%?([\w.\-]+) \(.*\{$")
 _INSTRUCTION = re.compile(r"^\s+(?:ROOT )?%?([\w.\-]+) = (.*?) ([a-z][a-z0-9\-]*)\((.*)$")
-_BY_AXES = re.compile(
+_GROUPS_BY_AXES = re.compile(
     r"replica_groups=mesh\[([^\]]*)\](?:, device_ids=\((\[[\d,]+\](?:T\([\d,]+\))?)\))? \{([^}]*)\}"
 )
 _CALLS = re.compile(
@@ -29,11 +28,11 @@ class Collective:
 
     kind: str
     across_slices: bool
-    """Whether it uses the network between slices (or nodes), not only the links within one."""
+    """Whether they use the network between slices (or nodes), not only the links within one."""
     count: int
     bytes: int
-    """What the device sends, by a ring: (n - 1) / n of a gathered or scattered array in a group of n,
-    twice that for an all-reduce."""
+    """Bytes that the device sends: (n - 1) / n of a gathered or scattered array in a ring of n
+    devices, twice that for an all-reduce."""
 
 
 @dataclass(frozen=True)
@@ -45,14 +44,18 @@ class _Instruction:
 
 
 def collectives(hlo: str, devices_per_island: int) -> list[Collective]:
-    """The collectives of a compiled program (`compiled.as_text()`), most bytes first.
+    """Return the collectives of a compiled program (`compiled.as_text()`), most bytes first.
 
-    A loop whose length cannot be read counts once.
+    A loop whose length cannot be read counts once. Raises ValueError for replica groups in an
+    unknown notation.
+
+    Args:
+      devices_per_island: devices, numbered in sequence, that links join instead of the network.
     """
     computations, entry = _parse(hlo)
     partitions = re.search(r"num_partitions=(\d+)", hlo)
     num_devices = int(partitions[1]) if partitions else 1
-    found: dict[tuple[str, bool], list[int]] = {}
+    totals: dict[tuple[str, bool], list[int]] = {}
     for name, times in _calls(computations, entry):
         is_scatter = name.startswith("all-reduce-scatter")
         for instruction in computations[name]:
@@ -62,10 +65,10 @@ def collectives(hlo: str, devices_per_island: int) -> list[Collective]:
             size, across = _group(instruction, num_devices, devices_per_island)
             kind = "reduce-scatter" if is_scatter and kind == "all-reduce" else kind
             sent = _sent_bytes(kind, instruction, size, is_scatter)
-            total = found.setdefault((kind, across), [0, 0])
+            total = totals.setdefault((kind, across), [0, 0])
             total[0] += times
             total[1] += times * round(sent)
-    ordered = sorted(found.items(), key=lambda item: -item[1][1])
+    ordered = sorted(totals.items(), key=lambda item: -item[1][1])
     return [Collective(*key, *total) for key, total in ordered]
 
 
@@ -82,7 +85,7 @@ def _parse(hlo: str) -> tuple[dict[str, list[_Instruction]], str]:
 
 
 def _calls(computations: dict, name: str, times: int = 1) -> Iterator[tuple[str, int]]:
-    """Every computation that runs, with how often it runs."""
+    """Yield every computation that runs, and the number of times that it runs."""
     yield name, times
     for instruction in computations[name]:
         if instruction.kind == "while":
@@ -96,8 +99,8 @@ def _calls(computations: dict, name: str, times: int = 1) -> Iterator[tuple[str,
 
 
 def _trip_count(computations: dict, loop: _Instruction) -> int:
-    """How often a loop's body runs: as XLA noted it, else the constant to which its condition compares
-    a counter that starts at 0."""
+    """Return the number of times that a loop's body runs: XLA's own note, else the constant to
+    which the loop's condition compares a counter that starts at 0, else 1."""
     if known := re.search(r'known_trip_count[^}]*"n":"(\d+)"', loop.rest):
         return int(known[1])
     condition = re.search(r"condition=%?([\w.\-]+)", loop.rest)
@@ -118,13 +121,13 @@ def _trip_count(computations: dict, loop: _Instruction) -> int:
 def _group(
     instruction: _Instruction, num_devices: int, devices_per_island: int
 ) -> tuple[int, bool]:
-    """Devices that take part together, and whether some of them lie on different islands."""
+    """Return how many devices take part, and whether any of them lie on different islands."""
     if instruction.kind.startswith("collective-permute"):
         pairs = re.search(r"source_target_pairs=\{(\{.*?\})\}", instruction.rest)
-        groups = [] if pairs is None else _explicit(pairs[1])
+        groups = [] if pairs is None else _listed(pairs[1])
         size = 2
     elif instruction.kind == "send":
-        return 2, True  # what XLA sends through the hosts
+        return 2, True  # XLA sends through the hosts
     else:
         groups = _replica_groups(instruction.rest, num_devices)
         size = len(groups[0])
@@ -133,38 +136,39 @@ def _group(
 
 
 def _replica_groups(rest: str, num_devices: int) -> list:
-    """XLA's three ways of writing them: listed (none: all devices), as a transposed range, by the axes
-    of a mesh. Raises ValueError for any other: a wrong count would not be noticed."""
+    """Read replica groups in XLA's three notations: a list (an empty one is all devices), a
+    transposed range, and the axes of a mesh. Raises ValueError for any other, since nobody would
+    notice a wrong count."""
     if listed := re.search(r"replica_groups=\{(\{.*?\})?\}", rest):
-        return _explicit(listed[1]) if listed[1] else [list(range(num_devices))]
+        return _listed(listed[1]) if listed[1] else [list(range(num_devices))]
     if ranged := re.search(r"replica_groups=\[([\d,]+)\]<=(\[[\d,]+\](?:T\([\d,]+\))?)", rest):
         return list(_devices(ranged[2]).reshape(_numbers(ranged[1])))
-    if by_axes := _BY_AXES.search(rest):
+    if by_axes := _GROUPS_BY_AXES.search(rest):
         axes, order, chosen = by_axes.groups()
         lengths: list[int] = []
-        places: list[int] = []
+        chosen_dims: list[int] = []
         for axis, length in re.findall(r"'(\w+)'=(\d+)", axes):
-            # 'a':(2)4 is the part of 4 of an axis of 2 x 4 x the rest.
+            # 'a':(2)4 is the factor 4 of an axis 'a' of length 2 x 4 x the rest.
             part = re.search(rf"'{axis}'(?::\((\d+)\)(\d+))?", chosen)
             before, size = map(int, part.groups()) if part and part[1] else (1, int(length))
             if part:
-                places.append(len(lengths) + 1)
+                chosen_dims.append(len(lengths) + 1)
             lengths += [before, size, int(length) // (before * size)]
         devices = _devices(order or f"[{num_devices}]").reshape(lengths)
-        devices = np.moveaxis(devices, places, range(-len(places), 0))
-        return list(devices.reshape(-1, math.prod(devices.shape[-len(places) :])))
-    raise ValueError(f"replica groups in an unknown notation: {rest[:300]}")
+        devices = np.moveaxis(devices, chosen_dims, range(-len(chosen_dims), 0))
+        return list(devices.reshape(-1, math.prod(devices.shape[-len(chosen_dims) :])))
+    raise ValueError(f"replica groups are in an unknown notation: {rest[:300]}")
 
 
 def _devices(order: str) -> np.ndarray:
-    """`[4,2]T(1,0)`: the numbers 0 to 7 as an array of 4 x 2, transposed."""
+    """Return device numbers in an order: `[4,2]T(1,0)` is 0 to 7 as a 4 x 2 array, transposed."""
     dims, _, transposed = order.partition("]")
     dims = _numbers(dims.strip("["))
-    places = _numbers(transposed.strip("T()")) or list(range(len(dims)))
-    return np.arange(math.prod(dims)).reshape(dims).transpose(places)
+    permutation = _numbers(transposed.strip("T()")) or list(range(len(dims)))
+    return np.arange(math.prod(dims)).reshape(dims).transpose(permutation)
 
 
-def _explicit(groups: str) -> list[list[int]]:
+def _listed(groups: str) -> list[list[int]]:
     return [_numbers(group) for group in re.findall(r"\{([\d,]*)\}", groups)]
 
 
@@ -173,15 +177,44 @@ def _numbers(text: str) -> list[int]:
 
 
 def _sent_bytes(kind: str, instruction: _Instruction, size: int, is_scatter: bool) -> float:
+    """Return what one device sends in a collective of `size` devices.
+
+    An asynchronous start lists its operands before its results; the largest array is the whole one.
+    """
     arrays = [
-        math.prod(_numbers(dims)) * _BYTES.get(dtype, 1 if dtype.startswith("f8") else 0)
-        or math.prod(_numbers(dims)) * int(re.sub(r"\D", "", dtype) or 8) / 8
+        math.prod(_numbers(dims)) * _value_bytes(dtype)
         for dtype, dims in re.findall(r"([a-z]+\d*\w*)\[([\d,]*)\]", instruction.shape)
     ]
-    starts = instruction.kind.endswith("-start") and instruction.shape.startswith("(")
-    if kind in ("collective-permute", "send"):
-        return arrays[0] if starts or kind == "send" else sum(arrays)
-    whole = max(arrays) if starts else sum(arrays)
+    lists_operands = instruction.kind.endswith("-start") and instruction.shape.startswith("(")
+    if kind == "send" or (lists_operands and kind == "collective-permute"):
+        array_bytes = arrays[0]
+    elif lists_operands:
+        array_bytes = max(arrays)
+    else:
+        array_bytes = sum(arrays)
     if kind == "reduce-scatter" and not is_scatter:
-        whole *= size  # its result is one piece
-    return (2 if kind == "all-reduce" else 1) * whole * (size - 1) / size
+        array_bytes *= size  # its result is one shard
+    return ring_bytes(kind, array_bytes, size)
+
+
+def _value_bytes(dtype: str) -> float:
+    """Return the bytes of one value of an XLA type, whose name has its bits: bf16, s4, f8e4m3fn.
+    A name without bits, such as pred, is a byte."""
+    bits = re.search(r"\d+", dtype)
+    return int(bits[0]) / 8 if bits else 1
+
+
+def ring_bytes(kind: str, array_bytes: float, num_devices: int) -> float:
+    """Return the bytes that each device of a ring sends in one collective.
+
+    Args:
+      array_bytes: bytes of the whole array, not of one device's shard.
+    """
+    sent = array_bytes * (num_devices - 1) / num_devices
+    match kind:
+        case "collective-permute" | "send":
+            return array_bytes
+        case "all-reduce":  # a reduce-scatter and an all-gather
+            return 2 * sent
+        case _:
+            return sent

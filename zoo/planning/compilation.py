@@ -1,4 +1,4 @@
-"""Compile the real train step, and the real decode step, for TPUs that are not there."""
+"""The real train step and the real decode step, compiled for TPUs that need not be present."""
 
 import dataclasses
 import importlib.util
@@ -25,8 +25,9 @@ from zoo.planning.hardware import Topology
 from zoo.training.program import Program
 
 _QUICK: dict[str, Any] = {"exec_time_optimization_effort": -1.0}
-"""On two cores: LLaMA-65B in 8 s for 33 and PaLM-540B in 21 s for 65, with 36.2 GiB for 36.7 and 13.3
-for 10.4 a device: of the same kind, so that it can tell what fits with a tenth to spare."""
+"""Less optimisation. On two cores LLaMA-65B compiles in 8 s instead of 33 s, and PaLM-540B in 21 s
+instead of 65 s. They report 36.2 instead of 36.7 and 13.3 instead of 10.4 GiB per device, which is
+near enough to tell what fits with a tenth to spare."""
 
 
 _DECODE_AXES = {
@@ -42,12 +43,12 @@ _DECODE_AXES = {
 
 
 class DoesNotFitError(Exception):
-    """The compiler found more bytes than the device has."""
+    """The compiler's error for a program that needs more memory than the device has."""
 
 
 @dataclass(frozen=True)
 class Compiled:
-    """What the compiler said of one program."""
+    """The compiler's figures for one program; bytes are per device."""
 
     argument_bytes: int
     temporary_bytes: int
@@ -57,30 +58,40 @@ class Compiled:
 
 
 def can_compile() -> bool:
-    """Whether libtpu is installed."""
+    """Return whether libtpu is installed."""
     return importlib.util.find_spec("libtpu") is not None
 
 
 def compile_step(
     experiment: Experiment, topology: Topology, shape: dict[str, int], *, quick: bool = False
 ) -> Compiled:
-    """The train step of zoo.train, with its shardings, for the devices of a topology. `quick` spends
-    less on optimising the program, and so tells its bytes less exactly.
+    """Compile the train step of zoo.train, with its shardings, for the devices of a topology.
 
-    Raises DoesNotFitError with the compiler's numbers, and ConfigError for a topology that libtpu
-    refuses.
+    Raises DoesNotFitError with the compiler's numbers if a device has too little memory, and
+    ConfigError if libtpu refuses the topology.
+
+    Args:
+      quick: spend less on optimising the program, which makes its bytes less exact.
     """
     mesh = _mesh(topology, shape)
     return _compile(lambda: lower(experiment, mesh), topology, quick=quick)
 
 
 def compile_decode(
-    experiment: Experiment, topology: Topology, shape: dict[str, int], batch_size: int
+    experiment: Experiment,
+    topology: Topology,
+    shape: dict[str, int],
+    batch_size: int,
+    *,
+    quick: bool = False,
 ) -> Compiled:
-    """The step of zoo.sample that decodes one token for each of `batch_size` sequences, its weights in
-    the run's precision and its cache as long as the model's context. Raises as `compile_step` does."""
+    """Compile the step of zoo.sample that decodes one token for each of `batch_size` sequences.
+
+    The weights are in the run's precision, and the cache is as long as the model's context. Raises
+    as `compile_step` does.
+    """
     mesh = _mesh(topology, shape)
-    return _compile(lambda: lower_decode(experiment, mesh, batch_size), topology)
+    return _compile(lambda: lower_decode(experiment, mesh, batch_size), topology, quick=quick)
 
 
 def lower(experiment: Experiment, mesh: jax.sharding.Mesh) -> jax.stages.Lowered:
@@ -142,22 +153,22 @@ def lower_decode(
 
 
 def _compile(
-    lowers: Callable[[], jax.stages.Lowered], topology: Topology, *, quick: bool = False
+    lower_program: Callable[[], jax.stages.Lowered], topology: Topology, *, quick: bool
 ) -> Compiled:
-    began = time.monotonic()
+    start_s = time.monotonic()
     try:
-        compiled = lowers().compile(_QUICK if quick else {})
+        executable = lower_program().compile(_QUICK if quick else {})
     except jax.errors.JaxRuntimeError as error:
         if not is_out_of_memory(error):
             raise
         raise DoesNotFitError(out_of_memory_reason(error)) from error
-    compile_s = time.monotonic() - began
-    found, program = compiled.memory_analysis(), compiled.as_text()
-    assert found is not None and program is not None
+    compile_s = time.monotonic() - start_s
+    memory, program = executable.memory_analysis(), executable.as_text()
+    assert memory is not None and program is not None
     return Compiled(
-        found.argument_size_in_bytes,
-        found.temp_size_in_bytes,
-        found.generated_code_size_in_bytes,
+        memory.argument_size_in_bytes,
+        memory.temp_size_in_bytes,
+        memory.generated_code_size_in_bytes,
         collectives(program, topology.devices_per_island),
         compile_s,
     )
@@ -174,6 +185,7 @@ def _mesh(topology: Topology, shape: dict[str, int]) -> jax.sharding.Mesh:
         description = topologies.get_topology_desc(topology.name, "tpu", **options)
     except jax.errors.JaxRuntimeError as error:
         reason = str(error).splitlines()[0]
-        raise ConfigError(f"--topology={topology.name!r} is refused by libtpu: {reason}") from error
+        message = f"--topology={topology.name!r} is refused by libtpu: {reason}"
+        raise ConfigError(message) from error
     devices = np.array(description.devices).reshape(tuple(shape.values()))
     return jax.sharding.Mesh(devices, tuple(shape), axis_types=(AxisType.Auto,) * len(shape))

@@ -1,4 +1,4 @@
-"""Chips and how many of them: what a plan needs to know about hardware that is not there.
+"""Published figures of chips, and topologies made of them.
 
 `--topology=v4:12x16x16` names TPU chips in a torus, `--topology=h100:512` a number of GPUs.
 """
@@ -7,69 +7,73 @@ import math
 import re
 from dataclasses import dataclass
 
-from models.config import ConfigError
-from models.flops import PEAK_BFLOAT16_FLOPS_PER_S
+from models.config import check
 
 GIB = 2**30
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Chip:
-    """Published figures of one JAX device: a whole chip, or one of the two cores of a TPU v2, v3 or
-    7x, which are devices of their own."""
+    """One JAX device whose peak is published, which is enough for the MFU of a run."""
 
     device_kind: str
-    """JAX's name for it."""
+    """JAX's name for it. Each of the two cores of a TPU v2, v3 or 7x chip is a device."""
+    flops_per_s: float
+    """Peak in dense bfloat16, from the vendor's data sheet."""
+
+
+@dataclass(frozen=True)
+class PlannableChip(Chip):
+    """A chip whose memory and interconnect are published too, which is enough to plan a run."""
+
+    name: str
+    """Its name in --topology."""
     num_axes: int
-    """Of the torus; 0 for GPUs, which are only counted."""
-    devices_per_chip: int = 1
+    """Axes of the torus that its slices form; 0 for GPUs, which are only counted."""
+    devices_per_chip: int
+    """JAX devices per chip; the other figures are per device."""
     hbm_bytes: float
-    """What a program can have: the compiler keeps some of a TPU's memory for itself. For TPUs, the
-    limit that libtpu 0.0.42 names when it refuses a program."""
+    """Memory that a program can use: the compiler keeps some of a TPU's memory for itself. For
+    TPUs, the limit that libtpu 0.0.42 names when it refuses a program."""
     hbm_bytes_per_s: float
+    """Bandwidth of that memory."""
     link_bytes_per_s: float
-    """Out of one device over all its links to its slice (TPU) or its node of eight (GPU)."""
+    """Bytes that one device sends over all its links within its slice (TPU) or node (GPU)."""
     network_bytes_per_s: float
-    """Out of one device between slices or nodes."""
-
-    @property
-    def flops_per_s(self) -> float:
-        """Dense bfloat16."""
-        return PEAK_BFLOAT16_FLOPS_PER_S[self.device_kind]
+    """Bytes that one device sends between slices or nodes."""
 
 
-# Memory, its bandwidth and the interconnect: Google's pages "TPU v4" to "TPU7x" (docs.cloud.google.com
-# /tpu/docs), whose interconnect figures count both directions where they say so; v2 and v3: Jouppi et
-# al. 2020 (CACM 63:7), 4 links of 496 and 656 Gbit/s; v4: Jouppi et al. 2023 (arXiv 2304.01433), 6
-# links of 50 GB/s. Between slices: a v5e pod's 6.4 Tbit/s are 3.1 GB/s a chip; the other pages give
-# nothing, and v4's is read off PaLM's section 4, 81 Tbit/s for 6144 chips. NVIDIA's data sheets for
-# GPUs, and for the network the 200 (A100) and 400 Gbit/s (H100) a GPU of a DGX system.
-CHIPS = {
-    "v2": Chip(device_kind="TPU v2", num_axes=2, devices_per_chip=2, hbm_bytes=7.48 * GIB,
-               hbm_bytes_per_s=350e9, link_bytes_per_s=124e9, network_bytes_per_s=1.6e9),
-    "v3": Chip(device_kind="TPU v3", num_axes=2, devices_per_chip=2, hbm_bytes=15.48 * GIB,
-               hbm_bytes_per_s=450e9, link_bytes_per_s=164e9, network_bytes_per_s=1.6e9),
-    "v4": Chip(device_kind="TPU v4", num_axes=3, hbm_bytes=30.75 * GIB,
-               hbm_bytes_per_s=1228e9, link_bytes_per_s=300e9, network_bytes_per_s=1.6e9),
-    "v5e": Chip(device_kind="TPU v5 lite", num_axes=2, hbm_bytes=15.75 * GIB,
-                hbm_bytes_per_s=819e9, link_bytes_per_s=200e9, network_bytes_per_s=3.1e9),
-    "v5p": Chip(device_kind="TPU v5", num_axes=3, hbm_bytes=95.74 * GIB,
-                hbm_bytes_per_s=2765e9, link_bytes_per_s=600e9, network_bytes_per_s=3.1e9),
-    "v6e": Chip(device_kind="TPU v6 lite", num_axes=2, hbm_bytes=31.25 * GIB,
-                hbm_bytes_per_s=1638e9, link_bytes_per_s=400e9, network_bytes_per_s=3.1e9),
-    "tpu7x": Chip(device_kind="TPU7x", num_axes=3, devices_per_chip=2, hbm_bytes=94.75 * GIB,
-                  hbm_bytes_per_s=3690e9, link_bytes_per_s=300e9, network_bytes_per_s=3.1e9),
-    "a100_40gb": Chip(device_kind="NVIDIA A100-SXM4-40GB", num_axes=0, hbm_bytes=40e9,
-                      hbm_bytes_per_s=1555e9, link_bytes_per_s=300e9, network_bytes_per_s=25e9),
-    "a100_80gb": Chip(device_kind="NVIDIA A100-SXM4-80GB", num_axes=0, hbm_bytes=80e9,
-                      hbm_bytes_per_s=2039e9, link_bytes_per_s=300e9, network_bytes_per_s=25e9),
-    "h100": Chip(device_kind="NVIDIA H100 80GB HBM3", num_axes=0, hbm_bytes=80e9,
-                 hbm_bytes_per_s=3350e9, link_bytes_per_s=450e9, network_bytes_per_s=50e9),
-    "h200": Chip(device_kind="NVIDIA H200", num_axes=0, hbm_bytes=141e9,
-                 hbm_bytes_per_s=4800e9, link_bytes_per_s=450e9, network_bytes_per_s=50e9),
-}  # fmt: skip
+# Memory, its bandwidth and the interconnect: Google's pages "TPU v4" to "TPU7x"
+# (docs.cloud.google.com/tpu/docs), whose interconnect figures count both directions where they say
+# so. v2 and v3: Jouppi et al. 2020 (CACM 63:7), 4 links of 496 and 656 Gbit/s. v4: Jouppi et al.
+# 2023 (arXiv 2304.01433), 6 links of 50 GB/s. Between slices: the 6.4 Tbit/s of a v5e pod are 3.1
+# GB/s per chip; the other pages give nothing, and v4's figure is derived from PaLM's section 4, 81
+# Tbit/s for 6144 chips. GPUs: NVIDIA's data sheets, and for the network the 200 (A100) and 400
+# Gbit/s (H100) per GPU of a DGX system.
+# fmt: off
+CHIPS: tuple[Chip, ...] = (
+    #                             FLOPs/s   name  axes devices     HBM   HBM/s  links  network
+    PlannableChip("TPU v2",        22.5e12, "v2",    2, 2,  7.48 * GIB,  350e9, 124e9, 1.6e9),
+    PlannableChip("TPU v3",        61.5e12, "v3",    2, 2, 15.48 * GIB,  450e9, 164e9, 1.6e9),
+    PlannableChip("TPU v4",         275e12, "v4",    3, 1, 30.75 * GIB, 1228e9, 300e9, 1.6e9),
+    PlannableChip("TPU v5 lite",    197e12, "v5e",   2, 1, 15.75 * GIB,  819e9, 200e9, 3.1e9),
+    PlannableChip("TPU v5",         459e12, "v5p",   3, 1, 95.74 * GIB, 2765e9, 600e9, 3.1e9),
+    PlannableChip("TPU v6 lite",    918e12, "v6e",   2, 1, 31.25 * GIB, 1638e9, 400e9, 3.1e9),
+    PlannableChip("TPU7x",       1153.5e12, "tpu7x", 3, 2, 94.75 * GIB, 3690e9, 300e9, 3.1e9),
+    PlannableChip("NVIDIA A100-SXM4-40GB", 312e12, "a100_40gb", 0, 1,  40e9, 1555e9, 300e9, 25e9),
+    PlannableChip("NVIDIA A100-SXM4-80GB", 312e12, "a100_80gb", 0, 1,  80e9, 2039e9, 300e9, 25e9),
+    PlannableChip("NVIDIA H100 80GB HBM3", 989e12, "h100",      0, 1,  80e9, 3350e9, 450e9, 50e9),
+    PlannableChip("NVIDIA H200",           989e12, "h200",      0, 1, 141e9, 4800e9, 450e9, 50e9),
+    Chip("NVIDIA A100-PCIE-40GB", 312e12),
+    Chip("NVIDIA A100 80GB PCIe", 312e12),
+    Chip("NVIDIA H100 PCIe",      756e12),
+    Chip("NVIDIA L4",             121e12),
+)
+# fmt: on
+"""Every chip that the zoo knows. One that is not listed has no MFU: a peak is never guessed."""
 
 GPUS_PER_NODE = 8
+"""GPUs that their links join; others are reached over the network."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,42 +81,62 @@ class Topology:
     """Devices of one kind: `num_slices` TPU tori joined by the network, or a number of GPUs."""
 
     name: str
-    """As it was written, `v4:12x16x16`."""
-    chip: Chip
+    """The value of --topology, for example `v4:12x16x16`."""
+    chip: PlannableChip
     chips_per_slice: int
     num_slices: int
 
     @property
     def is_tpu(self) -> bool:
-        """Whether the real program can be compiled for it."""
+        """Whether libtpu can compile the real program for it."""
         return self.chip.num_axes > 0
 
     @property
     def num_devices(self) -> int:
-        """What JAX counts."""
+        """JAX devices of all slices together."""
         return self.chips_per_slice * self.chip.devices_per_chip * self.num_slices
 
     @property
     def devices_per_island(self) -> int:
-        """Neighbours in the numbering of devices that are joined by links and not by the network."""
+        """Devices, numbered in sequence, of one slice or node, within which there is no network."""
         return self.num_devices // self.num_slices if self.is_tpu else GPUS_PER_NODE
 
 
 def parse(name: str, num_slices: int) -> Topology:
-    """`v4:12x16x16` or `h100:512`. Raises ConfigError, with the names that are known."""
+    """Return the topology that `v4:12x16x16` or `h100:512` names.
+
+    Raises ConfigError, listing the known names, if the name is not one of them.
+    """
     kind, _, size = name.partition(":")
-    known = "; ".join(f"{chip}:{'x'.join('XYZ'[: c.num_axes]) or 'N'}" for chip, c in CHIPS.items())
-    if kind not in CHIPS:
-        raise ConfigError(f"--topology={name!r} is not known; write one of {known}")
-    chip = CHIPS[kind]
-    lengths = (
-        [int(n) for n in size.split("x")] if re.fullmatch(r"[1-9]\d*(x[1-9]\d*)*", size) else []
+    chips = {chip.name: chip for chip in CHIPS if isinstance(chip, PlannableChip)}
+    known = "; ".join(
+        f"{chip.name}:{'x'.join('XYZ'[: chip.num_axes]) or 'N'}" for chip in chips.values()
     )
-    if len(lengths) != max(1, chip.num_axes):
-        raise ConfigError(
-            f"--topology={name!r} does not say how many: a {kind} is written "
-            f"{kind}:{'x'.join('4' * chip.num_axes) or 64}. Known are {known}"
-        )
-    if num_slices < 1 or (num_slices > 1 and not chip.num_axes):
-        raise ConfigError(f"--num-slices={num_slices} must be at least 1, and 1 for GPUs")
+    check(kind in chips, f"--topology={name!r} is not known; write one of {known}")
+    chip = chips[kind]
+    is_size = re.fullmatch(r"[1-9]\d*(x[1-9]\d*)*", size) is not None
+    lengths = [int(length) for length in size.split("x")] if is_size else []
+    example = f"{kind}:{'x'.join('4' * chip.num_axes) or 64}"
+    check(
+        len(lengths) == max(1, chip.num_axes),
+        f"--topology={name!r} does not give the number of chips; write for example {example}; "
+        f"known topologies are {known}",
+    )
+    check(
+        num_slices == 1 or (num_slices > 1 and chip.num_axes > 0),
+        f"--num-slices={num_slices} must be at least 1, and 1 for GPUs",
+    )
     return Topology(name=name, chip=chip, chips_per_slice=math.prod(lengths), num_slices=num_slices)
+
+
+def chip_of(device_kind: str) -> Chip | None:
+    """Return the chip that JAX calls `device_kind`; None if it is not known."""
+    return next((chip for chip in CHIPS if chip.device_kind == device_kind), None)
+
+
+def mfu(flops_per_s: float, device_kind: str, num_devices: int, dtype: str) -> float | None:
+    """Return model FLOPs utilisation in [0, 1]; None if the peak in `dtype` is not known."""
+    chip = chip_of(device_kind)
+    if chip is None or dtype != "bfloat16":
+        return None
+    return flops_per_s / (chip.flops_per_s * num_devices)

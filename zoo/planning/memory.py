@@ -1,7 +1,7 @@
-"""How many bytes a training step or a serving model needs on each device, without compiling it.
+"""Memory per device of a train step or of serving, without compiling anything.
 
-Parameters, gradients and optimizer state are exact: their shapes and shardings are the program's own.
-Temporaries are an estimate from what the backward pass keeps.
+Parameters, gradients and optimizer state are exact: they have the program's shapes and shardings.
+Temporaries are estimated from what the backward pass keeps.
 """
 
 import dataclasses
@@ -16,35 +16,65 @@ from jax.sharding import AbstractMesh
 from configs.experiment import Adafactor, AdamW, Experiment
 from models.config import ModelConfig
 from models.flops import kv_cache_bytes_per_token
+from models.parameters import num_up_matrices
 from models.transformer import num_params
-from zoo.distribution.sharding import Rules, rules_for, state_shardings
+from zoo.distribution.sharding import (
+    Rules,
+    pipeline_micro_batches,
+    rows_per_pass,
+    rules_for,
+    state_shardings,
+)
 from zoo.training.loss import CHUNK_BYTES
 from zoo.training.program import abstract_state
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bytes:
-    """What one device holds during a step."""
+class DeviceBytes:
+    """The memory of one device, by what it holds."""
+
+    @property
+    def total(self) -> int:
+        """All of it together."""
+        return sum(self.parts().values())
+
+    def parts(self) -> dict[str, int]:
+        """Return the bytes by what they hold."""
+        return dataclasses.asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingBytes(DeviceBytes):
+    """The memory of one device during a train step."""
 
     params: int
     gradients: int
     optimizer: int
     temporaries: int
-    """Activations kept for the backward pass, gathered weights, logits, and all else."""
+    """Activations kept for the backward pass, gathered weights, logits, and everything else."""
     code: int = 0
-    """The program itself; known only once it is compiled."""
-
-    @property
-    def total(self) -> int:
-        """All of it at once."""
-        return sum(dataclasses.astuple(self))
+    """The program; 0 until it is compiled."""
 
 
-def estimate(experiment: Experiment, shape: dict[str, int]) -> Bytes:
-    """`shape`: devices along every axis of the mesh. Raises ConfigError if the model does not divide
-    over them."""
+@dataclass(frozen=True, kw_only=True)
+class ServingBytes(DeviceBytes):
+    """The memory of one device while it decodes."""
+
+    weights: int
+    kv_cache: int
+    temporaries: int = 0
+    """0 until the program is compiled."""
+    code: int = 0
+    """The program; 0 until it is compiled."""
+
+
+def estimate_training(experiment: Experiment, shape: dict[str, int]) -> TrainingBytes:
+    """Estimate the memory of a train step on a mesh with `shape[axis]` devices along every axis.
+
+    Raises ConfigError if the model or the batch does not divide over the mesh.
+    """
     params, optimizer = state_bytes(experiment, shape)
-    return Bytes(
+    return TrainingBytes(
         params=params,
         gradients=params,
         optimizer=optimizer,
@@ -52,8 +82,28 @@ def estimate(experiment: Experiment, shape: dict[str, int]) -> Bytes:
     )
 
 
+def estimate_serving(
+    experiment: Experiment, shape: dict[str, int], batch_size: int
+) -> ServingBytes:
+    """Return the weights in the run's precision, and the KV cache of `batch_size` full contexts.
+
+    A single KV head is copied to every device along `tensor`. Raises ConfigError as
+    `estimate_training` does.
+    """
+    model = experiment.model
+    value_bytes = 4 if experiment.execution.dtype == "float32" else 2
+    params, _ = state_bytes(experiment, shape)
+    kv_head_ways = 1 if model.attention.num_kv_heads == 1 else shape["tensor"]
+    ways = shape["data"] * shape["fsdp"] * kv_head_ways
+    per_token = kv_cache_bytes_per_token(model, model.context_length, value_bytes)
+    return ServingBytes(
+        weights=params // 4 * value_bytes,
+        kv_cache=round(per_token * model.context_length * batch_size / ways),
+    )
+
+
 def state_bytes(experiment: Experiment, shape: dict[str, int]) -> tuple[int, int]:
-    """Of the parameters and of the optimizer state on one device, exactly."""
+    """Return the exact bytes of the parameters and of the optimizer state on one device."""
     mesh = AbstractMesh(tuple(shape.values()), tuple(shape))
     return _state_bytes(experiment.model, experiment.optimizer, mesh, rules_for(experiment, mesh))
 
@@ -63,38 +113,26 @@ def _state_bytes(
     model: ModelConfig, optimizer: Adafactor | AdamW, mesh: AbstractMesh, rules: Rules
 ) -> tuple[int, int]:
     state = abstract_state(model, optimizer)
-    placed = state_shardings(state, mesh, rules)
+    shardings = state_shardings(state, mesh, rules)
 
-    def num_bytes(arrays, shardings) -> int:
+    def shard_bytes(arrays, shardings) -> int:
+        leaves = zip(jax.tree.leaves(arrays), jax.tree.leaves(shardings), strict=True)
         return sum(
-            math.prod(place.shard_shape(leaf.shape)) * leaf.dtype.itemsize
-            for leaf, place in zip(jax.tree.leaves(arrays), jax.tree.leaves(shardings), strict=True)
+            math.prod(sharding.shard_shape(array.shape)) * array.dtype.itemsize
+            for array, sharding in leaves
         )
 
     return (
-        num_bytes(state.params, placed.params),
-        num_bytes((state.step, state.opt_state), (placed.step, placed.opt_state)),
+        shard_bytes(state.params, shardings.params),
+        shard_bytes((state.step, state.opt_state), (shardings.step, shardings.opt_state)),
     )
 
 
-def serving_bytes(
-    experiment: Experiment, shape: dict[str, int], batch_size: int
-) -> tuple[int, int]:
-    """Of the weights in the run's precision and of the KV cache of `batch_size` full contexts, on one
-    device. A single KV head is copied to every device along `tensor`."""
-    model = experiment.model
-    size = 4 if experiment.execution.dtype == "float32" else 2
-    params, _ = state_bytes(experiment, shape)
-    heads_ways = 1 if model.attention.num_kv_heads == 1 else shape["tensor"]
-    ways = shape["data"] * shape["fsdp"] * heads_ways
-    per_token = kv_cache_bytes_per_token(model, model.context_length, size)
-    return params // 4 * size, round(per_token * model.context_length * batch_size / ways)
-
-
 def _temporaries(experiment: Experiment, shape: dict[str, int], params_bytes: int) -> int:
-    """Calibrated on what libtpu 0.0.42 made of PaLM-540B and LLaMA-65B; within 40 % there."""
+    """Estimate the temporaries. Calibrated on libtpu 0.0.42's figures for PaLM-540B and LLaMA-65B,
+    within 40 % of them."""
     model, tensor, stages = experiment.model, shape["tensor"], shape["pipeline"]
-    rows = experiment.batch_size / experiment.micro_batches / (shape["data"] * shape["fsdp"])
+    rows = rows_per_pass(experiment, stages) / (shape["data"] * shape["fsdp"])
     tokens = rows * experiment.seq_len / shape["sequence"]
     size = 4 if experiment.execution.dtype == "float32" else 2
     residual = tokens * model.d_model * size / tensor
@@ -110,12 +148,12 @@ def _temporaries(experiment: Experiment, shape: dict[str, int], params_bytes: in
         case _:
             assert_never(experiment.execution.remat)
     # A stage of a pipeline keeps what it needs of every tick until the backward pass.
-    ticks = experiment.micro_batches + stages - 1 if stages > 1 else 1
-    one_layer = _layer_entries(model) / tensor * (2 * size + 4)  # gathered twice, its gradient
+    ticks = pipeline_micro_batches(experiment.mesh, stages) + stages - 1
+    one_layer = _layer_params(model) / tensor * (2 * size + 4)  # gathered twice, its gradient
     # One layer's backward pass at work, and the table of the vocabulary gathered with its gradient.
     working = 2 * products + scores + 6 * residual * tensor
     vocabulary = 3 * 4 * model.vocab_size * model.d_model / (tensor * stages)
-    accumulated = params_bytes if experiment.micro_batches > 1 and stages == 1 else 0
+    accumulated = params_bytes if experiment.micro_batches > 1 else 0
     total = (
         model.num_layers / stages * kept * ticks + one_layer + working + vocabulary + accumulated
     )
@@ -123,13 +161,14 @@ def _temporaries(experiment: Experiment, shape: dict[str, int], params_bytes: in
 
 
 def _product_width(model: ModelConfig) -> int:
-    """Of all that the matrices of one layer write for a token, the residual stream left out."""
+    """Return the numbers that the matrices of one layer write per token, without the residual stream."""
     a, f = model.attention, model.feed_forward
-    num_up = 2 if f.kind == "swiglu" else 1
-    return (2 * a.num_heads + 2 * a.num_kv_heads) * a.head_dim + num_up * f.d_ff
+    heads = 2 * a.num_heads + 2 * a.num_kv_heads
+    return heads * a.head_dim + num_up_matrices(f.kind) * f.d_ff
 
 
-def _layer_entries(model: ModelConfig) -> int:
+def _layer_params(model: ModelConfig) -> int:
+    """Return the parameters of a model of one layer without its embedding."""
     attention = dataclasses.replace(model.attention, windows=(None,))
     one = dataclasses.replace(model, num_layers=1, attention=attention)
     return num_params(one) - model.vocab_size * model.d_model

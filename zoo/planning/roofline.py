@@ -1,17 +1,19 @@
-"""How fast a step could be at best: an estimate from published peaks, not a measurement."""
+"""Bounds on the speed of a train step: estimates from published peaks, not measurements."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from configs.experiment import Experiment
 from models.flops import train_flops_palm
 from models.transformer import num_params
-from zoo.planning.collectives import Collective
-from zoo.planning.hardware import Topology
+from zoo.distribution.sharding import pipeline_micro_batches, rows_per_pass
+from zoo.planning.collectives import Collective, ring_bytes
+from zoo.planning.hardware import PlannableChip, Topology
 
 
 @dataclass(frozen=True, kw_only=True)
 class Roofline:
-    """Seconds that each resource is busy in one step; perfect overlap makes the longest the step."""
+    """Seconds per step that each resource is busy; with perfect overlap the longest is the step."""
 
     compute_s: float
     memory_s: float
@@ -21,37 +23,56 @@ class Roofline:
     mfu: float
 
 
+@dataclass(frozen=True)
+class Traffic:
+    """Collectives of one kind along one axis of the mesh, as many as one step has."""
+
+    kind: str
+    axis: str
+    num_devices: int
+    """Devices that take part in each of them."""
+    count: int
+    array_bytes: float
+    """Bytes of the whole array that each of them gathers, scatters, sums or passes on."""
+
+
 def flops_per_step(experiment: Experiment) -> float:
-    """Model FLOPs by PaLM's convention, rematerialisation not counted."""
+    """Return model FLOPs by PaLM's convention, which does not count rematerialisation."""
     size = num_params(experiment.model)
     per_token = train_flops_palm(experiment.model, size, experiment.seq_len)
     return per_token * experiment.batch_tokens
 
 
-def estimate(
+def step_bounds(
     experiment: Experiment,
     topology: Topology,
     shape: dict[str, int],
     state_bytes: int,
-    sent: list[Collective],
+    collectives: Iterable[Collective],
 ) -> Roofline:
-    """`state_bytes`: parameters and optimizer state of a device; `sent`: what it sends in a step."""
+    """Return the bounds of a train step on a mesh of `shape`.
+
+    Args:
+      state_bytes: parameters and optimizer state of one device.
+      collectives: everything that one device sends in a step.
+    """
     chip, model = topology.chip, experiment.model
-    flops = flops_per_step(experiment)
-    done = flops * (4 / 3 if experiment.execution.remat == "full" else 1)
+    model_flops = flops_per_step(experiment)
+    hardware_flops = model_flops * (4 / 3 if experiment.execution.remat == "full" else 1)
     num_passes, stages = passes(experiment, shape), shape["pipeline"]
-    idle = num_passes / experiment.micro_batches  # more than 1 by the bubble of a pipeline
-    compute_s = idle * done / topology.num_devices / chip.flops_per_s
+    num_micro_batches = experiment.micro_batches * pipeline_micro_batches(experiment.mesh, stages)
+    slowdown = num_passes / num_micro_batches  # above 1 by the bubble of a pipeline
+    compute_s = slowdown * hardware_flops / topology.num_devices / chip.flops_per_s
     tokens = experiment.batch_tokens / (shape["data"] * shape["fsdp"] * shape["sequence"])
-    # Gathered bfloat16 weights are read forward, recomputed and twice backward, in every micro-batch;
-    # activations are written and read about twenty times a layer; the optimizer reads and writes.
+    # Gathered bfloat16 weights are read forward, recomputed and twice backward, in every
+    # micro-batch; activations are written and read about twenty times per layer; the optimizer
+    # reads and writes.
     weights = 4 * 2 * num_params(model) / (shape["tensor"] * stages) * num_passes
     activations = (
-        idle * 20 * 2 * tokens * model.num_layers / stages * model.d_model / shape["tensor"]
+        slowdown * 20 * 2 * tokens * model.num_layers / stages * model.d_model / shape["tensor"]
     )
     memory_s = (weights + activations + 3 * state_bytes) / chip.hbm_bytes_per_s
-    links_s = sum(c.bytes for c in sent if not c.across_slices) / chip.link_bytes_per_s
-    network_s = sum(c.bytes for c in sent if c.across_slices) / chip.network_bytes_per_s
+    links_s, network_s = communication_s(collectives, chip)
     step_s = max(compute_s, memory_s, links_s, network_s)
     return Roofline(
         compute_s=compute_s,
@@ -59,64 +80,87 @@ def estimate(
         links_s=links_s,
         network_s=network_s,
         step_s=step_s,
-        mfu=flops / topology.num_devices / chip.flops_per_s / step_s,
+        mfu=model_flops / topology.num_devices / chip.flops_per_s / step_s,
     )
 
 
+def communication_s(collectives: Iterable[Collective], chip: PlannableChip) -> tuple[float, float]:
+    """Return the seconds that the links within a slice or node, and the network, are busy."""
+    links, network = 0, 0
+    for collective in collectives:
+        if collective.across_slices:
+            network += collective.bytes
+        else:
+            links += collective.bytes
+    return links / chip.link_bytes_per_s, network / chip.network_bytes_per_s
+
+
 def passes(experiment: Experiment, shape: dict[str, int]) -> int:
-    """How often a device goes through its layers in one step: once a micro-batch, and in a pipeline of P
-    stages P - 1 times more."""
-    return experiment.micro_batches + shape["pipeline"] - 1
+    """Return how often a device goes through its layers in one step.
+
+    Once per micro-batch, and in a pipeline of P stages P - 1 times more per accumulated slice.
+    """
+    stages = shape["pipeline"]
+    in_flight = pipeline_micro_batches(experiment.mesh, stages)
+    return experiment.micro_batches * (in_flight + stages - 1)
 
 
 def expected_collectives(
     experiment: Experiment, shape: dict[str, int], devices_per_island: int
 ) -> list[Collective]:
-    """What ZeRO, Megatron's split, a split length and a pipeline send, where there is no compiled program
-    to read it off.
+    """Estimate what each device sends in a step, for want of a compiled program to read it from.
 
-    Weights are gathered along fsdp for every pass and their gradients scattered; gradients of copies
-    are summed along data and sequence; sub-blocks gather and scatter the residual stream along tensor,
-    and keys and values along sequence; stages hand on the residual stream.
+    ZeRO gathers weights along fsdp for every pass and scatters their gradients. Gradients of copies
+    are summed along data and sequence. Megatron's sub-blocks gather and scatter the residual stream
+    along tensor. A sequence axis gathers keys and values. The stages of a pipeline pass the
+    residual stream on.
     """
-    model, tensor, fsdp, stages = (
-        experiment.model,
-        shape["tensor"],
-        shape["fsdp"],
-        shape["pipeline"],
-    )
+    is_across = _crosses_islands(shape, devices_per_island)
+    return [
+        Collective(
+            traffic.kind,
+            is_across[traffic.axis],
+            traffic.count,
+            round(
+                traffic.count * ring_bytes(traffic.kind, traffic.array_bytes, traffic.num_devices)
+            ),
+        )
+        for traffic in _expected_traffic(experiment, shape)
+        if traffic.num_devices > 1
+    ]
+
+
+def _expected_traffic(experiment: Experiment, shape: dict[str, int]) -> list[Traffic]:
+    model = experiment.model
+    tensor, fsdp, stages = shape["tensor"], shape["fsdp"], shape["pipeline"]
     sequence, copies = shape["sequence"], shape["data"] * shape["sequence"]
     layers, num_passes = model.num_layers // stages, passes(experiment, shape)
-    thrice = 3 if experiment.execution.remat == "full" else 2
-    size = num_params(model) / (tensor * stages)
-    rows = experiment.batch_size / experiment.micro_batches / (shape["data"] * fsdp)
-    tokens = rows * experiment.seq_len / sequence  # of one pass
-    blocks = layers * (1 if model.layout == "parallel" else 2)
-    residual = 2 * tokens * model.d_model * (tensor - 1) / tensor
-    kv_heads = model.attention.num_kv_heads
-    kept_heads = kv_heads if kv_heads == 1 else kv_heads / tensor
-    keys = 2 * 2 * tokens * kept_heads * model.attention.head_dim * (sequence - 1)
-    reach = {}
-    neighbours = 1
-    for axis in reversed(shape):  # the last axis is the nearest
-        neighbours *= shape[axis]
-        reach[axis] = neighbours > devices_per_island
-    expected = [
-        ("all-gather", "fsdp", fsdp, thrice * num_passes * layers,
-         thrice * num_passes * 2 * size * (fsdp - 1) / fsdp),
-        ("reduce-scatter", "fsdp", fsdp, num_passes * layers,
-         num_passes * 4 * size * (fsdp - 1) / fsdp),
-        ("all-reduce", "data", copies, layers, 2 * 4 * size / fsdp * (copies - 1) / copies),
-        ("all-gather", "tensor", tensor, 3 * blocks * num_passes, 3 * blocks * num_passes * residual),
-        ("reduce-scatter", "tensor", tensor, 3 * blocks * num_passes,
-         3 * blocks * num_passes * residual),
-        ("all-gather", "sequence", sequence, thrice * layers * num_passes,
-         thrice * layers * num_passes * keys),
-        ("collective-permute", "pipeline", stages, 2 * num_passes,
-         2 * num_passes * 2 * tokens * model.d_model),
-    ]  # fmt: skip
+    # For the forward and the backward pass, and for recomputing the forward pass.
+    num_gathers = 3 if experiment.execution.remat == "full" else 2
+    layer_params = num_params(model) / (tensor * stages) / layers
+    rows = rows_per_pass(experiment, stages) / (shape["data"] * fsdp)
+    tokens = rows * experiment.seq_len / sequence  # per device and pass
+    residual_bytes = 2 * tokens * model.d_model
+    num_kv_heads = model.attention.num_kv_heads
+    local_kv_heads = num_kv_heads if num_kv_heads == 1 else num_kv_heads / tensor
+    kv_bytes = 2 * 2 * tokens * sequence * local_kv_heads * model.attention.head_dim
+    sub_blocks = layers * (1 if model.layout == "parallel" else 2)
+    layer_passes, sub_block_passes = layers * num_passes, 3 * sub_blocks * num_passes
     return [
-        Collective(kind, reach[axis], count, round(sent))
-        for kind, axis, n, count, sent in expected
-        if n > 1
+        Traffic("all-gather", "fsdp", fsdp, num_gathers * layer_passes, 2 * layer_params),
+        Traffic("reduce-scatter", "fsdp", fsdp, layer_passes, 4 * layer_params),
+        Traffic("all-reduce", "data", copies, layers, 4 * layer_params / fsdp),
+        Traffic("all-gather", "tensor", tensor, sub_block_passes, residual_bytes),
+        Traffic("reduce-scatter", "tensor", tensor, sub_block_passes, residual_bytes),
+        Traffic("all-gather", "sequence", sequence, num_gathers * layer_passes, kv_bytes),
+        Traffic("collective-permute", "pipeline", stages, 2 * num_passes, residual_bytes),
     ]
+
+
+def _crosses_islands(shape: dict[str, int], devices_per_island: int) -> dict[str, bool]:
+    """Return for every axis whether it joins devices of different islands."""
+    crosses, num_devices = {}, 1
+    for axis in reversed(shape):  # the devices along the last axis are the nearest
+        num_devices *= shape[axis]
+        crosses[axis] = num_devices > devices_per_island
+    return crosses

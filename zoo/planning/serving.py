@@ -1,131 +1,96 @@
-"""A plan of serving: one decoded token for each of many sequences with full contexts."""
+"""Plans of serving: one token decoded for each of many sequences with full contexts."""
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from configs.experiment import Experiment
 from models.config import check
 from models.flops import forward_flops_per_token
-from zoo.planning import compilation as ahead_of_time
-from zoo.planning import memory
-from zoo.planning.collectives import Collective
+from zoo.planning import Effort, compilation, memory, roofline
 from zoo.planning.compilation import DoesNotFitError
 from zoo.planning.hardware import Topology
+from zoo.planning.memory import ServingBytes
+from zoo.planning.plan import Plan
 
 
 @dataclass(frozen=True, kw_only=True)
-class ServingBytes:
-    """What one device holds while it decodes."""
-
-    weights: int
-    kv_cache: int
-    temporaries: int = 0
-    """Known only once it is compiled, as the program itself."""
-    code: int = 0
-
-    @property
-    def total(self) -> int:
-        """All of it at once."""
-        return sum(dataclasses.astuple(self))
-
-
-@dataclass(frozen=True, kw_only=True)
-class ServingPlan:
+class ServingPlan(Plan):
     """One decode step on one mesh."""
 
-    topology: Topology
-    shape: dict[str, int]
-    batch_size: int
-    context_length: int
-    source: Literal["compiled", "estimated"]
     bytes: ServingBytes
-    fits: bool
-    refusal: str | None
-    """What the compiler said when it found too little memory; the bytes are then the estimate's."""
-    collectives: list[Collective]
-    compile_s: float | None
+    batch_size: int
+    """Sequences decoded together."""
+    context_length: int
+    """Tokens that each of them has."""
     step_s: float
-    """At best: everything read and sent at the published peaks, all at once."""
+    """Seconds per step at best: reads, sends and products at the published peaks, all at once."""
 
     @property
     def tokens_per_s(self) -> float:
-        """Of all sequences together, at most."""
+        """Tokens per second at most, over all sequences."""
         return self.batch_size / self.step_s
 
-    def summary(self, name: str) -> dict[str, Any]:
-        """What --json prints."""
-        return {
-            "model": name,
-            "topology": self.topology.name,
-            "num_slices": self.topology.num_slices,
-            "num_devices": self.topology.num_devices,
-            "mesh": self.shape,
-            "decode_batch": self.batch_size,
-            "source": self.source,
-            "bytes_per_device": dataclasses.asdict(self.bytes) | {"total": self.bytes.total},
-            "hbm_bytes": round(self.topology.chip.hbm_bytes),
-            "fits": self.fits,
-            "refusal": self.refusal,
-            "collectives": [dataclasses.asdict(each) for each in self.collectives],
-            "compile_s": self.compile_s,
-            "estimate": {"step_s": self.step_s, "tokens_per_s": self.tokens_per_s},
-        }
+    def workload(self) -> dict[str, Any]:
+        """Return the number of sequences."""
+        return {"decode_batch": self.batch_size}
+
+    def speed(self) -> dict[str, float]:
+        """Return the bounds on a step and on all sequences together."""
+        return {"step_s": self.step_s, "tokens_per_s": self.tokens_per_s}
 
 
-def plan(
+def plan_serving(
     experiment: Experiment,
     topology: Topology,
     shape: dict[str, int],
     batch_size: int,
-    *,
-    compiles: bool,
+    effort: Effort = "estimate",
 ) -> ServingPlan:
-    """With libtpu, or estimated; a step that does not fit is a plan too, with the estimate's bytes."""
-    check(shape["pipeline"] == shape["sequence"] == 1,
-          "--decode: decoding runs on the axes data, fsdp and tensor; leave --mesh.pipeline and "
-          "--mesh.sequence out")  # fmt: skip
+    """Plan the decode step of a resolved experiment's model on a mesh of `shape`.
+
+    Any effort but "estimate" needs libtpu and a topology of TPUs. A step that the compiler refuses
+    is a plan, too, with the estimate's bytes. Raises ConfigError if the model or `batch_size` does
+    not divide over the mesh, or if the mesh has a pipeline or sequence axis.
+    """
+    check(
+        shape["pipeline"] == shape["sequence"] == 1,
+        "--goal=decode uses the axes data, fsdp and tensor only; leave out --mesh.pipeline and "
+        "--mesh.sequence",
+    )
     ways = shape["data"] * shape["fsdp"]
-    check(batch_size % ways == 0,
-          f"--decode-batch={batch_size} does not divide over mesh.data x mesh.fsdp = {ways} ways; "
-          f"choose a multiple of {ways}")  # fmt: skip
-    weights, cache = memory.serving_bytes(experiment, shape, batch_size)
-    estimated = ServingBytes(weights=weights, kv_cache=cache)
-    fits = estimated.total <= topology.chip.hbm_bytes
-    found = ServingPlan(
+    check(
+        batch_size % ways == 0,
+        f"--decode-batch={batch_size} does not divide over mesh.data x mesh.fsdp = {ways} ways; "
+        f"choose a multiple of {ways}",
+    )
+    num_bytes = memory.estimate_serving(experiment, shape, batch_size)
+    plan = ServingPlan(
         topology=topology,
         shape=shape,
         batch_size=batch_size,
         context_length=experiment.model.context_length,
-        source="estimated",
-        bytes=estimated,
-        fits=fits,
-        refusal=None,
+        bytes=num_bytes,
         collectives=[],
-        compile_s=None,
-        step_s=_step_s(experiment, topology, shape, estimated, batch_size, sent_s=0.0),
+        step_s=_step_s(experiment, topology, shape, num_bytes, batch_size),
     )
-    if not compiles:
-        return found
+    if effort == "estimate":
+        return plan
+    quick = effort == "quick"
     try:
-        compiled = ahead_of_time.compile_decode(experiment, topology, shape, batch_size)
+        compiled = compilation.compile_decode(experiment, topology, shape, batch_size, quick=quick)
     except DoesNotFitError as error:
-        return dataclasses.replace(found, fits=False, refusal=str(error))
-    measured = dataclasses.replace(
-        estimated, temporaries=compiled.temporary_bytes, code=compiled.code_bytes
+        return dataclasses.replace(plan, refusal=str(error))
+    num_bytes = dataclasses.replace(
+        num_bytes, temporaries=compiled.temporary_bytes, code=compiled.code_bytes
     )
-    near = sum(each.bytes for each in compiled.collectives if not each.across_slices)
-    far = sum(each.bytes for each in compiled.collectives if each.across_slices)
-    chip = topology.chip
-    sent_s = max(near / chip.link_bytes_per_s, far / chip.network_bytes_per_s)
+    communication_s = max(roofline.communication_s(compiled.collectives, topology.chip))
     return dataclasses.replace(
-        found,
-        source="compiled",
-        bytes=measured,
-        fits=measured.total <= chip.hbm_bytes,
+        plan,
+        bytes=num_bytes,
         collectives=compiled.collectives,
         compile_s=compiled.compile_s,
-        step_s=_step_s(experiment, topology, shape, measured, batch_size, sent_s=sent_s),
+        step_s=max(plan.step_s, communication_s),
     )
 
 
@@ -133,15 +98,13 @@ def _step_s(
     experiment: Experiment,
     topology: Topology,
     shape: dict[str, int],
-    held: ServingBytes,
+    num_bytes: ServingBytes,
     batch_size: int,
-    *,
-    sent_s: float,
 ) -> float:
     chip, model = topology.chip, experiment.model
-    # Weights that fsdp splits have to be gathered, and then read, for every token.
-    read_s = (held.weights * shape["fsdp"] + held.kv_cache) / chip.hbm_bytes_per_s
-    gathered_s = held.weights * (shape["fsdp"] - 1) / chip.link_bytes_per_s
+    # Weights sharded over fsdp are gathered, and then read, for every token.
+    read_s = (num_bytes.weights * shape["fsdp"] + num_bytes.kv_cache) / chip.hbm_bytes_per_s
+    gather_s = num_bytes.weights * (shape["fsdp"] - 1) / chip.link_bytes_per_s
     flops = forward_flops_per_token(model, model.context_length) * batch_size
     compute_s = flops / topology.num_devices / chip.flops_per_s
-    return max(read_s, gathered_s, compute_s, sent_s)
+    return max(read_s, gather_s, compute_s)

@@ -9,7 +9,7 @@ import jax
 
 from configs.experiment import Experiment
 from zoo.errors import DivergedError
-from models.flops import mfu
+from zoo.planning.hardware import mfu
 from zoo.runs.metrics import MetricsWriter
 from zoo.runs.report import RunReport
 

@@ -1,4 +1,4 @@
-"""--mesh=auto: what is chosen, and that it is said why."""
+"""The mesh that --mesh=auto chooses, and the reason that it gives."""
 
 import dataclasses
 import json
@@ -23,32 +23,32 @@ def with_mesh(mesh: Mesh, experiment: Experiment = LLAMA, **changes) -> Experime
 
 
 def needed(mesh: Mesh, num_devices: int) -> float:
-    return memory.estimate(LLAMA, mesh_shape(mesh, num_devices)).total
+    return memory.estimate_training(LLAMA, mesh_shape(mesh, num_devices)).total
 
 
-def test_what_fits_on_one_device_is_copied():
+def test_a_model_that_fits_on_one_device_is_replicated():
     mesh, why = choose(with_mesh(OPEN), 16, 1000 * GIB, 16)
     assert mesh == Mesh(data=16, fsdp=1, tensor=1, sequence=1, pipeline=1)
     assert why.startswith("--mesh.data=16: a step needs about")
 
 
 @pytest.mark.parametrize("device_gib", [16, 32, 64, 80, 96])
-def test_fsdp_is_raised_as_far_as_it_takes(device_gib: int):
+def test_fsdp_grows_only_until_the_step_fits(device_gib: int):
     mesh, why = choose(with_mesh(OPEN), 64, device_gib * GIB, 64)
     assert mesh.fsdp is not None and mesh.fsdp > 1 and mesh.tensor == 1
-    assert needed(mesh, 64) <= auto_mesh.SPARE * device_gib * GIB
+    assert needed(mesh, 64) <= auto_mesh.USABLE * device_gib * GIB
     less = Mesh(fsdp=mesh.fsdp // 2)
-    assert needed(less, 64) > auto_mesh.SPARE * device_gib * GIB
+    assert needed(less, 64) > auto_mesh.USABLE * device_gib * GIB
     assert f" would need {needed(less, 64) / GIB:.2f}" in why
 
 
-def test_a_batch_that_does_not_divide_further_splits_the_model():
+def test_a_batch_too_small_to_divide_leads_to_tensor_parallelism():
     mesh, why = choose(with_mesh(OPEN, batch_tokens=4 * 2048), 16, 1000 * GIB, 8)
     assert (mesh.data, mesh.fsdp, mesh.tensor) == (4, 1, 4)
     assert "=4 does not divide over the mesh" in why
 
 
-def test_tensor_stays_among_neighbours():
+def test_tensor_stays_within_neighbours():
     mesh, _ = choose(with_mesh(OPEN, batch_tokens=2 * 2048), 32, 1000 * GIB, 8)
     assert mesh.tensor is not None and mesh.sequence is not None
     assert 8 % (mesh.tensor * mesh.sequence) == 0
@@ -58,26 +58,26 @@ def test_tensor_stays_among_neighbours():
 @pytest.mark.parametrize(
     "given", [Mesh(fsdp=1), Mesh(tensor=4), Mesh(sequence=2), Mesh(data=2), Mesh(pipeline=4)]
 )
-def test_an_axis_that_is_given_stays(given: Mesh):
+def test_a_given_axis_keeps_its_size(given: Mesh):
     mesh, _ = choose(with_mesh(dataclasses.replace(given, auto=True)), 16, 20 * GIB, 16)
     for axis, size in dataclasses.asdict(given).items():
         assert axis == "auto" or size is None or getattr(mesh, axis) == size
 
 
-def test_where_nothing_fits_the_least_is_taken_and_said():
+def test_if_nothing_fits_the_smallest_is_chosen_and_the_reason_says_it():
     mesh, why = choose(with_mesh(OPEN), 4, GIB, 4)
     assert mesh.data == 1
     assert "no mesh of 4 devices is expected to fit" in why
 
 
-def test_where_nothing_divides_the_numbers_are_said():
+def test_if_nothing_divides_the_error_has_the_numbers():
     with pytest.raises(
         ConfigError, match=r"--mesh=auto finds no mesh of 7 devices: .* mesh\.data=7"
     ):
         choose(with_mesh(OPEN), 7, 1000 * GIB, 7)
 
 
-def test_a_run_says_its_mesh_and_writes_it_down(run_process, nano, tmp_path):
+def test_a_run_prints_its_mesh_and_records_it(run_process, nano, tmp_path):
     flags = [*nano, f"--workdir={tmp_path}", "--num-steps=1", "--fake-devices=8", "--mesh=auto"]
     process = run_process("-m", "zoo.train", *flags, "--mesh.tensor=2")
     assert process.returncode == 0, process.stderr
@@ -85,7 +85,7 @@ def test_a_run_says_its_mesh_and_writes_it_down(run_process, nano, tmp_path):
     assert json.loads((tmp_path / "config.json").read_text())["mesh"]["data"] == 4
 
 
-def test_other_commands_want_the_axes(run_here, trained):
+def test_other_commands_refuse_an_automatic_mesh(run_here, trained):
     from zoo import evaluate
 
     outcome = run_here(evaluate.main, f"--checkpoint={trained.workdir}", "--mesh.auto")
@@ -93,7 +93,7 @@ def test_other_commands_want_the_axes(run_here, trained):
     assert "--mesh=auto is for training and planning" in outcome.stderr
 
 
-def test_a_plan_chooses_for_the_hardware(run_here):
+def test_a_plan_chooses_a_mesh_for_its_hardware(run_here):
     from zoo import plan
 
     outcome = run_here(

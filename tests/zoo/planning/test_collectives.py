@@ -1,4 +1,4 @@
-"""Reading collectives off XLA's text: written by hand in each of its notations, and compiled."""
+"""Collectives read from XLA's text: written by hand in each of its notations, and compiled."""
 
 import jax
 import jax.numpy as jnp
@@ -31,7 +31,8 @@ ENTRY %main (a: f32[8]) -> f32[8] {
   %w = (s32[], f32[8]) while(%a), condition=%cond, body=%body
   %s = f32[16]{0} fusion(%a), kind=kCustom, calls=%all-reduce-scatter.1
   %r = (f32[8]{0}, f32[2]{0}) all-reduce(%a, %b), replica_groups={{0,4},{1,5},{2,6},{3,7}}
-  %start = (f32[8]{0}, f32[8]{0}, u32[], u32[]) collective-permute-start(%a), source_target_pairs={{0,1},{1,0}}
+  %start = (f32[8]{0}, f32[8]{0}, u32[], u32[]) collective-permute-start(%a), \
+source_target_pairs={{0,1},{1,0}}
   %done = f32[8]{0} collective-permute-done(%start)
 }
 """
@@ -52,8 +53,8 @@ ENTRY %main (a: f32[8]) -> f32[8] {
     ],
 )
 def test_every_notation_counts_loops_bytes_and_islands(groups: str, across: bool):
-    found = collectives(HLO.replace("GROUPS", groups), devices_per_island=4)
-    assert set(found) == {
+    program = HLO.replace("GROUPS", groups)
+    assert set(collectives(program, devices_per_island=4)) == {
         Collective("all-gather", across, 5, 5 * 4 * 64 * 2 * 3 // 4),
         Collective("reduce-scatter", False, 1, 64 * 4 * 3 // 4),
         Collective("all-reduce", True, 1, 2 * (8 + 2) * 4 // 2),
@@ -61,29 +62,41 @@ def test_every_notation_counts_loops_bytes_and_islands(groups: str, across: bool
     }
 
 
-def test_no_groups_are_all_devices():
+def test_an_empty_list_of_groups_means_all_devices():
     assert Collective("all-gather", True, 5, 5 * 4 * 64 * 2 * 7 // 8) in collectives(
         HLO.replace("GROUPS", "{}"), devices_per_island=4
     )
 
 
-def test_an_unknown_notation_is_not_counted_as_nothing():
+@pytest.mark.parametrize(
+    ("dtype", "value_bytes"),
+    [("pred", 1), ("s4", 0.5), ("f8e4m3fn", 1), ("bf16", 2), ("f32", 4), ("c64", 8), ("c128", 16)],
+)
+def test_bytes_follow_from_the_name_of_the_type(dtype: str, value_bytes: float):
+    program = HLO.replace("bf16[4,64]", f"{dtype}[4,64]").replace("GROUPS", "{}")
+    sent = {c.bytes for c in collectives(program, 8) if c.kind == "all-gather"}
+    assert sent == {5 * round(4 * 64 * value_bytes * 7 / 8)}
+
+
+def test_an_unknown_notation_is_an_error():
     with pytest.raises(ValueError, match="unknown notation"):
         collectives(HLO.replace("GROUPS", "<8>"), devices_per_island=4)
 
 
 def compiled_scan(num_layers: int) -> list[Collective]:
-    """Layers whose weights are gathered from eight devices, one after the other."""
+    """Compile layers whose weights are gathered from eight devices, one layer after the other."""
     mesh = jax.make_mesh((8,), ("fsdp",), axis_types=(AxisType.Auto,))
 
-    def place(*axes):
+    def sharded(*axes):
         return NamedSharding(mesh, PartitionSpec(*axes))
 
     def layer(x, weight):
-        return jnp.tanh(x @ jax.lax.with_sharding_constraint(weight, place())), None
+        return jnp.tanh(x @ jax.lax.with_sharding_constraint(weight, sharded())), None
 
-    x = jax.ShapeDtypeStruct((16, 32), jnp.float32, sharding=place("fsdp"))
-    weights = jax.ShapeDtypeStruct((num_layers, 32, 32), jnp.float32, sharding=place(None, "fsdp"))
+    x = jax.ShapeDtypeStruct((16, 32), jnp.float32, sharding=sharded("fsdp"))
+    weights = jax.ShapeDtypeStruct(
+        (num_layers, 32, 32), jnp.float32, sharding=sharded(None, "fsdp")
+    )
     program = jax.jit(lambda x, weights: jax.lax.scan(layer, x, weights)[0])
     text = program.lower(x, weights).compile().as_text()
     assert text is not None
@@ -91,5 +104,5 @@ def compiled_scan(num_layers: int) -> list[Collective]:
 
 
 def test_a_compiled_scan_gathers_once_a_layer():
-    found = experiments.on_eight_devices(compiled_scan, 6)
-    assert found == [Collective("all-gather", False, 6, 6 * 32 * 32 * 4 * 7 // 8)]
+    compiled = experiments.on_eight_devices(compiled_scan, 6)
+    assert compiled == [Collective("all-gather", False, 6, 6 * 32 * 32 * 4 * 7 // 8)]

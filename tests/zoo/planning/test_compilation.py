@@ -1,4 +1,4 @@
-"""Compiling for devices that are not there."""
+"""Programs compiled for devices that are not present."""
 
 import dataclasses
 import platform
@@ -12,8 +12,7 @@ from configs.experiment import Experiment, Mesh
 from models.config import ConfigError
 from tests.models import experiments
 from zoo.distribution import sharding
-from zoo.planning import compilation as ahead_of_time
-from zoo.planning import hardware as topology
+from zoo.planning import compilation, hardware
 from zoo.planning.collectives import collectives
 
 CUBE = sharding.mesh_shape(Mesh(fsdp=2, tensor=2), 4)
@@ -21,7 +20,7 @@ CUBE = sharding.mesh_shape(Mesh(fsdp=2, tensor=2), 4)
 
 def program(experiment: Experiment) -> str:
     mesh = sharding.make_mesh(experiment.mesh, jax.device_count())
-    text = ahead_of_time.lower(experiment, mesh).compile().as_text()
+    text = compilation.lower(experiment, mesh).compile().as_text()
     assert text is not None
     return text
 
@@ -35,7 +34,7 @@ def test_the_program_does_not_grow_with_depth():
     assert lines(32) == pytest.approx(lines(4), rel=0.05)
 
 
-def sent_counts(experiment: Experiment) -> dict[str, int]:
+def collective_counts(experiment: Experiment) -> dict[str, int]:
     return {c.kind: c.count for c in collectives(program(experiment), 8)}
 
 
@@ -43,38 +42,36 @@ def test_collectives_inside_the_layers_are_counted_once_a_layer():
     def count(num_layers: int) -> int:
         model = dataclasses.replace(experiments.PALM.model, num_layers=num_layers)
         experiment = dataclasses.replace(experiments.PALM, model=model, mesh=Mesh(fsdp=8))
-        return experiments.on_eight_devices(sent_counts, experiment)["all-gather"]
+        return experiments.on_eight_devices(collective_counts, experiment)["all-gather"]
 
     four, eight, sixteen = map(count, (4, 8, 16))
     assert sixteen - eight == 2 * (eight - four) > 0
 
 
-def test_libtpu_is_there_where_it_exists():
-    """So that the tests below never pass because nothing was compiled."""
+def test_libtpu_is_installed_on_platforms_that_have_it():
+    """Otherwise the tests below would be skipped and compile nothing."""
     if sys.platform == "linux" and platform.machine() == "x86_64":
-        assert ahead_of_time.can_compile()
+        assert compilation.can_compile()
 
 
-@pytest.mark.skipif(not ahead_of_time.can_compile(), reason="no libtpu for this platform")
+@pytest.mark.skipif(not compilation.can_compile(), reason="no libtpu for this platform")
 class TestWithLibtpu:
-    """`[test]` installs libtpu on Linux."""
+    """Real compilations. The extra `[test]` installs libtpu on Linux."""
 
     def test_a_step_is_compiled_and_its_bytes_are_plausible(self):
-        hardware = topology.parse("v5e:2x2", 1)
-        compiled = ahead_of_time.compile_step(configs.get("palm_nano"), hardware, CUBE)
+        topology = hardware.parse("v5e:2x2", 1)
+        compiled = compilation.compile_step(configs.get("palm_nano"), topology, CUBE)
         assert compiled.code_bytes > 0
-        assert 0 < compiled.argument_bytes < hardware.chip.hbm_bytes
+        assert 0 < compiled.argument_bytes < topology.chip.hbm_bytes
         assert {"all-gather", "all-reduce"} <= {c.kind for c in compiled.collectives}
         assert compiled.compile_s > 0
 
     def test_too_large_a_step_is_refused_with_the_compilers_numbers(self):
         huge = dataclasses.replace(configs.get("llama_7b"), batch_tokens=64 * 2048)
-        with pytest.raises(ahead_of_time.DoesNotFitError, match=r"exceeds available HBM \(15\.75G"):
-            ahead_of_time.compile_step(huge, topology.parse("v5e:2x2", 1), CUBE)
+        with pytest.raises(compilation.DoesNotFitError, match=r"exceeds available HBM \(15\.75G"):
+            compilation.compile_step(huge, hardware.parse("v5e:2x2", 1), CUBE)
 
     def test_a_shape_that_libtpu_refuses_is_a_config_error(self):
         with pytest.raises(ConfigError, match=r"--topology='v5e:3x1' is refused by libtpu"):
             shape = sharding.mesh_shape(Mesh(), 3)
-            ahead_of_time.compile_step(
-                configs.get("palm_nano"), topology.parse("v5e:3x1", 1), shape
-            )
+            compilation.compile_step(configs.get("palm_nano"), hardware.parse("v5e:3x1", 1), shape)

@@ -1,4 +1,4 @@
-"""Bytes before compiling: the exact part exactly, the estimate against what libtpu found."""
+"""Bytes before compiling: the exact part by hand, the estimate against libtpu's figures."""
 
 import dataclasses
 
@@ -14,22 +14,23 @@ from zoo.planning.training import on_accelerator
 GIB = 2**30
 
 
-def test_state_is_split_exactly():
+def test_the_state_of_one_device_is_exact():
     palm = configs.get("palm_540b")
     params, optimizer = memory.state_bytes(palm, mesh_shape(Mesh(fsdp=256, tensor=12), 6144))
     model = palm.model
     table = model.vocab_size * model.d_model
     keys_and_values = 2 * model.num_layers * model.d_model * model.attention.head_dim
     norms = (model.num_layers + 1) * model.d_model
-    copied = table + keys_and_values + norms  # over tensor: 256,000 is no multiple of 12
-    split = num_params(model) - copied
-    assert params == 4 * (copied // 256 + split // (256 * 12))
+    # Not sharded over tensor: 256,000 is not a multiple of 12, and there is one KV head.
+    replicated = table + keys_and_values + norms
+    sharded = num_params(model) - replicated
+    assert params == 4 * (replicated // 256 + sharded // (256 * 12))
     assert optimizer == pytest.approx(2 * params, rel=1e-6)  # and counters
 
 
 @pytest.mark.parametrize(
     ("name", "shape", "micro_batches", "measured_gib"),
-    [  # gradients and temporaries of libtpu 0.0.42 at low effort
+    [  # gradients and temporaries as libtpu 0.0.42 reports them at low effort
         ("palm_540b", (2, 256, 12), 1, 11.0),
         ("llama_65b", (1, 512, 1), 1, 26.8),
         ("gopher_280b", (4, 256, 8), 3, 6.8),
@@ -44,13 +45,13 @@ def test_the_estimate_is_within_a_third_of_the_compilers_figure(
     experiment = dataclasses.replace(configs.get(name), micro_batches=micro_batches)
     data, fsdp, tensor = shape
     mesh = mesh_shape(Mesh(data=data, fsdp=fsdp, tensor=tensor), data * fsdp * tensor)
-    found = memory.estimate(on_accelerator(experiment), mesh)
-    assert (found.gradients + found.temporaries) / GIB == pytest.approx(measured_gib, rel=1 / 3)
+    held = memory.estimate_training(on_accelerator(experiment), mesh)
+    assert (held.gradients + held.temporaries) / GIB == pytest.approx(measured_gib, rel=1 / 3)
 
 
 def test_serving_keeps_weights_and_full_contexts_in_bfloat16():
     palm = on_accelerator(configs.get("palm_540b"))
-    weights, cache = memory.serving_bytes(palm, mesh_shape(Mesh(fsdp=4, tensor=16), 64), 64)
-    assert weights == pytest.approx(2 * num_params(palm.model) / 64, rel=0.05)
-    # One key and one value head of 256 in 118 layers; over tensor they are copied.
-    assert cache == 2 * 2 * 256 * 118 * 2048 * 64 // 4
+    held = memory.estimate_serving(palm, mesh_shape(Mesh(fsdp=4, tensor=16), 64), 64)
+    assert held.weights == pytest.approx(2 * num_params(palm.model) / 64, rel=0.05)
+    # One key and one value head of 256 in 118 layers, replicated over tensor.
+    assert held.kv_cache == 2 * 2 * 256 * 118 * 2048 * 64 // 4

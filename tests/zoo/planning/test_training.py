@@ -1,63 +1,37 @@
-"""Plans without a compiler: search, remedies, and meshes that do not fit."""
+"""Plans of a train step."""
 
-import dataclasses
+import pytest
 
 import configs
 from configs.experiment import Mesh
 from zoo.distribution.sharding import mesh_shape
-from zoo.planning import hardware as topology
-from zoo.planning import training as planning
+from zoo.planning import compilation, hardware, memory
+from zoo.planning.compilation import Compiled, DoesNotFitError
+from zoo.planning.training import on_accelerator, plan_training
 
-LLAMA = planning.on_accelerator(configs.get("llama_7b"))
-SMALL_SLICE = topology.parse("v5e:4x4", 1)
-FSDP = mesh_shape(Mesh(fsdp=16), 16)
-
-
-def test_search_ranks_only_what_fits_by_speed():
-    ranked = planning.search(LLAMA, SMALL_SLICE)
-    assert ranked
-    assert all(plan.fits for plan in ranked)
-    times = [round(plan.roofline.step_s, 3) for plan in ranked]
-    assert times == sorted(times)
-    assert {plan.experiment.execution.remat for plan in ranked} >= {"full"}
+LLAMA = on_accelerator(configs.get("llama_7b"))
+SLICE = hardware.parse("v5e:8x8", 1)
+FSDP = mesh_shape(Mesh(fsdp=64), 64)
 
 
-def test_in_a_search_only_copies_reach_across_slices():
-    two = topology.parse("v5e:4x4", 2)
-    assert all(plan.shape["data"] % 2 == 0 for plan in planning.candidates(LLAMA, two))
+def test_a_refused_step_is_a_plan_with_the_estimates_bytes(monkeypatch: pytest.MonkeyPatch):
+    def refuse(*_, **__):
+        raise DoesNotFitError("17.7G exceeds 15.75G")
+
+    monkeypatch.setattr(compilation, "compile_step", refuse)
+    plan = plan_training(LLAMA, SLICE, FSDP, "full")
+    assert plan.bytes == memory.estimate_training(LLAMA, FSDP)
+    assert (plan.fits, plan.source, plan.refusal) == (False, "estimated", "17.7G exceeds 15.75G")
 
 
-def test_too_large_a_step_gets_three_remedies_that_are_flags():
-    plan = planning.estimate(LLAMA, SMALL_SLICE, FSDP)
-    assert not plan.fits
-    hbm_bytes = SMALL_SLICE.chip.hbm_bytes
-    found = planning.remedies(LLAMA, FSDP, hbm_bytes)
-    assert len(found) == 3
-    flag, _, value = found[0].split(" ")[0].partition("=")
-    assert flag == "--micro-batches"
-    changed = dataclasses.replace(LLAMA, micro_batches=int(value))
-    assert planning.estimate(changed, SMALL_SLICE, FSDP).fits
+@pytest.mark.parametrize(("effort", "is_quick"), [("quick", True), ("full", False)])
+def test_a_compiled_step_has_the_compilers_bytes(effort, is_quick, monkeypatch: pytest.MonkeyPatch):
+    def compile_step(*_, quick: bool) -> Compiled:
+        assert quick == is_quick
+        return Compiled(0, 2**32, 2**20, [], 1.5)
 
-
-def test_rematerialisation_is_the_first_remedy_where_it_suffices():
-    execution = dataclasses.replace(LLAMA.execution, remat="none")
-    wasteful = dataclasses.replace(LLAMA, micro_batches=128, execution=execution)
-    found = planning.remedies(wasteful, FSDP, SMALL_SLICE.chip.hbm_bytes)
-    assert found[0].startswith("--execution.remat=full")
-
-
-def test_out_of_memory_on_this_machine_says_where_the_memory_goes():
-    error = planning.explained(MemoryError(), configs.get("palm_nano"))
-    text = str(error)
-    assert text.startswith("out of memory (of this computer")
-    assert all(word in text for word in ("params", "gradients", "optimizer", "temporaries"))
-    assert text.count("\n  ") == 3
-
-
-def test_every_remedy_with_a_size_needs_less():
-    shape = mesh_shape(Mesh(data=2, pipeline=4, fsdp=2), 16)
-    piped = dataclasses.replace(LLAMA, micro_batches=64)
-    before = planning.estimate(piped, SMALL_SLICE, shape).bytes.total / 2**30
-    for remedy in planning.remedies(piped, shape):
-        if "about" in remedy:
-            assert float(remedy.split("about ")[1].split(" ")[0]) < before
+    monkeypatch.setattr(compilation, "compile_step", compile_step)
+    plan = plan_training(LLAMA, SLICE, FSDP, effort)
+    assert plan.bytes.gradients + plan.bytes.temporaries == 2**32
+    assert (plan.bytes.params, plan.bytes.optimizer) == memory.state_bytes(LLAMA, FSDP)
+    assert (plan.bytes.code, plan.compile_s, plan.source) == (2**20, 1.5, "compiled")
