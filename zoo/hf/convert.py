@@ -24,6 +24,7 @@ from models.config import ConfigError, ModelConfig
 from models.transformer import Transformer, abstract_params, num_params
 from zoo.checkpoints import checkpoint
 from zoo.checkpoints.checkpoint import Run
+from zoo.checkpoints.writer import write_weights
 from zoo.distribution import sharding
 from zoo.errors import CheckpointError
 from zoo.folders import check_space, new_folder
@@ -90,7 +91,7 @@ def import_folder(
             "verified": verified,
         }
         check_space(folder, 1, num_bytes)
-        checkpoint.write_weights(folder, params, Run(experiment, {}, origin), vocabulary)
+        write_weights(folder, params, Run(experiment, {}, origin), vocabulary)
         workdir.write_config(folder, experiment)
     return {"checkpoint": str(out), "num_params": size, **origin}
 

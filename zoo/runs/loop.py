@@ -21,7 +21,8 @@ from zoo.runs import metrics
 from zoo.distribution import sharding
 from zoo.runs import workdir
 from zoo.distribution.hosts import Hosts, StopVote, launched_as
-from zoo.checkpoints.checkpoint import CheckpointWriter, Run
+from zoo.checkpoints.checkpoint import Run
+from zoo.checkpoints.writer import CheckpointWriter
 from configs.experiment import Experiment
 from zoo.distribution.devices import (
     bytes_per_device,

@@ -15,7 +15,8 @@ from configs.experiment import Experiment, Mesh
 from data.vocabularies.base import Vocabulary, train_vocabulary
 from tests.models import experiments, samples
 from zoo.checkpoints import checkpoint
-from zoo.checkpoints.checkpoint import CheckpointWriter, Run
+from zoo.checkpoints.checkpoint import Run
+from zoo.checkpoints.writer import CheckpointWriter
 from zoo.distribution import sharding
 from zoo.errors import CheckpointError
 from zoo.training.step import TrainState, make_steps

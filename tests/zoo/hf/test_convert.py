@@ -23,6 +23,7 @@ from models.transformer import abstract_params
 from tests.models import experiments, samples
 from tests.zoo import hf_folders
 from zoo.checkpoints import checkpoint
+from zoo.checkpoints.writer import write_weights
 from zoo.errors import CheckpointError, WorkdirError
 from zoo.hf import config as hf_config
 from zoo.hf import convert as hf
@@ -119,7 +120,7 @@ def test_a_run_of_the_zoo_is_exported_with_its_tokenizer(tmp_path: Path):
     vocabulary = train_vocabulary([hf_folders.TEXT], 290)
     params = nnx.state(samples.random_model(experiments.GPT2.model), nnx.Param)
     run = checkpoint.Run(experiments.GPT2, {})
-    checkpoint.write_weights(tmp_path / "ours", params, run, vocabulary)
+    write_weights(tmp_path / "ours", params, run, vocabulary)
     summary = export_checkpoint(tmp_path / "ours", tmp_path / "theirs", verify=True)
     assert summary["verified"]["max_abs_difference"] < TOLERANCE
     tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "theirs")
