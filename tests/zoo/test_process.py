@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from zoo.process import LOST_HOST, LOST_HOST_MESSAGE, MALLOC_TUNABLES
+from zoo.process import MALLOC_TUNABLES
 
 REPORT_RESTART = """
 import os
@@ -67,14 +67,19 @@ def test_training_starts_anew_only_as_a_program(start, lines, run_process):
 
 
 @pytest.mark.parametrize(
-    ("before", "code", "said"),
-    [
-        ("", LOST_HOST, f"error: {LOST_HOST_MESSAGE}\n"),
-        ("AbortHandler.expect(3)", 3, ""),
-    ],
-    ids=["a peer is lost", "after an error of its own"],
+    ("before_abort", "code", "stderr"),
+    [("", 6, "error: lost\n"), ("AbortHandler.expect(3)", 3, "")],
+    ids=["another process is lost", "after an error in this process"],
 )
-def test_an_abort_of_jax_becomes_a_message_and_an_exit_code(before, code, said, run_process):
-    program = f"import os\nfrom zoo.process import AbortHandler\nAbortHandler.install()\n{before}\nos.abort()"
+def test_an_abort_of_jax_becomes_a_message_and_an_exit_code(
+    before_abort, code, stderr, run_process
+):
+    program = (
+        "import os\n"
+        "from zoo.process import AbortHandler\n"
+        "AbortHandler.install(6, 'error: lost\\n')\n"
+        f"{before_abort}\n"
+        "os.abort()"
+    )
     process = run_process("-c", program)
-    assert (process.returncode, process.stderr) == (code, said)
+    assert (process.returncode, process.stderr) == (code, stderr)

@@ -22,7 +22,7 @@ from jax.sharding import SingleDeviceSharding
 
 from configs.experiment import Experiment
 from data.errors import DataError
-from data.vocabularies import imported as imported_vocabularies
+from data.vocabularies import imported
 from data.vocabularies.base import Vocabulary
 from models.transformer import abstract_params
 from zoo import serialize
@@ -112,15 +112,15 @@ def read_run(folder: Path) -> Run:
 def read_vocabulary(folder: Path) -> Vocabulary:
     """Read the vocabulary that the model was trained with."""
     files = _read(folder, "tokenizer", FilesRestore(owner="run"))
-    known = {name: files[name] for name in imported_vocabularies.FILES if name in files}
+    known = {name: files[name] for name in imported.FILES if name in files}
     try:
-        return imported_vocabularies.from_files(known)
+        return imported.from_files(known)
     except DataError as error:
         raise CheckpointError(f"the tokenizer in {folder} is damaged: {error}") from error
 
 
 def read_stream(folder: Path) -> dict[str, bytes]:
-    """Read the files from which this process resumes its streamed text; empty if nothing streams."""
+    """Read the files from which this process resumes its streamed text; {} if nothing streams."""
     if not (folder / "stream").is_dir():
         return {}
     return _read(folder, "stream", FilesRestore(owner="process"))
@@ -178,6 +178,6 @@ def _read(folder: Path, item: str, args: ocp.args.CheckpointArgs) -> Any:
             raise
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise CheckpointError(
-            f"cannot read {item} of the checkpoint {folder}: it is damaged, cut short or of another "
-            f"model ({reason[:200]}); use another step's folder, or start over with --fresh"
+            f"cannot read {item} of the checkpoint {folder}: it is damaged, cut short or of "
+            f"another model ({reason[:200]}); use another step's folder, or start over with --fresh"
         ) from error

@@ -83,7 +83,7 @@ class CheckpointWriter:
 
 
 def write_weights(workdir: Path, params: nnx.State, run: Run, vocabulary: Vocabulary) -> None:
-    """Write a checkpoint of step 0 without optimizer state, to sample from or to start training from.
+    """Write a checkpoint of step 0 without optimizer state, to sample or start training from.
 
     It is not compressed: compression would hold the weights in memory twice, and saves only 8 % of
     the disk. Raises OSError if it cannot be written.
@@ -106,7 +106,7 @@ def write_weights(workdir: Path, params: nnx.State, run: Run, vocabulary: Vocabu
 
 @contextmanager
 def _storage_errors() -> Iterator[None]:
-    """Raise OSError where TensorStore reports a full disk as a ValueError with a status in front."""
+    """Raise OSError where TensorStore reports a full disk as a ValueError with a status."""
     try:
         yield
     except ValueError as error:

@@ -1,10 +1,10 @@
 """Checkpoints of the version before the rooms (commit 98d5c7f), made again from a description.
 
-`old_checkpoints.json` describes two checkpoints that the old code really wrote after three steps of
-training on `write_corpus`: the config, names, shapes and dtypes of all arrays, the tokenizer, the flags
-of the run, and what the old code made of `build`'s folder (sampled text, scores, losses of the next
-three steps). The arrays here hold the values of a formula. Nothing is imported from the project, so
-that the old code can run this file too.
+`old_checkpoints.json` describes two checkpoints that the old code really wrote, after three steps
+of training on the text of `write_corpus`: the flags, the config, the names, shapes and dtypes of all
+arrays, and the tokenizer. `build` writes such a checkpoint, with the values of a formula in its
+arrays. The expected samples, scores and losses are those that the old code computed from the folder
+of `build`. This file imports nothing from the project, so that the old code can run it too.
 """
 
 import base64
@@ -99,7 +99,7 @@ def paths_on_disk(folder: Path, item: str) -> set[tuple[str | int, ...]]:
 
 
 def _tree(leaves: list[dict[str, Any]]) -> Any:
-    """Return nested dicts and lists with an array at every path, and None where there is no array."""
+    """Return nested dicts and lists with an array, or None, at every path."""
     root: dict[str | int, Any] = {}
     for number, leaf in enumerate(leaves):
         node = root
@@ -117,8 +117,11 @@ def _with_lists(node: Any) -> Any:
 
 
 def _array(number: int, leaf: dict[str, Any]) -> np.ndarray:
-    """Return values that fit the array's role: weights around 0, norm scales around 1, the moments of
-    the optimizer positive, counts of steps."""
+    """Return values that fit the role of the array.
+
+    Counts are the number of steps, moments of the optimizer are positive, scales of norms are
+    around 1 and other parameters around 0.
+    """
     if leaf["dtype"] == "int32":
         return np.full(leaf["shape"], STEP, np.int32)
     indices = np.arange(np.prod(leaf["shape"], dtype=int))

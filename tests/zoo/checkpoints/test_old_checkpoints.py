@@ -27,7 +27,7 @@ def name(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def workdir(name: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A workdir as the old code left it, beside the text that it read; training changes it last."""
+    """A workdir as the old code left it, beside the text that it read; the last test trains in it."""
     folder = tmp_path_factory.mktemp(name)
     old_checkpoints.write_corpus(folder)
     old_checkpoints.build(name, folder / name)
@@ -57,7 +57,7 @@ def test_it_samples_and_scores(name: str, workdir: Path):
 
 
 def test_it_resumes(name: str, workdir: Path):
-    """In a process of its own: one of the runs needs two devices."""
+    """Training runs in another process, since one of the runs needs two devices."""
     recorded = old_checkpoints.CHECKPOINTS[name]
     process = subprocess.run(
         [sys.executable, "-m", "zoo.train", *recorded["flags"], f"--workdir={name}",

@@ -25,20 +25,20 @@ from tests.zoo import hf_folders
 from zoo.checkpoints import checkpoint
 from zoo.checkpoints.writer import write_weights
 from zoo.errors import CheckpointError, WorkdirError
-from zoo.hf import config as hf_config
-from zoo.hf import convert as hf
-from zoo.hf import layout as hf_layout
+from zoo.hf import convert
+from zoo.hf.config import to_model_config
+from zoo.hf.layout import LAYOUTS, rows_of
 from zoo.inference.decode import Sampling
 
 TOLERANCE = 1e-4
 
 
 def import_folder(source: Path, out: Path, *, verify: bool = False, mesh: Mesh = Mesh()) -> dict:
-    return hf.import_folder(source, out, mesh=mesh, verify=verify, report=lambda line: None)
+    return convert.import_folder(source, out, mesh=mesh, verify=verify, report=lambda line: None)
 
 
 def export_checkpoint(source: Path, out: Path, *, verify: bool = False) -> dict:
-    return hf.export_checkpoint(source, out, verify=verify, report=lambda line: None)
+    return convert.export_checkpoint(source, out, verify=verify, report=lambda line: None)
 
 
 def max_difference(ours: jax.Array, theirs: np.ndarray) -> float:
@@ -196,7 +196,7 @@ WRONG_TABLES = {
 @pytest.mark.parametrize("name", WRONG_TABLES)
 def test_verify_refuses_another_function(name, folders, tmp_path, monkeypatch):
     architecture, theirs, change = WRONG_TABLES[name]
-    layout = hf_layout.LAYOUTS[architecture]
+    layout = LAYOUTS[architecture]
     rows = []
     for row in layout.rows:
         if row.theirs == theirs:
@@ -209,7 +209,7 @@ def test_verify_refuses_another_function(name, folders, tmp_path, monkeypatch):
         else:
             rows.append(row)
     wrong = dataclasses.replace(layout, rows=tuple(rows))
-    monkeypatch.setitem(hf_layout.LAYOUTS, architecture, wrong)
+    monkeypatch.setitem(LAYOUTS, architecture, wrong)
     with pytest.raises(CheckpointError, match=r"logits differ .* not the same function"):
         import_folder(folders[architecture], tmp_path / "ours", verify=True)
     assert list(tmp_path.iterdir()) == []
@@ -347,9 +347,9 @@ jax.block_until_ready(jax.numpy.ones(3) + 1)
 # Not the peak so far: that of the imports can be above what is left of them.
 before = resource.getpagesize() * int(Path("/proc/self/statm").read_text().split()[1])
 if way == "in":
-    hf.import_folder(source, ours, mesh=Mesh(), verify=False, report=print)
+    convert.import_folder(source, ours, mesh=Mesh(), verify=False, report=print)
 else:
-    hf.export_checkpoint(ours, theirs, verify=False, report=print)
+    convert.export_checkpoint(ours, theirs, verify=False, report=print)
 print((peak() - before) / (source / "model.safetensors").stat().st_size)
 """
 
@@ -359,13 +359,13 @@ def test_memory_stays_under_one_and_a_half_times_the_weights(tmp_path: Path, run
     source.mkdir()
     model = {"vocab_size": 2003, "hidden_size": 512, "intermediate_size": 2048,
              "num_attention_heads": 4, "num_hidden_layers": 11}  # fmt: skip
-    _, config = hf_config.model_config({"model_type": "llama"} | model)
+    _, config = to_model_config({"model_type": "llama"} | model)
     (source / "config.json").write_text(json.dumps({"model_type": "llama"} | model))
     hf_folders.write_bpe(source)
-    layout = hf_layout.LAYOUTS["llama"]
+    layout = LAYOUTS["llama"]
     names = {".".join(map(str, path)) for path, _ in nnx.to_flat_state(abstract_params(config))}
     rng, tensors = np.random.default_rng(0), {}
-    for row in hf_layout.rows_of(layout, names):
+    for row in rows_of(layout, names):
         for layer in range(config.num_layers if row.is_stacked else 1):
             shape = row.their_shape(config)
             tensors[row.their_name(layer)] = rng.standard_normal(shape, np.float32)

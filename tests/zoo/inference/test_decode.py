@@ -11,30 +11,31 @@ from flax import nnx
 
 from models.config import ConfigError
 from tests.models import samples
-from zoo.inference.decode import Sampling, draw, generate
+from zoo.inference.decode import Prompts, Sampling, draw, generate
 
 GREEDY = Sampling(temperature=0)
 ANY = np.ones(samples.PALM.vocab_size, bool)
-NEVER = -1  # an end_id that is never drawn
 MODEL = samples.random_model(samples.PALM)
 PROMPTS = [[3, 1, 4, 1, 5], [9, 2], [6, 5, 3]]
 
 
 def tokens_of(
-    prompts=PROMPTS, *, sampling=GREEDY, seed=0, end_id=NEVER, allowed=ANY, first=None
+    prompts=PROMPTS, *, sampling=GREEDY, seed=0, end_id=None, allowed=ANY, first=None
 ) -> np.ndarray:
     """[B, n] tokens, at most 17."""
     graphdef, params = nnx.split(MODEL, nnx.Param)
     chunks = generate(
         graphdef,
         params,
-        prompts,
+        Prompts(
+            prompts,
+            allowed=np.tile(allowed, (len(prompts), 1)),
+            allowed_first=np.tile(allowed if first is None else first, (len(prompts), 1)),
+            end_id=end_id,
+        ),
         max_tokens=17,
         sampling=sampling,
         seed=seed,
-        end_id=end_id,
-        allowed=np.tile(allowed, (len(prompts), 1)),
-        allowed_first=np.tile(allowed if first is None else first, (len(prompts), 1)),
     )
     return np.concatenate(list(chunks), axis=1)
 
