@@ -1,8 +1,8 @@
-"""Checkpoints of the version before the rooms (commit 98d5c7f), made again from a description.
+"""Checkpoints as commit 98d5c7f wrote them, rebuilt from a description.
 
 `old_checkpoints.json` describes two checkpoints that the old code really wrote, after three steps
-of training on the text of `write_corpus`: the flags, the config, the names, shapes and dtypes of all
-arrays, and the tokenizer. `build` writes such a checkpoint, with the values of a formula in its
+of training on the text of `write_corpus`: the flags, the config, the names, shapes and dtypes of
+all arrays, and the tokenizer. `build` writes such a checkpoint, with the values of a formula in its
 arrays. The expected samples, scores and losses are those that the old code computed from the folder
 of `build`. This file imports nothing from the project, so that the old code can run it too.
 """
@@ -19,7 +19,7 @@ _RECORDED = json.loads(Path(__file__).with_suffix(".json").read_text(encoding="u
 
 CHECKPOINTS: dict[str, dict[str, Any]] = _RECORDED["checkpoints"]
 CONFIGS: dict[str, dict[str, Any]] = _RECORDED["configs"]
-"""What the old `serialize.to_json` made of configs by name."""
+"""Configs by name, as the old code wrote them to JSON."""
 
 STEP = 3
 """The number of steps that the old runs had taken."""

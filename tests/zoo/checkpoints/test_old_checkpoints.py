@@ -27,7 +27,7 @@ def name(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def workdir(name: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A workdir as the old code left it, beside the text that it read; the last test trains in it."""
+    """A workdir as the old code left it, beside its text; the last test continues the training."""
     folder = tmp_path_factory.mktemp(name)
     old_checkpoints.write_corpus(folder)
     old_checkpoints.build(name, folder / name)
@@ -60,14 +60,21 @@ def test_it_resumes(name: str, workdir: Path):
     """Training runs in another process, since one of the runs needs two devices."""
     recorded = old_checkpoints.CHECKPOINTS[name]
     process = subprocess.run(
-        [sys.executable, "-m", "zoo.train", *recorded["flags"], f"--workdir={name}",
-         "--num-steps=6"],
+        [
+            sys.executable,
+            "-m",
+            "zoo.train",
+            *recorded["flags"],
+            f"--workdir={name}",
+            "--num-steps=6",
+        ],
         cwd=workdir.parent,
         env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
         capture_output=True,
         text=True,
         check=False,
-    )  # fmt: skip
+        timeout=300,
+    )
     assert process.returncode == 0, process.stderr
     assert f"resuming from checkpoints/{old_checkpoints.STEP}" in process.stderr
     rows, expected = read_metrics(workdir), recorded["expected"]

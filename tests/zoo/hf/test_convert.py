@@ -1,4 +1,4 @@
-"""Weights in and out: the same function as `transformers`, in both directions, or nothing."""
+"""Import and export: the same function as `transformers`, in both directions, or nothing."""
 
 import dataclasses
 import importlib.util
@@ -272,7 +272,7 @@ DAMAGE = {
         lambda t: t.update({"transformer.ln_f.bias": np.ones(21, np.int8)}),
         r"ln_f\.bias is I8, and the zoo reads F32, F16, BF16",
     ),
-    "an output matrix of its own": (
+    "an untied output matrix": (
         lambda t: t.update({"lm_head.weight": 2 * t["transformer.wte.weight"]}),
         r"lm_head\.weight differs from the embedding",
     ),
@@ -312,7 +312,7 @@ def test_the_tokenizer_of_a_larger_model_is_refused(gpt2: Path, tmp_path: Path):
     tokenizer["model"]["vocab"]["more"] = hf_folders.VOCAB_SIZE
     (gpt2 / "tokenizer.json").write_text(json.dumps(tokenizer))
     with pytest.raises(
-        CheckpointError, match=f"has {hf_folders.VOCAB_SIZE + 1} pieces .* different"
+        CheckpointError, match=f"has {hf_folders.VOCAB_SIZE + 1} tokens .* different"
     ):
         import_folder(gpt2, tmp_path / "ours")
 
@@ -327,7 +327,7 @@ def test_a_folder_that_holds_something_is_left_alone(gpt2: Path, tmp_path: Path)
         import_folder(gpt2, tmp_path / "file" / "ours")
 
 
-def test_a_model_that_hugging_face_lacks_is_said_to_be_one(trained, tmp_path: Path):
+def test_a_model_that_hugging_face_lacks_is_refused(trained, tmp_path: Path):
     with pytest.raises(
         ConfigError, match=r"nearest, llama, differs: .*model\.layout is 'parallel'"
     ):
@@ -339,12 +339,12 @@ MEMORY = """
 import resource, sys
 from pathlib import Path
 import jax
-from zoo.hf import convert as hf
+from zoo.hf import convert
 from configs.experiment import Mesh
 way, source, ours, theirs = sys.argv[1], *map(Path, sys.argv[2:])
 def peak(): return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 jax.block_until_ready(jax.numpy.ones(3) + 1)
-# Not the peak so far: that of the imports can be above what is left of them.
+# The memory in use now, not the peak so far: the imports can have had a higher peak.
 before = resource.getpagesize() * int(Path("/proc/self/statm").read_text().split()[1])
 if way == "in":
     convert.import_folder(source, ours, mesh=Mesh(), verify=False, report=print)
@@ -357,8 +357,13 @@ print((peak() - before) / (source / "model.safetensors").stat().st_size)
 def test_memory_stays_under_one_and_a_half_times_the_weights(tmp_path: Path, run_process):
     source = tmp_path / "hf"
     source.mkdir()
-    model = {"vocab_size": 2003, "hidden_size": 512, "intermediate_size": 2048,
-             "num_attention_heads": 4, "num_hidden_layers": 11}  # fmt: skip
+    model = {
+        "vocab_size": 2003,
+        "hidden_size": 512,
+        "intermediate_size": 2048,
+        "num_attention_heads": 4,
+        "num_hidden_layers": 11,
+    }
     _, config = to_model_config({"model_type": "llama"} | model)
     (source / "config.json").write_text(json.dumps({"model_type": "llama"} | model))
     hf_folders.write_bpe(source)
@@ -370,7 +375,7 @@ def test_memory_stays_under_one_and_a_half_times_the_weights(tmp_path: Path, run
             shape = row.their_shape(config)
             tensors[row.their_name(layer)] = rng.standard_normal(shape, np.float32)
     save_file(tensors, source / "model.safetensors")
-    # By way of a small process: a process inherits the peak of the one that it was forked from.
+    # A small process starts the measured one, which inherits the peak of the process that forks it.
     program = "import subprocess, sys; sys.exit(subprocess.call([sys.executable, *sys.argv[1:]]))"
     paths = [str(path) for path in (source, tmp_path / "ours", tmp_path / "theirs")]
     for way in ("in", "out"):

@@ -8,8 +8,15 @@ from models.transformer import abstract_params
 from zoo.hf.config import to_model_config
 from zoo.hf.layout import LAYOUTS, Row, rows_of
 
-GROUPED = {"model_type": "llama", "vocab_size": 53, "hidden_size": 18, "num_attention_heads": 6,
-           "num_key_value_heads": 3, "head_dim": 14, "intermediate_size": 29}  # fmt: skip
+GROUPED = {
+    "model_type": "llama",
+    "vocab_size": 53,
+    "hidden_size": 18,
+    "num_attention_heads": 6,
+    "num_key_value_heads": 3,
+    "head_dim": 14,
+    "intermediate_size": 29,
+}
 GPT2 = {"model_type": "gpt2", "vocab_size": 53, "n_embd": 21, "n_head": 3, "n_inner": 29}
 
 
