@@ -1,9 +1,10 @@
-"""Weights in and out: `python -m zoo.convert --from-hf=DIR --out=DIR`, and back with `--to-hf`."""
+"""Import or export weights: `python -m zoo.convert --from-hf=DIR --out=DIR`, or `--to-hf`."""
 
 import json
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
+from typing import assert_never
 
 from configs.experiment import Mesh
 from models.config import ConfigError
@@ -15,40 +16,51 @@ class ConvertCommand:
     """The flags of `python -m zoo.convert`."""
 
     from_hf: str | None = None
-    """A Hugging Face folder (config.json, safetensors, a tokenizer) of GPT-1, GPT-2 or LLaMA shape."""
+    """Import this Hugging Face folder: config.json, safetensors and a tokenizer of a GPT-1, GPT-2
+    or LLaMA model."""
     out: str | None = None
-    """With --from-hf: the new folder, for zoo.sample, zoo.load and zoo.train --init-from."""
+    """With --from-hf: the new workdir, for zoo.sample, zoo.load and zoo.train --init-from."""
     to_hf: str | None = None
-    """The new Hugging Face folder, for AutoModelForCausalLM and AutoTokenizer."""
+    """Export to this new Hugging Face folder, for AutoModelForCausalLM and AutoTokenizer."""
     checkpoint: str | None = None
     """With --to-hf: the workdir of a run (its newest checkpoint is taken) or one checkpoints/STEP
     folder."""
     verify: bool = False
-    """Compare the logits with those of transformers, which must be installed, and write nothing if
-    they differ."""
+    """Compare the logits with those of transformers, and write nothing if they differ; transformers
+    and torch must be installed."""
     mesh: Mesh = Mesh()
-    """With --from-hf: spread the parameters over these devices while they are converted."""
+    """With --from-hf: shard the parameters over these devices during the conversion."""
     fake_devices: int = 0
     """Rehearse a mesh of this many devices on the CPU; 0 uses the real devices."""
     json: bool = False
     """Print one JSON object at the end and nothing else on stdout."""
 
 
+@dataclass(frozen=True)
+class Import:
+    """From a Hugging Face folder to a new workdir."""
+
+    source: str
+    out: str
+
+
+@dataclass(frozen=True)
+class Export:
+    """From a checkpoint to a new Hugging Face folder."""
+
+    checkpoint: str
+    out: str
+
+
 def main(argv: list[str]) -> None:
-    """Convert as the flags say; with --json print the summary."""
+    """Import or export as the flags say; with --json print the summary."""
     command = cli.parse(
         ConvertCommand,
         argv,
         prog="python -m zoo.convert",
         description="Import weights from a Hugging Face folder, or export a checkpoint to one.",
     )
-    given = {
-        name
-        for name in ("from_hf", "out", "to_hf", "checkpoint")
-        if getattr(command, name) is not None
-    }
-    if given not in ({"from_hf", "out"}, {"to_hf", "checkpoint"}):
-        raise ConfigError("write --from-hf=DIR --out=DIR, or --to-hf=DIR --checkpoint=DIR")
+    conversion = _conversion(command)
 
     from zoo.distribution.devices import configure
     from zoo.hf.convert import export_checkpoint, import_folder
@@ -56,29 +68,41 @@ def main(argv: list[str]) -> None:
 
     configure(fake_devices=command.fake_devices)
     report = Progress(cli.console)
-    if command.from_hf is not None and command.out is not None:
-        summary = import_folder(
-            Path(command.from_hf).expanduser(),
-            Path(command.out).expanduser(),
-            mesh=command.mesh,
-            verify=command.verify,
-            report=report.line,
-        )
-        folder = shlex.quote(command.out)
-        report.line(f"wrote {command.out}; next:")
-        report.line(f"  python -m zoo.sample --checkpoint={folder} --prompt='Once upon a time'")
-        report.line(f"  python -m zoo.train --init-from={folder} --data.files='notes/**/*.txt'")
-    else:
-        assert command.checkpoint is not None and command.to_hf is not None
-        summary = export_checkpoint(
-            Path(command.checkpoint).expanduser(),
-            Path(command.to_hf).expanduser(),
-            verify=command.verify,
-            report=report.line,
-        )
-        report.line(f"wrote {command.to_hf}, for AutoModelForCausalLM.from_pretrained")
+    match conversion:
+        case Import(source, out):
+            summary = import_folder(
+                Path(source).expanduser(),
+                Path(out).expanduser(),
+                mesh=command.mesh,
+                verify=command.verify,
+                report=report.line,
+            )
+            folder = shlex.quote(out)
+            report.line(f"wrote {out}; next:")
+            report.line(f"  python -m zoo.sample --checkpoint={folder} --prompt='Once upon a time'")
+            report.line(f"  python -m zoo.train --init-from={folder} --data.files='notes/**/*.txt'")
+        case Export(checkpoint, out):
+            summary = export_checkpoint(
+                Path(checkpoint).expanduser(),
+                Path(out).expanduser(),
+                verify=command.verify,
+                report=report.line,
+            )
+            report.line(f"wrote {out}, for AutoModelForCausalLM.from_pretrained")
+        case _:
+            assert_never(conversion)
     if command.json:
         print(json.dumps(summary))
+
+
+def _conversion(command: ConvertCommand) -> Import | Export:
+    match (command.from_hf, command.out, command.to_hf, command.checkpoint):
+        case (str(source), str(out), None, None):
+            return Import(source, out)
+        case (None, None, str(out), str(checkpoint)):
+            return Export(checkpoint, out)
+        case _:
+            raise ConfigError("write --from-hf=DIR --out=DIR, or --to-hf=DIR --checkpoint=DIR")
 
 
 if __name__ == "__main__":

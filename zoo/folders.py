@@ -1,4 +1,4 @@
-"""Folders that a command writes: made whole or not at all, and a full disk is one clear error."""
+"""Folders that a command writes, whole or not at all; a full disk is one clear error."""
 
 import shutil
 import sys
@@ -13,8 +13,11 @@ from zoo.errors import WorkdirError
 
 @contextmanager
 def writing(workdir: Path) -> Iterator[None]:
-    """Turn an OSError of the block into a WorkdirError, also where a thread of TensorBoard's writer or
-    of TensorStore meets the full disk first."""
+    """Raise WorkdirError for an OSError in the block.
+
+    A thread of TensorBoard's writer or of TensorStore may meet the full disk first; the reports of
+    such threads are left out.
+    """
     print_thread_error, print_unraisable = threading.excepthook, sys.unraisablehook
 
     def leave_out_os_errors(args: threading.ExceptHookArgs) -> None:
@@ -22,7 +25,7 @@ def writing(workdir: Path) -> Iterator[None]:
             print_thread_error(args)
 
     def leave_out_closed_loop(args: "sys.UnraisableHookArgs") -> None:
-        # TensorStore's threads report a failed write to Orbax's event loop, which is closed by then.
+        # TensorStore's threads report a failed write to Orbax's event loop, already closed by then.
         if str(args.exc_value) != "Event loop is closed":
             print_unraisable(args)
 
@@ -33,17 +36,18 @@ def writing(workdir: Path) -> Iterator[None]:
     except OSError as error:
         raise WorkdirError(
             f"--workdir={workdir} cannot be written: {_reason(error)}; free some space or name "
-            "another folder. Finished checkpoints in it are whole"
+            "another folder; the finished checkpoints in it are whole"
         ) from error
-    else:  # otherwise the program ends, and late threads have nothing to add
+    else:
+        # After an error the program ends, and late threads have nothing to add to the message.
         threading.excepthook, sys.unraisablehook = print_thread_error, print_unraisable
 
 
 @contextmanager
 def new_folder(path: Path, flag: str) -> Iterator[Path]:
-    """A folder to fill, which becomes `path` when the block succeeds and is deleted when it fails.
+    """Yield a folder to fill; it becomes `path` if the block succeeds and is deleted if it fails.
 
-    Raises WorkdirError if `path` holds something already or cannot be written.
+    Raises WorkdirError, which names `flag`, if `path` is not empty or cannot be written.
     """
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise WorkdirError(f"{flag}={path} is not empty; name a new folder")
@@ -66,8 +70,10 @@ def new_folder(path: Path, flag: str) -> Iterator[Path]:
 def check_space(
     workdir: Path, num_checkpoints: int, checkpoint_bytes: int, *, freed_bytes: int = 0
 ) -> None:
-    """Raise WorkdirError unless that many checkpoints fit on the disk of the workdir, from which
-    `freed_bytes` will be deleted first."""
+    """Raise WorkdirError unless `num_checkpoints` more fit on the workdir's disk.
+
+    `freed_bytes` will be deleted from it first.
+    """
     need = num_checkpoints * checkpoint_bytes
     free = shutil.disk_usage(workdir).free + freed_bytes
     if need > free:
@@ -79,7 +85,7 @@ def check_space(
 
 
 def num_bytes(folder: Path) -> int:
-    """Bytes of all files below the folder; 0 if it does not exist."""
+    """Return the bytes of all files below `folder`; 0 if it does not exist."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 

@@ -1,4 +1,4 @@
-"""How a process of the zoo starts and how it ends. Standard library only."""
+"""The start and the end of a process. Standard library only."""
 
 import ctypes
 import os
@@ -7,27 +7,24 @@ import signal
 import sys
 from typing import ClassVar
 
-LOST_HOST = 6
-"""Exit code of a process whose peers are gone."""
-LOST_HOST_MESSAGE = (
-    "another process of this run is gone, and its share of the state with it; start all of them again "
-    "with the same command, without --fresh: the run resumes from its newest checkpoint"
-)
-
 MALLOC_TUNABLES = (
     "glibc.malloc.hugetlb=1"
     ":glibc.malloc.mmap_threshold=17179869184"
     ":glibc.malloc.trim_threshold=34359738368"
 )
-"""XLA on a CPU takes its temporaries from malloc at every step and frees them after it. With glibc's
-defaults each step pays for fresh pages again; these settings keep the pages, in huge ones."""
+"""Settings that make glibc keep freed memory, in huge pages.
+
+On a CPU, XLA allocates its temporaries with malloc at every step and frees them after it. With
+glibc's defaults every step pays for fresh pages again.
+"""
 
 
 def keep_freed_memory() -> None:
-    """Replace this process by itself with MALLOC_TUNABLES set, once, where glibc reads them.
+    """Restart this process once with MALLOC_TUNABLES set, if it runs on glibc.
 
-    glibc reads them only when a process starts. A GLIBC_TUNABLES that is already set is respected.
-    Call this in a program's first line only: a program that imports the zoo must not be replaced.
+    glibc reads its tunables only when a process starts. A GLIBC_TUNABLES that is already set is
+    left as it is. Call this only as the first line of a program: a program that merely imports the
+    zoo must not be restarted.
     """
     if platform.libc_ver()[0] == "glibc" and "GLIBC_TUNABLES" not in os.environ:
         os.environ["GLIBC_TUNABLES"] = MALLOC_TUNABLES
@@ -35,23 +32,25 @@ def keep_freed_memory() -> None:
 
 
 class AbortHandler:
-    """Replaces abort() in a run of several processes by a message and an exit code.
+    """A handler that turns abort(), in a run of several processes, into a message and an exit code.
 
-    JAX calls abort() when processes lose contact, past all of Python's own signal handlers. It does so
-    also when this process ends for a reason of its own and the others do not: `expect` then says which.
+    JAX calls abort() when processes lose contact, and Python's own signal handlers never see it.
+    JAX also calls it when this process alone ends because of an error; `expect` then sets the exit
+    code of that error. The state belongs to the class, since a signal has one handler per process.
     """
 
-    _code: ClassVar[int] = LOST_HOST
-    _message: ClassVar[str] = f"error: {LOST_HOST_MESSAGE}\n"
+    _code: ClassVar[int] = 1
+    _message: ClassVar[str] = ""
 
     @classmethod
-    def install(cls) -> None:
-        """From now on abort() prints the message to stderr and exits with the code."""
+    def install(cls, code: int, message: str) -> None:
+        """From now on, let abort() print `message` to stderr and exit with `code`."""
+        cls.expect(code, message)
         ctypes.CDLL(None).signal(signal.SIGABRT, cls._handle)
 
     @classmethod
     def expect(cls, code: int, message: str = "") -> None:
-        """This process is about to exit with `code`: an abort() on the way must not change that."""
+        """Set the outcome of an abort(), for a process that is about to exit with `code` anyway."""
         cls._code, cls._message = code, message
 
     @ctypes.CFUNCTYPE(None, ctypes.c_int)

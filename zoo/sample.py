@@ -16,28 +16,28 @@ class SampleCommand:
     checkpoint: str
     """The workdir of a run (its newest checkpoint is taken) or one checkpoints/STEP folder."""
     prompt: tuple[str, ...] = ()
-    """One or more texts to continue. Without it and without --prompt-file: standard input, if piped,
-    else the start of a document."""
+    """One or more texts to continue. Without --prompt and --prompt-file, the prompt is standard
+    input if that is piped, and otherwise the start of a document."""
     prompt_file: str | None = None
     """A UTF-8 file whose whole content is the prompt."""
     max_tokens: int = 200
-    """Most tokens to add to each prompt."""
+    """The largest number of tokens to add to each prompt."""
     temperature: float = 0.8
-    """Below 1 more likely, above 1 more daring; 0 always takes the most likely token."""
+    """Below 1 the text is safer, above 1 more daring; 0 always takes the most likely token."""
     top_k: int | None = 40
-    """Draw from the k most likely tokens only; None for all."""
+    """Draw from the k most likely tokens only; None draws from all."""
     top_p: float | None = 0.95
-    """Draw from the fewest tokens whose probability reaches p; None for all."""
+    """Draw from the fewest tokens whose probability reaches p; None draws from all."""
     num_samples: int = 1
-    """Continuations of each prompt."""
+    """The number of continuations of each prompt."""
     seed: int = 0
-    """The same seed gives the same samples."""
+    """The seed of the random draws; the same seed gives the same samples."""
     json: bool = False
     """Print one JSON object, {"samples": [{"prompt", "text"}, ...]}, and nothing else on stdout."""
 
 
 def main(argv: list[str]) -> None:
-    """Sample as the flags say, showing the text as it is made."""
+    """Sample as the flags say and show the text while it is generated."""
     command = cli.parse(
         SampleCommand, argv, prog="python -m zoo.sample", description="Sample from a checkpoint."
     )
@@ -56,12 +56,15 @@ def main(argv: list[str]) -> None:
         prompts, max_tokens=command.max_tokens, sampling=sampling, seed=command.seed
     )
     texts = [""] * len(prompts)
-    for number, pieces in enumerate(stream):
-        if number == 0 and not command.json:  # not before the settings are known to be right
+    for number, additions in enumerate(stream):
+        texts = [text + addition for text, addition in zip(texts, additions, strict=True)]
+        if command.json:
+            continue
+        # The first prompt is shown once a first token proves that the settings are right. Its text
+        # is shown while it is generated; the other texts are shown once all are complete.
+        if number == 0:
             _show(prompts[0])
-        texts = [text + piece for text, piece in zip(texts, pieces, strict=True)]
-        if not command.json:
-            _show(pieces[0])  # the first row as it is made, the others once it is whole
+        _show(additions[0])
     if command.json:
         samples = [
             {"prompt": prompt, "text": text} for prompt, text in zip(prompts, texts, strict=True)

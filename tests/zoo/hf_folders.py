@@ -44,20 +44,25 @@ CONFIGS: dict[str, Config] = {
     "gpt2 exact gelu":  {"model_type": "gpt2", "activation_function": "gelu"} | _GPT,
     "gpt2 untied":      {"model_type": "gpt2", "tie_word_embeddings": False} | _GPT,
     "llama":            {"model_type": "llama"} | _LLAMA,
-    "llama grouped":    {"model_type": "llama", "num_key_value_heads": 3, "rms_norm_eps": 1e-3} | _LLAMA,
+    "llama grouped":    {"model_type": "llama", "num_key_value_heads": 3,
+                         "rms_norm_eps": 1e-3} | _LLAMA,
     "llama slowed":     {"model_type": "llama", "rope_parameters": {
-                         "rope_type": "llama3", "rope_theta": 500.0, "factor": 8.0, "low_freq_factor": 1.0,
-                         "high_freq_factor": 4.0, "original_max_position_embeddings": 16}} | _LLAMA,
+                         "rope_type": "llama3", "rope_theta": 500.0, "factor": 8.0,
+                         "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+                         "original_max_position_embeddings": 16}} | _LLAMA,
     "llama tied":       {"model_type": "llama", "tie_word_embeddings": True} | _LLAMA,
     "llama biased":     {"model_type": "llama", "attention_bias": True, "mlp_bias": True,
                          "num_key_value_heads": 2} | _LLAMA,
 }
 # fmt: on
-"""Of every architecture, with the choices that change its tensors or its function; prime sizes."""
+"""Configs of every architecture, with the choices that change its tensors or its function.
+
+Sizes are prime where they can be.
+"""
 
 
 def write_bpe(folder: Path) -> None:
-    """A byte-level tokenizer.json of fewer than VOCAB_SIZE pieces with one mark, as GPT-2's."""
+    """A byte-level tokenizer.json of fewer than VOCAB_SIZE tokens with one mark, as GPT-2's."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -117,7 +122,7 @@ def make(folder: Path, config: Config, *, dtype: torch.dtype = torch.float32, **
 
 
 def logits(folder: Path, tokens: np.ndarray) -> np.ndarray:
-    """What transformers computes with the folder, in float32."""
+    """The logits that transformers computes with the folder, in float32."""
     model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     with torch.no_grad():
         return model(torch.from_numpy(tokens)).logits.numpy()

@@ -69,15 +69,20 @@ def test_a_foreign_folder_is_one_message_and_nothing_is_written(tmp_path: Path, 
 
 @pytest.fixture
 def flags(imported: Path, corpus_glob: str, tmp_path: Path) -> list[str]:
-    return [f"--init-from={imported}", f"--data.files={corpus_glob}", f"--workdir={tmp_path / 'run'}",
-            "--batch-tokens=124", "--eval-every=2"]  # fmt: skip
+    return [
+        f"--init-from={imported}",
+        f"--data.files={corpus_glob}",
+        f"--workdir={tmp_path / 'run'}",
+        "--batch-tokens=124",
+        "--eval-every=2",
+    ]
 
 
 def rows(workdir: Path) -> list[dict]:
     return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
 
 
-def test_training_goes_on_from_imported_weights_and_the_same_command_resumes(
+def test_training_starts_from_imported_weights_and_the_same_command_resumes(
     flags, imported, tmp_path, run_here
 ):
     for num_steps in (2, 3):
@@ -92,7 +97,7 @@ def test_training_goes_on_from_imported_weights_and_the_same_command_resumes(
 
 
 def test_the_first_loss_is_that_of_the_imported_weights(flags, tmp_path, run_here):
-    """A random start would be at the logarithm of the vocabulary's size; these weights are worse."""
+    """A random start has the logarithm of the vocabulary size; these weights are worse."""
     outcome = run_here(train.main, *flags, "--num-steps=1")
     assert outcome.code == 0, outcome.stderr
     assert rows(tmp_path / "run")[0]["train/loss"] > 6.2
@@ -109,7 +114,7 @@ def test_another_architecture_is_refused_with_its_keys(flags, run_here):
     assert "leave out --model" in outcome.stderr
 
 
-def test_imported_weights_are_not_a_run_to_go_on_with(flags, imported, run_here):
+def test_imported_weights_are_not_a_run_to_resume(flags, imported, run_here):
     outcome = run_here(train.main, *flags, f"--workdir={imported}")
     assert outcome.code == 2
     assert f"train them with --init-from={imported} and another --workdir" in outcome.stderr

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from zoo.process import LOST_HOST, LOST_HOST_MESSAGE, MALLOC_TUNABLES
+from zoo.process import MALLOC_TUNABLES
 
 REPORT_RESTART = """
 import os
@@ -16,12 +16,15 @@ print("going on")
 
 
 def run_report(environment: dict[str, str], *, libc: str) -> list[str]:
-    """What a process prints that is told to stand on this C library."""
+    """The lines that a process prints which believes that it runs on the C library `libc`."""
     program = f"import platform\nplatform.libc_ver = lambda: ({libc!r}, '')"
     return subprocess.run(
         [sys.executable, "-c", program + REPORT_RESTART],
-        capture_output=True, text=True, check=True, env=environment,
-    ).stdout.splitlines()  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=True,
+        env=environment,
+    ).stdout.splitlines()
 
 
 @pytest.fixture
@@ -30,7 +33,7 @@ def environment() -> dict[str, str]:
 
 
 @pytest.mark.parametrize(("libc", "restarts"), [("glibc", True), ("", False)])
-def test_the_process_starts_anew_once_where_there_is_a_glibc(libc, restarts, environment):
+def test_the_process_restarts_once_on_glibc(libc, restarts, environment):
     lines = run_report(environment, libc=libc)
     _, pid, tunables = lines[0].split()
     assert tunables == "None"
@@ -47,34 +50,39 @@ def test_tunables_that_are_already_set_are_respected(environment):
 @pytest.mark.parametrize(
     ("start", "lines"),
     [
-        ("runpy.run_module('zoo.train', run_name='__main__')", ["anew"]),
+        ("runpy.run_module('zoo.train', run_name='__main__')", ["restarted"]),
         ("import zoo.train; zoo.train.main(['--help'])", []),
     ],
     ids=["program", "imported"],
 )
-def test_training_starts_anew_only_as_a_program(start, lines, run_process):
-    """Whoever imports zoo.train, as a notebook or a test does, must not be replaced."""
+def test_training_restarts_only_as_a_program(start, lines, run_process):
+    """A program that imports zoo.train, such as a notebook or a test, must not be restarted."""
     program = (
         "import os, platform, runpy, sys\n"
         "platform.libc_ver = lambda: ('glibc', '')\n"
         "os.environ.pop('GLIBC_TUNABLES', None)\n"
-        "os.execv = lambda *_: sys.exit(print('anew'))\n"
+        "os.execv = lambda *_: sys.exit(print('restarted'))\n"
         f"{start}"
     )
     process = run_process("-c", program)
     assert process.returncode == 0, process.stderr
-    assert [line for line in process.stdout.splitlines() if line == "anew"] == lines
+    assert [line for line in process.stdout.splitlines() if line == "restarted"] == lines
 
 
 @pytest.mark.parametrize(
-    ("before", "code", "said"),
-    [
-        ("", LOST_HOST, f"error: {LOST_HOST_MESSAGE}\n"),
-        ("AbortHandler.expect(3)", 3, ""),
-    ],
-    ids=["a peer is lost", "after an error of its own"],
+    ("before_abort", "code", "stderr"),
+    [("", 6, "error: lost\n"), ("AbortHandler.expect(3)", 3, "")],
+    ids=["another process is lost", "after an error in this process"],
 )
-def test_an_abort_of_jax_becomes_a_message_and_an_exit_code(before, code, said, run_process):
-    program = f"import os\nfrom zoo.process import AbortHandler\nAbortHandler.install()\n{before}\nos.abort()"
+def test_an_abort_of_jax_becomes_a_message_and_an_exit_code(
+    before_abort, code, stderr, run_process
+):
+    program = (
+        "import os\n"
+        "from zoo.process import AbortHandler\n"
+        "AbortHandler.install(6, 'error: lost\\n')\n"
+        f"{before_abort}\n"
+        "os.abort()"
+    )
     process = run_process("-c", program)
-    assert (process.returncode, process.stderr) == (code, said)
+    assert (process.returncode, process.stderr) == (code, stderr)

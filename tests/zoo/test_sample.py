@@ -12,7 +12,8 @@ from zoo.errors import CheckpointError
 from zoo.inference.decode import Sampling
 from zoo.inference.language_model import LanguageModel
 
-# The command's own settings, and one first piece of a token and one of 16: so little is compiled.
+# The default settings of the command. With 17 tokens, a first chunk of one and one of 16, only
+# little is compiled.
 SAMPLING = Sampling(temperature=0.8, top_k=40, top_p=0.95)
 
 
@@ -22,16 +23,24 @@ def model(trained) -> LanguageModel:
 
 
 def texts(outcome) -> list[str]:
-    """What --json printed, after seeing that it is one object and the command ended well."""
+    """The texts that --json printed; assert that the command succeeded with one JSON object."""
     assert outcome.code == 0, outcome.stderr
-    return [each["text"] for each in json.loads(outcome.stdout)["samples"]]
+    return [row["text"] for row in json.loads(outcome.stdout)["samples"]]
 
 
 def test_readme_command_prints_prompt_and_text(trained, run_process):
     process = run_process(
-        "-m", "zoo.sample", f"--checkpoint={trained.workdir}", "--prompt=def ", "--max-tokens=17",
-        "--temperature=0.8", "--top-k=40", "--top-p=0.95", "--num-samples=4", "--seed=0",
-    )  # fmt: skip
+        "-m",
+        "zoo.sample",
+        f"--checkpoint={trained.workdir}",
+        "--prompt=def ",
+        "--max-tokens=17",
+        "--temperature=0.8",
+        "--top-k=40",
+        "--top-p=0.95",
+        "--num-samples=4",
+        "--seed=0",
+    )
     assert process.returncode == 0, process.stderr
     assert process.stdout.startswith("def ")
     assert process.stdout.count("def ") >= 4
@@ -74,11 +83,17 @@ def test_prompts_come_from_flags_a_file_or_stdin(trained, tmp_path, run_here, mo
 
 def test_json_names_every_prompt_as_often_as_asked(trained, run_here):
     outcome = run_here(
-        sample.main, f"--checkpoint={trained.workdir}", "--prompt", "def ", "a model reads tokens",
-        "--num-samples=2", "--max-tokens=17", "--json",
-    )  # fmt: skip
+        sample.main,
+        f"--checkpoint={trained.workdir}",
+        "--prompt",
+        "def ",
+        "a model reads tokens",
+        "--num-samples=2",
+        "--max-tokens=17",
+        "--json",
+    )
     assert len(texts(outcome)) == 4
-    prompts = [each["prompt"] for each in json.loads(outcome.stdout)["samples"]]
+    prompts = [row["prompt"] for row in json.loads(outcome.stdout)["samples"]]
     assert prompts == ["def "] * 2 + ["a model reads tokens"] * 2
 
 
@@ -97,16 +112,16 @@ def test_a_prompt_is_continued_alike_alone_and_beside_a_longer_one(model):
     assert together == alone
 
 
-def test_text_appears_as_it_is_made(model):
+def test_text_appears_while_it_is_generated(model):
     stream = model.stream(["def "], max_tokens=17, sampling=SAMPLING)
-    pieces = [next(stream)[0]]  # one token, while the stream still has more to make
-    pieces += [piece for (piece,) in stream]
-    assert len([piece for piece in pieces if piece]) > 1
-    assert ["".join(pieces)] == model.sample(["def "], max_tokens=17, sampling=SAMPLING)
+    additions = [next(stream)[0]]  # one token, while the stream still has more to come
+    additions += [addition for (addition,) in stream]
+    assert len([addition for addition in additions if addition]) > 1
+    assert ["".join(additions)] == model.sample(["def "], max_tokens=17, sampling=SAMPLING)
 
 
-def test_the_command_shows_the_first_row_piece_by_piece(trained, run_here, monkeypatch):
-    """Each piece is flushed before the next is made."""
+def test_the_command_shows_the_first_row_while_it_is_generated(trained, run_here, monkeypatch):
+    """Each part of the text is flushed before the next is generated."""
     shown: list[str] = []
     monkeypatch.setattr(sample, "_show", shown.append)
     outcome = run_here(
@@ -114,7 +129,7 @@ def test_the_command_shows_the_first_row_piece_by_piece(trained, run_here, monke
     )
     assert outcome.code == 0
     assert shown[0] == "def "
-    assert len([piece for piece in shown[1:] if piece.strip()]) > 1
+    assert len([text for text in shown[1:] if text.strip()]) > 1
 
 
 def test_score_prefers_the_kind_of_text_it_was_trained_on(model):

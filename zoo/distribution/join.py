@@ -21,7 +21,7 @@ from configs.experiment import Distributed
 from models.config import ConfigError
 from zoo import folders
 from zoo.distribution.hosts import Hosts
-from zoo.errors import LostHostError
+from zoo.errors import LOST_HOST, LOST_HOST_MESSAGE, LostHostError
 from zoo.process import AbortHandler
 from zoo.progress import Progress
 
@@ -74,7 +74,7 @@ def join(config: Distributed, folder: Path, report: Progress) -> Hosts:
         shutdown_timeout_seconds=config.heartbeat_s,
     )
     _wait(connecting, register, config.timeout_s)
-    AbortHandler.install()
+    AbortHandler.install(LOST_HOST, f"error: {LOST_HOST_MESSAGE}\n")
     hosts = Hosts(tuple(Hosts.gather(socket.gethostname())))
     hosts.together(register.check_shared)
     register.sign_off()

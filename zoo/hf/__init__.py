@@ -1,1 +1,1 @@
-"""Weights, configs and tokenizers of Hugging Face folders, read and written."""
+"""Import and export of Hugging Face folders: weights, config and tokenizer."""

@@ -1,5 +1,8 @@
-"""The three architectures of Hugging Face's that the zoo reads and writes, and what each key of their
-config.json means here. The defaults are those of `transformers`."""
+"""The three Hugging Face architectures that the zoo reads and writes.
+
+Each one translates the keys of its config.json to a ModelConfig and back. The defaults are those of
+`transformers`.
+"""
 
 import dataclasses
 from collections.abc import Callable
@@ -23,15 +26,15 @@ Config = dict[str, Any]
 
 @dataclasses.dataclass(frozen=True)
 class Architecture:
-    """One of Hugging Face's architectures."""
+    """A Hugging Face architecture, and its translation to and from a ModelConfig."""
 
     class_name: str
     divided: tuple[str, str]
-    """Two keys: there the first must be a multiple of the second."""
+    """Two keys; the value of the first must be a multiple of the value of the second."""
     defaults: Config
-    """Of the keys that `to_ours` reads."""
+    """The defaults of the keys that `to_ours` reads."""
     fixed: Config
-    """Keys that change the function, with the one value for which it is the zoo's, their default."""
+    """Keys that change the function; the zoo supports only their default, given here."""
     to_ours: Callable[[Config], ModelConfig]
     to_theirs: Callable[[ModelConfig], Config]
 
@@ -106,7 +109,7 @@ def _gpt2_to_ours(config: Config) -> ModelConfig:
     if activation not in (*_TANH_GELU, "gelu"):
         raise CheckpointError(
             f"config.json has activation_function={activation!r}; the zoo has "
-            f"{', '.join(_TANH_GELU)} (the tanh form) and gelu (the exact one)"
+            f"{', '.join(_TANH_GELU)} (the tanh form) and gelu (the exact form)"
         )
     return _gpt_to_ours(
         config,
@@ -164,7 +167,7 @@ _SLOWED_KEYS = {
 
 
 def _rotary(config: Config) -> Rotary:
-    """`rope_parameters` of transformers 5, `rope_theta` and `rope_scaling` before."""
+    """Read `rope_parameters`, of transformers 5, or the older `rope_theta` and `rope_scaling`."""
     given = (config["rope_parameters"] or {}) | (config["rope_scaling"] or {})
     rope = {"rope_theta": config["rope_theta"]} | given
     kind = rope.pop("rope_type", rope.pop("type", "default"))
@@ -177,7 +180,7 @@ def _rotary(config: Config) -> Rotary:
     key = "rope_parameters" if config["rope_parameters"] else "rope_scaling"
     raise CheckpointError(
         f"config.json has {key}={config[key]!r}; the zoo's rotary positions have a base "
-        "(rope_theta) and, of the ways to scale, llama3's"
+        "(rope_theta), and the only scaling that they have is llama3's"
     )
 
 
@@ -202,7 +205,7 @@ def _llama_to_theirs(model: ModelConfig) -> Config:
         "intermediate_size": model.feed_forward.d_ff,
         "hidden_act": "silu",
         "rms_norm_eps": model.norm.eps,
-        # transformers 5 reads the first, versions before it the others
+        # transformers 5 reads rope_parameters; older versions read the other two.
         "rope_parameters": rope,
         "rope_theta": rope["rope_theta"],
         "rope_scaling": None if rope["rope_type"] == "default" else rope,
@@ -219,7 +222,7 @@ ARCHITECTURES = {
         class_name="OpenAIGPTLMHeadModel",
         divided=("n_embd", "n_head"),
         defaults=_GPT_DEFAULTS | {"vocab_size": 40_478, "n_positions": 512},
-        # GPT-1's "gelu" is the tanh form there, unlike GPT-2's
+        # In transformers, GPT-1's "gelu" is the tanh form, unlike GPT-2's.
         fixed={"afn": "gelu"},
         to_ours=_gpt1_to_ours,
         to_theirs=_gpt_to_theirs,
@@ -272,34 +275,36 @@ ARCHITECTURES = {
 
 # fmt: off
 WITHOUT_EFFECT = frozenset((
-    # who wrote the file, and how
-    "architectures", "model_type", "torch_dtype", "dtype", "transformers_version", "_name_or_path",
-    "id2label", "label2id", "problem_type", "finetuning_task", "_commit_hash",
-    # how the same function is computed
-    "use_cache", "pretraining_tp", "reorder_and_upcast_attn", "gradient_checkpointing", "return_dict",
-    "chunk_size_feed_forward", "_attn_implementation", "_attn_implementation_autoset", "output_past",
-    # token ids, which the tokenizer names too
+    # the program that wrote the file
+    "architectures", "model_type", "torch_dtype", "dtype", "transformers_version",
+    "_name_or_path", "id2label", "label2id", "problem_type", "finetuning_task", "_commit_hash",
+    # other ways to compute the same function
+    "use_cache", "pretraining_tp", "reorder_and_upcast_attn", "gradient_checkpointing",
+    "return_dict", "chunk_size_feed_forward", "_attn_implementation",
+    "_attn_implementation_autoset", "output_past",
+    # token ids, which the tokenizer names as well
     "bos_token_id", "eos_token_id", "pad_token_id", "unk_token_id", "sep_token_id",
-    # other heads than the language model's, and older names of the context's length
+    # heads other than the language model's, and older names of the context length
     "summary_type", "summary_use_proj", "summary_activation", "summary_proj_to_labels",
     "summary_first_dropout", "n_ctx", "n_special", "predict_special_tokens",
-    # how text is generated
-    "task_specific_params", "max_length", "min_length", "do_sample", "temperature", "top_k", "top_p",
-    "num_beams", "num_return_sequences", "repetition_penalty", "length_penalty", "diversity_penalty",
-    "num_beam_groups", "encoder_no_repeat_ngram_size", "no_repeat_ngram_size", "typical_p",
+    # the generation of text
+    "task_specific_params", "max_length", "min_length", "do_sample", "temperature", "top_k",
+    "top_p", "num_beams", "num_return_sequences", "repetition_penalty", "length_penalty",
+    "diversity_penalty", "num_beam_groups", "encoder_no_repeat_ngram_size",
+    "no_repeat_ngram_size", "typical_p",
 ))
 # fmt: on
-"""Keys that leave the language model's function as it is."""
+"""Keys that do not change the language model's function."""
 
 
 def _dropout_rate(config: Config) -> float:
-    """The zoo has one rate for all three places."""
+    """Return the one dropout rate; raise CheckpointError if the three rates differ."""
     rates = {key: config[key] for key in ("embd_pdrop", "attn_pdrop", "resid_pdrop")}
     if len(set(rates.values())) > 1:
         listed = ", ".join(f"{key}={rate}" for key, rate in rates.items())
         raise CheckpointError(
-            f"config.json has {listed}; the zoo has one dropout rate for all three places. They "
-            "matter for training only: make them equal there"
+            f"config.json has {listed}; the zoo has one dropout rate for all three; make them "
+            "equal in config.json, since they matter for training only"
         )
     return float(rates["embd_pdrop"])
 

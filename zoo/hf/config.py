@@ -1,7 +1,7 @@
-"""Hugging Face's config.json and the zoo's ModelConfig, each read as the other.
+"""Translate Hugging Face's config.json to a ModelConfig, and back.
 
-A key that changes the function and has no counterpart in the zoo is refused by name; so is a choice
-of the zoo that none of the three architectures has.
+A key that changes the function and has no counterpart in the zoo is an error that names it. So is a
+choice of the zoo that none of the three architectures has.
 """
 
 import dataclasses
@@ -13,10 +13,10 @@ from zoo.errors import CheckpointError
 from zoo.hf.architectures import ARCHITECTURES, WITHOUT_EFFECT, Architecture, Config
 
 
-def model_config(config: Config) -> tuple[str, ModelConfig]:
-    """The architecture's name and the zoo's model of a config.json.
+def to_model_config(config: Config) -> tuple[str, ModelConfig]:
+    """Return the name of the architecture, and the zoo's model, of a config.json.
 
-    Raises CheckpointError for another architecture and for what the zoo's model cannot do.
+    Raises CheckpointError for another architecture and for what the zoo's model does not support.
     """
     name = config.get("model_type")
     if name not in ARCHITECTURES:
@@ -26,14 +26,14 @@ def model_config(config: Config) -> tuple[str, ModelConfig]:
     architecture = ARCHITECTURES[name]
     for key, value in config.items():
         if key in architecture.fixed:
-            unfit = value != architecture.fixed[key]
-        else:
-            unfit = bool(value) and key not in architecture.defaults and key not in WITHOUT_EFFECT
-        if unfit:
-            expected = architecture.fixed.get(key)
+            if value != architecture.fixed[key]:
+                raise CheckpointError(
+                    f"config.json has {key}={value!r}, which the zoo's model does not support; it "
+                    f"has {key}={architecture.fixed[key]!r} only"
+                )
+        elif value and key not in architecture.defaults and key not in WITHOUT_EFFECT:
             raise CheckpointError(
-                f"config.json has {key}={value!r}, which the zoo's model does not do"
-                + (f"; it has {key}={expected!r} only" if key in architecture.fixed else "")
+                f"config.json has {key}={value!r}, which the zoo's model does not support"
             )
     config = architecture.defaults | config
     try:
@@ -46,18 +46,20 @@ def model_config(config: Config) -> tuple[str, ModelConfig]:
     return name, model
 
 
-def hf_config(model: ModelConfig) -> tuple[str, Config]:
-    """The architecture and the config.json that say the same as `model`.
+def to_hf_config(model: ModelConfig) -> tuple[str, Config]:
+    """Return the name of the architecture, and the config.json, that compute the same as `model`.
 
     Raises ConfigError with the choices that no architecture has.
     """
-    lost = {name: _lost_choices(each, model) for name, each in ARCHITECTURES.items()}
-    unfit = {name: choices for name, choices in lost.items() if choices is not None}
-    nearest = min(unfit, key=lambda name: len(unfit[name]))
-    if unfit[nearest]:
+    lost = {
+        name: _lost_choices(architecture, model) for name, architecture in ARCHITECTURES.items()
+    }
+    losses = {name: choices for name, choices in lost.items() if choices is not None}
+    nearest = min(losses, key=lambda name: len(losses[name]))
+    if losses[nearest]:
         raise ConfigError(
-            "Hugging Face has no architecture with this model's choices. The nearest, "
-            f"{nearest}, differs: {'; '.join(unfit[nearest])}"
+            "Hugging Face has no architecture with this model's choices; the nearest, "
+            f"{nearest}, differs: {'; '.join(losses[nearest])}"
         )
     architecture = ARCHITECTURES[nearest]
     named = {"architectures": [architecture.class_name], "model_type": nearest}
@@ -65,10 +67,13 @@ def hf_config(model: ModelConfig) -> tuple[str, Config]:
 
 
 def _lost_choices(architecture: Architecture, model: ModelConfig) -> list[str] | None:
-    """What would be another choice after a journey there and back; None if there is no way back."""
+    """List the choices that a round trip through the architecture would change.
+
+    None if the way back fails.
+    """
 
     def as_json(model: ModelConfig) -> Any:
-        # How a model is initialised and regularised is not its function.
+        # Initialisation and regularisation do not change the model's function.
         model = dataclasses.replace(model, init=Normal(std=1.0), dropout_rate=0.0)
         return serialize.to_json(dataclasses.replace(model, biases=tuple(sorted(model.biases))))
 
@@ -77,9 +82,10 @@ def _lost_choices(architecture: Architecture, model: ModelConfig) -> list[str] |
         back = architecture.to_ours(theirs)
     except ConfigError:
         return None
-    found = serialize.differences(as_json(model), as_json(back))
+    changes = serialize.differences(as_json(model), as_json(back))
     lost = [
-        f"model.{key} is {here!r} here and {there!r} there" for key, (here, there) in found.items()
+        f"model.{key} is {here!r} here and {there!r} there"
+        for key, (here, there) in changes.items()
     ]
     return lost + _indivisible(architecture, theirs)
 

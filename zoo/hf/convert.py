@@ -1,4 +1,4 @@
-"""Weights in and out: a Hugging Face folder as a checkpoint of the zoo, and the way back."""
+"""Import a Hugging Face folder as a checkpoint of the zoo, and export one."""
 
 import dataclasses
 import functools
@@ -17,7 +17,7 @@ from flax import nnx
 from configs import recipes
 from configs.experiment import Experiment, Mesh
 from data.errors import DataError
-from data.vocabularies import imported as imported_vocabularies
+from data.vocabularies import imported
 from data.vocabularies.base import LosslessVocabulary, Vocabulary
 from data.vocabularies.imported import FILES, JSON_FILE, MARKS_FILE
 from data.vocabularies.tokenizer_json import to_tokenizer_json
@@ -25,40 +25,41 @@ from models.config import ConfigError, ModelConfig
 from models.transformer import Transformer, abstract_params, num_params
 from zoo.checkpoints import checkpoint
 from zoo.checkpoints.checkpoint import Run
+from zoo.checkpoints.writer import write_weights
 from zoo.distribution import sharding
 from zoo.errors import CheckpointError
 from zoo.folders import check_space, new_folder
-from zoo.hf import config as hf_config
-from zoo.hf import folder as hf_folder
-from zoo.hf import params as hf_params
+from zoo.hf.config import to_hf_config, to_model_config
+from zoo.hf.folder import CONFIG_FILE, read_config
+from zoo.hf.params import export_params, import_params
 from zoo.inference.language_model import LanguageModel
 from zoo.runs import workdir
 
 TOLERANCE = 1e-3
-"""Largest difference of two logits that --verify lets pass, in units of the largest logit."""
+"""The largest difference of two logits that --verify accepts, relative to the largest logit."""
 
 
 def import_folder(
     source: Path, out: Path, *, mesh: Mesh, verify: bool, report: Callable[[str], None]
 ) -> dict[str, Any]:
-    """Write the model, the weights and the tokenizer of the folder `source` as the workdir `out`.
+    """Write the config, weights and tokenizer of the folder `source` as the new workdir `out`.
 
-    Returns a summary. Raises CheckpointError for a folder that is damaged or holds what the zoo does
-    not do, WorkdirError for an `out` that cannot be written; then `out` is not there.
+    Returns a summary. Raises CheckpointError if the folder is damaged or holds what the zoo does
+    not support, WorkdirError if `out` cannot be written; after an error, `out` does not exist.
     """
     if verify:
         _require_transformers()
-    config = hf_folder.read_config(source)
-    architecture, model = hf_config.model_config(config)
+    config = read_config(source)
+    architecture, model = to_model_config(config)
     vocabulary = _read_vocabulary(source, config, model)
     experiment = dataclasses.replace(recipes.fine_tuning(model), mesh=mesh)
     with new_folder(out, "--out") as folder:
-        params = hf_params.read(source, architecture, model, _shardings(experiment))
+        params = import_params(source, architecture, model, _shardings(experiment))
         leaves = jax.tree.leaves(params)
         size, num_bytes = sum(leaf.size for leaf in leaves), sum(leaf.nbytes for leaf in leaves)
-        kinds = sorted({leaf.dtype.name for leaf in leaves})
+        dtypes = sorted({leaf.dtype.name for leaf in leaves})
         report(
-            f"{architecture}: {size:,} parameters, {num_bytes / 1e6:,.1f} MB of {', '.join(kinds)}"
+            f"{architecture}: {size:,} parameters, {num_bytes / 1e6:,.1f} MB of {', '.join(dtypes)}"
         )
         verified = None
         if verify:
@@ -71,11 +72,11 @@ def import_folder(
         origin = {
             "architecture": architecture,
             "folder": source.name,
-            "dtypes": kinds,
+            "dtypes": dtypes,
             "verified": verified,
         }
         check_space(folder, 1, num_bytes)
-        checkpoint.write_weights(folder, params, Run(experiment, {}, origin), vocabulary)
+        write_weights(folder, params, Run(experiment, {}, origin), vocabulary)
         workdir.write_config(folder, experiment)
     return {"checkpoint": str(out), "num_params": size, **origin}
 
@@ -83,21 +84,21 @@ def import_folder(
 def export_checkpoint(
     source: Path, out: Path, *, verify: bool, report: Callable[[str], None]
 ) -> dict[str, Any]:
-    """Write the checkpoint `source` as a Hugging Face folder `out`, with its tokenizer.
+    """Write the checkpoint `source`, with its tokenizer, as the new Hugging Face folder `out`.
 
-    Returns a summary. Raises ConfigError for a model that no architecture there can express.
+    Returns a summary. Raises ConfigError if no architecture of Hugging Face can express the model.
     """
     if verify:
         _require_transformers()
     folder = checkpoint.find(source)
     experiment = checkpoint.read_run(folder).experiment
-    architecture, config = hf_config.hf_config(experiment.model)
+    architecture, config = to_hf_config(experiment.model)
     vocabulary = checkpoint.read_vocabulary(folder)
     files = _hf_tokenizer(vocabulary)
     size = num_params(experiment.model)
     verified = None
     with new_folder(out, "--to-hf") as partial:
-        kinds = hf_params.write(
+        dtypes = export_params(
             partial,
             architecture,
             experiment.model,
@@ -107,12 +108,12 @@ def export_checkpoint(
             "bos_token_id": vocabulary.bos_id,
             "eos_token_id": vocabulary.eos_id,
             "pad_token_id": vocabulary.pad_id,
-            "dtype": kinds.pop() if len(kinds) == 1 else "float32",
+            "dtype": dtypes.pop() if len(dtypes) == 1 else "float32",
         }
         for name, content in files.items():
             (partial / name).write_bytes(content)
         text = json.dumps(config, indent=2) + "\n"
-        (partial / hf_folder.CONFIG).write_text(text, encoding="utf-8")
+        (partial / CONFIG_FILE).write_text(text, encoding="utf-8")
         report(f"{architecture}: {size:,} parameters")
         if verify:
             params = checkpoint.read_params(folder, experiment)
@@ -134,34 +135,34 @@ def _read_vocabulary(source: Path, config: dict[str, Any], model: ModelConfig) -
     paths = {name: source / name for name in FILES if name != MARKS_FILE}
     try:
         files = {name: path.read_bytes() for name, path in paths.items() if path.is_file()}
-        vocabulary = imported_vocabularies.from_hf(files, config)
+        vocabulary = imported.from_hf(files, config)
     except (OSError, DataError) as error:
         raise CheckpointError(
-            f"the tokenizer in {source} cannot be used: {error}. Where transformers can load it, "
+            f"the tokenizer in {source} cannot be used: {error}; if transformers can load it, "
             f"AutoTokenizer.from_pretrained(...).save_pretrained(...) writes a {JSON_FILE}"
         ) from error
     if vocabulary.size > model.vocab_size:
         raise CheckpointError(
-            f"the tokenizer in {source} has {vocabulary.size} pieces and config.json "
-            f"vocab_size={model.vocab_size}: they are of different models"
+            f"the tokenizer in {source} has {vocabulary.size} tokens and config.json "
+            f"vocab_size={model.vocab_size}: they belong to different models"
         )
     return vocabulary
 
 
 def _hf_tokenizer(vocabulary: Vocabulary) -> dict[str, bytes]:
-    """The files that `AutoTokenizer` reads: those it came with, or ours in its words."""
+    """Return the files that `AutoTokenizer` reads: the imported ones, or ours translated."""
     if isinstance(vocabulary, LosslessVocabulary):
         return to_tokenizer_json(vocabulary)
     return {name: text for name, text in vocabulary.to_files().items() if name != MARKS_FILE}
 
 
 def _shardings(experiment: Experiment) -> nnx.State:
-    """Where every parameter goes: over the mesh, or without one to the first device."""
+    """Return the sharding of every parameter: over the mesh, or on one device without a mesh."""
     num_devices = 1 if experiment.mesh == Mesh() else jax.device_count()
     mesh = sharding.make_mesh(experiment.mesh, num_devices)
-    # No batch is read here, so none has to divide over the mesh.
-    fitting = dataclasses.replace(experiment, batch_tokens=experiment.seq_len * mesh.size)
-    rules = sharding.rules_for(fitting, mesh)
+    # An import reads no batch; this batch size satisfies the rules on every mesh.
+    divisible = dataclasses.replace(experiment, batch_tokens=experiment.seq_len * mesh.size)
+    rules = sharding.rules_for(divisible, mesh)
     return sharding.state_shardings(abstract_params(experiment.model), mesh, rules)
 
 
@@ -180,7 +181,7 @@ def _require_transformers() -> None:
 def _verify(ours: LanguageModel, folder: Path) -> dict[str, Any]:
     """Compare the logits of random tokens with those of `transformers` on the folder, in float32.
 
-    Raises CheckpointError if they are not the same function.
+    Returns the differences. Raises CheckpointError if the two are not the same function.
     """
     import torch
     import transformers
@@ -204,7 +205,7 @@ def _verify(ours: LanguageModel, folder: Path) -> dict[str, Any]:
     if not difference <= TOLERANCE * largest:
         raise CheckpointError(
             f"the logits differ from transformers' by {difference:.2e}, where the largest is "
-            f"{largest:.2e}: this is not the same function. Nothing was written"
+            f"{largest:.2e}: this is not the same function; nothing was written"
         )
     return {
         "max_abs_difference": difference,

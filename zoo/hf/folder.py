@@ -1,4 +1,4 @@
-"""A Hugging Face folder: config.json and tensors in one or many safetensors files."""
+"""A Hugging Face folder: config.json, and tensors in one or many safetensors files."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 
 from zoo.errors import CheckpointError
 
-CONFIG = "config.json"
+CONFIG_FILE = "config.json"
 _ONE_FILE, _INDEX = "model.safetensors", "model.safetensors.index.json"
 
 FLOATS = {
@@ -21,28 +21,31 @@ FLOATS = {
     "F16": np.dtype(np.float16),
     "BF16": np.dtype(ml_dtypes.bfloat16),
 }
-"""Safetensors' names of the types that a weight may have."""
+"""The types that a weight may have, by their names in safetensors."""
 
 
 @dataclass(frozen=True)
 class Tensor:
-    """A tensor that has not been read yet."""
+    """A tensor in a file; its values are not read yet."""
 
     name: str
     file: Path
     shape: tuple[int, ...]
     kind: str
-    """Safetensors' name of its type."""
+    """The name of its type in safetensors."""
 
     def read(self) -> np.ndarray:
-        """Its values, in the file's own precision."""
-        # pread: the pages of a mapped file would count as this process's memory.
-        with _damage(self.file), safe_open(self.file, framework="np", backend="pread") as file:
+        """Read the values, in the precision of the file."""
+        # Not mapped but read: the pages of a mapped file would count as this process's memory.
+        with (
+            _damage_is_an_error(self.file),
+            safe_open(self.file, framework="np", backend="pread") as file,
+        ):
             return file.get_tensor(self.name)
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """An object from a file. Raises CheckpointError."""
+    """Read a JSON object. Raises CheckpointError if the file is missing or damaged."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -55,17 +58,20 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """The folder's config.json. Raises CheckpointError where there is no Hugging Face folder."""
-    if not (folder / CONFIG).is_file():
+    """Read the folder's config.json. Raises CheckpointError if it is no Hugging Face folder."""
+    if not (folder / CONFIG_FILE).is_file():
         raise CheckpointError(
-            f"--from-hf={folder} is not a Hugging Face folder: it has no {CONFIG}; name a folder with "
-            "config.json, safetensors and a tokenizer"
+            f"--from-hf={folder} is not a Hugging Face folder: it has no {CONFIG_FILE}; name a "
+            "folder with config.json, safetensors and a tokenizer"
         )
-    return read_json(folder / CONFIG)
+    return read_json(folder / CONFIG_FILE)
 
 
-def tensors(folder: Path) -> dict[str, Tensor]:
-    """All tensors of the folder, by name, without their values. Raises CheckpointError."""
+def list_tensors(folder: Path) -> dict[str, Tensor]:
+    """Return all tensors of the folder by name, without their values.
+
+    Raises CheckpointError if a file is missing or damaged, or a name is in two files or in none.
+    """
     if (folder / _INDEX).is_file():
         promised = read_json(folder / _INDEX).get("weight_map")
         if not isinstance(promised, dict):
@@ -75,33 +81,34 @@ def tensors(folder: Path) -> dict[str, Tensor]:
         promised, files = {}, [folder / _ONE_FILE]
     else:
         raise CheckpointError(
-            f"{folder} has neither {_ONE_FILE} nor {_INDEX}; other formats are not read. Where "
+            f"{folder} has neither {_ONE_FILE} nor {_INDEX}; other formats are not read; if "
             "transformers can load it, model.save_pretrained(...) writes safetensors"
         )
-    found: dict[str, Tensor] = {}
+    tensors: dict[str, Tensor] = {}
     for file in files:
         for tensor in _tensors_of(file):
-            if tensor.name in found:
+            if tensor.name in tensors:
                 raise CheckpointError(
-                    f"{tensor.name} stands in {file.name} and in {found[tensor.name].file.name}"
+                    f"{tensor.name} is both in {file.name} and in {tensors[tensor.name].file.name}"
                 )
-            found[tensor.name] = tensor
-    if missing := sorted(set(promised) - set(found)):
+            tensors[tensor.name] = tensor
+    if missing := sorted(set(promised) - set(tensors)):
         raise CheckpointError(f"{folder / _INDEX} promises {missing[0]}, which is in no file")
-    return found
+    return tensors
 
 
 def _tensors_of(file: Path) -> list[Tensor]:
-    with _damage(file), safe_open(file, framework="np", backend="pread") as opened:
-        slices = [(name, opened.get_slice(name)) for name in opened.offset_keys()]
+    with _damage_is_an_error(file), safe_open(file, framework="np", backend="pread") as opened:
         return [
-            Tensor(name, file, tuple(each.get_shape()), each.get_dtype()) for name, each in slices
+            Tensor(name, file, tuple(tensor.get_shape()), tensor.get_dtype())
+            for name in opened.offset_keys()
+            for tensor in [opened.get_slice(name)]
         ]
 
 
 @contextmanager
-def _damage(file: Path) -> Iterator[None]:
-    """What safetensors cannot read becomes a CheckpointError that names the file."""
+def _damage_is_an_error(file: Path) -> Iterator[None]:
+    """Raise CheckpointError, which names the file, for what safetensors cannot read."""
     try:
         yield
     except (SafetensorError, OSError) as error:
@@ -110,16 +117,16 @@ def _damage(file: Path) -> Iterator[None]:
         ) from error
 
 
-class Writer:
-    """Writes tensors as they come in files of at most `shard_bytes`, and an index where there are
-    several. The library's own `save_file` needs all tensors of a file in memory at once.
+class TensorWriter:
+    """Write tensors, one at a time, into files of at most `shard_bytes`; index them if several.
 
-    A safetensors file is the length of its header in 8 bytes, the header, JSON that may end in
-    spaces, and the tensors' bytes one after the other.
+    The library's own `save_file` needs all tensors of a file in memory at once. A safetensors file
+    consists of the length of its header in 8 bytes, the header, which is JSON and may end in
+    spaces, and the bytes of the tensors one after the other.
     """
 
     def __init__(self, folder: Path, shard_bytes: int, names: Sequence[str]):
-        """`names`: of all tensors to come, so that there is room for the header before them."""
+        """`names` lists all tensors to come; it reserves room for the header in front of them."""
         self._folder = folder
         self._shard_bytes = shard_bytes
         self._header_bytes = 64 + sum(len(json.dumps(name)) + 192 for name in names)
@@ -128,7 +135,7 @@ class Writer:
         self._file: BinaryIO | None = None
 
     def add(self, name: str, tensor: np.ndarray) -> None:
-        """Write the tensor to the file that is being filled, or to the next if that is full."""
+        """Write the tensor to the current file, or to the next one if that is full."""
         if self._file is not None and self._num_bytes + tensor.nbytes > self._shard_bytes:
             self._close()
         if self._file is None:
@@ -146,7 +153,7 @@ class Writer:
         self._num_bytes = end
 
     def finish(self) -> None:
-        """End the last file, and give the files the names that Hugging Face knows."""
+        """Close the last file, and give all files the names that Hugging Face expects."""
         self._close()
         count = len(self._shards)
         names = [f"model-{i:05}-of-{count:05}.safetensors" for i in range(1, count + 1)]
@@ -159,7 +166,9 @@ class Writer:
             for name, shard in zip(names, self._shards, strict=True)
             for tensor in shard
         }
-        sizes = [max(each["data_offsets"][1] for each in shard.values()) for shard in self._shards]
+        sizes = [
+            max(tensor["data_offsets"][1] for tensor in shard.values()) for shard in self._shards
+        ]
         index = {"metadata": {"total_size": sum(sizes)}, "weight_map": weight_map}
         (self._folder / _INDEX).write_text(json.dumps(index, indent=2) + "\n")
 

@@ -1,8 +1,9 @@
-"""Where Hugging Face keeps each parameter: one row a tensor, read in both directions.
+"""Tables of Hugging Face's tensors and the parameters that they hold, read in both directions.
 
-Axes are written with the letters of models/axes.py. Parentheses join axes into one, the first the
-slowest: `(N H) D` is a matrix [out, in] as torch's Linear keeps it, `D (N H)` one [in, out] as GPT-2's
-Conv1D does. Z counts the parameters of the zoo that one tensor fuses. P is context_length.
+A table has one row per tensor. Axes are written with the letters of models/axes.py. Parentheses
+join axes into one, the slowest first: `(N H) D` is a matrix [out, in], as torch's Linear stores it,
+and `D (N H)` a matrix [in, out], as GPT-2's Conv1D does. Z counts the parameters of the zoo that
+one tensor fuses. P is context_length.
 """
 
 import re
@@ -15,67 +16,67 @@ from models.config import ModelConfig
 
 @dataclass(frozen=True)
 class Row:
-    """One tensor of Hugging Face's, and the parameters of the zoo that it holds."""
+    """A Hugging Face tensor, and the parameters of the zoo that it holds."""
 
     theirs: str
-    """Its name, with {layer} where there is one such tensor in each layer."""
+    """The tensor's name, with {layer} if every layer has such a tensor."""
     their_axes: str
     ours: tuple[str, ...]
-    """Dotted paths; more than one where the tensor fuses them along Z."""
+    """Dotted paths of the parameters; more than one if the tensor fuses them along Z."""
     our_axes: str
-    """Of each of `ours`, without the stacked axis of the layers."""
+    """The axes of each of `ours`, without the stacked axis of the layers."""
 
     @property
     def is_stacked(self) -> bool:
-        """Whether there is one such tensor in each layer."""
+        """True if every layer has such a tensor."""
         return "{layer}" in self.theirs
 
     def their_name(self, layer: int) -> str:
-        """The tensor's name in one layer."""
+        """Return the tensor's name in one layer."""
         return self.theirs.format(layer=layer)
 
     def their_shape(self, model: ModelConfig) -> tuple[int, ...]:
-        """The shape that the tensor must have."""
+        """Return the shape that the tensor must have."""
         size = _sizes(model, len(self.ours))
         groups = _groups(self.their_axes)
         return tuple(int(np.prod([size[axis] for axis in group])) for group in groups)
 
     def to_ours(self, tensor: np.ndarray, model: ModelConfig) -> list[np.ndarray]:
-        """Views of the tensor, one for each of `ours`, in the zoo's order of axes."""
+        """Return views of the tensor, one for each of `ours`, in the zoo's order of axes."""
         size = _sizes(model, len(self.ours))
         theirs, ours = self._axes()
-        apart = tensor.reshape([size[axis] for axis in theirs])
-        return list(apart.transpose([theirs.index(axis) for axis in ours]))
+        split = tensor.reshape([size[axis] for axis in theirs])
+        return list(split.transpose([theirs.index(axis) for axis in ours]))
 
     def to_theirs(self, parameters: list[np.ndarray], model: ModelConfig) -> np.ndarray:
-        """The inverse of `to_ours`: one contiguous array."""
+        """Return the tensor as one contiguous array, the inverse of `to_ours`."""
         theirs, ours = self._axes()
-        together = np.stack(parameters).transpose([ours.index(axis) for axis in theirs])
-        return np.ascontiguousarray(together).reshape(self.their_shape(model))
+        fused = np.stack(parameters).transpose([ours.index(axis) for axis in theirs])
+        return np.ascontiguousarray(fused).reshape(self.their_shape(model))
 
     def _axes(self) -> tuple[list[str], list[str]]:
-        """Their axes and ours, all apart. A tensor that fuses nothing has a Z of 1 in front."""
+        """Return their axes and ours, none joined; a tensor that fuses nothing gets a Z of 1."""
         theirs = [axis for group in _groups(self.their_axes) for axis in group]
         return (theirs if "Z" in theirs else ["Z", *theirs]), ["Z", *self.our_axes.split()]
 
 
 @dataclass(frozen=True)
 class Layout:
-    """All tensors of one of Hugging Face's architectures."""
+    """All tensors of one Hugging Face architecture."""
 
     prefix: str
-    """Before every name but those of the output layer, in the files that hold a whole language model."""
+    """The prefix of every name but the output layer's, in files of a whole language model."""
     rows: tuple[Row, ...]
     buffers: re.Pattern[str]
-    """Names, without the prefix, of tensors that follow from the config and are not parameters."""
+    """Names, without the prefix, of tensors that follow from the config: no parameters."""
 
 
 OUTPUT = "lm_head.weight"
-"""The output matrix; of a model with tied embeddings some files hold a copy of the embedding here."""
+"""The output matrix; with tied embeddings, some files hold a copy of the embedding here."""
 
 
 def rows_of(layout: Layout, parameters: set[str]) -> list[Row]:
-    """The rows of a model with these parameters: without the biases or the output matrix it lacks."""
+    """Return the rows of a model with these parameters; it may lack biases or the output matrix."""
     rows = [row for row in layout.rows if parameters.issuperset(row.ours)]
     assert parameters == {path for row in rows for path in row.ours}, "the table has holes"
     return rows
@@ -89,24 +90,36 @@ def _norm(theirs: str, ours: str) -> tuple[Row, ...]:
 
 
 def _dense(theirs: str, ours: str, their_axes: str, our_axes: str, out: str) -> tuple[Row, ...]:
-    """A matrix and its bias, which has the axes `out` of the matrix."""
+    """Return the rows of a matrix of every layer and of its bias, which has the axes `out`."""
     return (
-        Row(f"{theirs}.weight", their_axes, (f"{ours}.kernel",), our_axes),
-        Row(f"{theirs}.bias", f"({out})", (f"{ours}.bias",), out),
+        Row(f"{theirs}.weight", their_axes, (f"layers.{ours}.kernel",), our_axes),
+        Row(f"{theirs}.bias", f"({out})", (f"layers.{ours}.bias",), out),
     )
 
 
-_QKV = tuple(f"layers.attention.{role}" for role in ("query", "key", "value"))
+_QKV_KERNELS = tuple(f"layers.attention.{role}.kernel" for role in ("query", "key", "value"))
+_QKV_BIASES = tuple(f"layers.attention.{role}.bias" for role in ("query", "key", "value"))
 
 # fmt: off
 _GPT_BLOCK = (
     *_norm("h.{layer}.ln_1", "layers.attention_norm"),
-    Row("h.{layer}.attn.c_attn.weight", "D (Z N H)", tuple(f"{each}.kernel" for each in _QKV), "D N H"),
-    Row("h.{layer}.attn.c_attn.bias",   "(Z N H)",   tuple(f"{each}.bias" for each in _QKV),   "N H"),
-    *_dense("h.{layer}.attn.c_proj", "layers.attention.output",  "(N H) D", "N H D", out="D"),
+    Row("h.{layer}.attn.c_attn.weight", "D (Z N H)", _QKV_KERNELS, "D N H"),
+    Row("h.{layer}.attn.c_attn.bias",   "(Z N H)",   _QKV_BIASES,  "N H"),
+    *_dense("h.{layer}.attn.c_proj", "attention.output",  "(N H) D", "N H D", out="D"),
     *_norm("h.{layer}.ln_2", "layers.feed_forward_norm"),
-    *_dense("h.{layer}.mlp.c_fc",    "layers.feed_forward.up",   "D F", "D F", out="F"),
-    *_dense("h.{layer}.mlp.c_proj",  "layers.feed_forward.down", "F D", "F D", out="D"),
+    *_dense("h.{layer}.mlp.c_fc",    "feed_forward.up",   "D F", "D F", out="F"),
+    *_dense("h.{layer}.mlp.c_proj",  "feed_forward.down", "F D", "F D", out="D"),
+)
+_LLAMA_BLOCK = (
+    *_norm("layers.{layer}.input_layernorm", "layers.attention_norm"),
+    *_dense("layers.{layer}.self_attn.q_proj", "attention.query",   "(N H) D", "D N H", out="N H"),
+    *_dense("layers.{layer}.self_attn.k_proj", "attention.key",     "(K H) D", "D K H", out="K H"),
+    *_dense("layers.{layer}.self_attn.v_proj", "attention.value",   "(K H) D", "D K H", out="K H"),
+    *_dense("layers.{layer}.self_attn.o_proj", "attention.output",  "D (N H)", "N H D", out="D"),
+    *_norm("layers.{layer}.post_attention_layernorm", "layers.feed_forward_norm"),
+    *_dense("layers.{layer}.mlp.gate_proj",    "feed_forward.gate", "F D", "D F", out="F"),
+    *_dense("layers.{layer}.mlp.up_proj",      "feed_forward.up",   "F D", "D F", out="F"),
+    *_dense("layers.{layer}.mlp.down_proj",    "feed_forward.down", "D F", "F D", out="D"),
 )
 _OUTPUT = Row(OUTPUT, "V D", ("unembedding",), "V D")
 
@@ -136,15 +149,7 @@ LAYOUTS = {
         prefix="model.",
         rows=(
             Row("embed_tokens.weight", "V D", ("embedding",), "V D"),
-            *_norm("layers.{layer}.input_layernorm", "layers.attention_norm"),
-            *_dense("layers.{layer}.self_attn.q_proj", "layers.attention.query",    "(N H) D", "D N H", out="N H"),
-            *_dense("layers.{layer}.self_attn.k_proj", "layers.attention.key",      "(K H) D", "D K H", out="K H"),
-            *_dense("layers.{layer}.self_attn.v_proj", "layers.attention.value",    "(K H) D", "D K H", out="K H"),
-            *_dense("layers.{layer}.self_attn.o_proj", "layers.attention.output",   "D (N H)", "N H D", out="D"),
-            *_norm("layers.{layer}.post_attention_layernorm", "layers.feed_forward_norm"),
-            *_dense("layers.{layer}.mlp.gate_proj",    "layers.feed_forward.gate",  "F D", "D F", out="F"),
-            *_dense("layers.{layer}.mlp.up_proj",      "layers.feed_forward.up",    "F D", "D F", out="F"),
-            *_dense("layers.{layer}.mlp.down_proj",    "layers.feed_forward.down",  "D F", "F D", out="D"),
+            *_LLAMA_BLOCK,
             *_norm("norm", "final_norm"),
             _OUTPUT,
         ),
@@ -155,7 +160,7 @@ LAYOUTS = {
 
 
 def _groups(axes: str) -> list[list[str]]:
-    """`(N H) D` as [[N, H], [D]]."""
+    """Split axes into groups: `(N H) D` is [[N, H], [D]]."""
     return [(joined or alone).split() for joined, alone in re.findall(r"\(([^)]*)\)|(\S+)", axes)]
 
 

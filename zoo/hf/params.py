@@ -1,4 +1,4 @@
-"""The zoo's parameters and the tensors of a Hugging Face folder, each made into the other."""
+"""Convert the tensors of a Hugging Face folder to the zoo's parameters, and back."""
 
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -11,31 +11,31 @@ from flax import nnx
 from models.config import ModelConfig
 from models.transformer import abstract_params
 from zoo.errors import CheckpointError
-from zoo.hf import folder as hf_folder
-from zoo.hf.folder import FLOATS, Tensor
+from zoo.hf.folder import FLOATS, Tensor, TensorWriter, list_tensors
 from zoo.hf.layout import LAYOUTS, OUTPUT, Layout, Row, rows_of
 
 SHARD_BYTES = 5_000_000_000
-"""Largest safetensors file that is written."""
+"""The size of the largest safetensors file that is written."""
 
 
-def read(folder: Path, architecture: str, model: ModelConfig, shardings: nnx.State) -> nnx.State:
-    """The parameters, in the precision of the files; no more than one of them is in memory twice.
+def import_params(
+    folder: Path, architecture: str, model: ModelConfig, shardings: nnx.State
+) -> nnx.State:
+    """Read the parameters, in the precision of the files, and lay them out as `shardings` says.
 
-    Args:
-      shardings: of every parameter, from zoo.distribution.sharding.state_shardings.
-
-    Raises CheckpointError unless every tensor of the folder is used once and every shape fits.
+    No more than one parameter is in memory twice. `shardings` holds the sharding of every
+    parameter, from zoo.distribution.sharding.state_shardings. Raises CheckpointError unless every
+    tensor of the folder is used once and every shape fits.
     """
     layout = LAYOUTS[architecture]
-    placed = {dotted(path): (path, leaf) for path, leaf in nnx.to_flat_state(shardings)}
-    rows = rows_of(layout, set(placed))
-    tensors = _without_prefix(hf_folder.tensors(folder), layout)
+    leaves = {dotted(path): (path, leaf) for path, leaf in nnx.to_flat_state(shardings)}
+    rows = rows_of(layout, set(leaves))
+    tensors = _without_prefix(list_tensors(folder), layout)
     _check(tensors, layout, rows, model)
     flat = []
     for row in rows:
         for name, value in zip(row.ours, _stacked(row, tensors, model), strict=True):
-            path, leaf = placed[name]
+            path, leaf = leaves[name]
             array = jax.block_until_ready(jax.device_put(value, leaf.get_value()))
             flat.append((path, leaf.replace(array)))
             del value, array
@@ -43,11 +43,11 @@ def read(folder: Path, architecture: str, model: ModelConfig, shardings: nnx.Sta
 
 
 def dotted(path: Iterable[Any]) -> str:
-    """A parameter's path as the layout writes it."""
+    """Return a parameter's path as the layout writes it."""
     return ".".join(map(str, path))
 
 
-def write(
+def export_params(
     folder: Path,
     architecture: str,
     model: ModelConfig,
@@ -55,40 +55,37 @@ def write(
     *,
     shard_bytes: int = SHARD_BYTES,
 ) -> set[str]:
-    """Write the weights into `folder`, in files of at most `shard_bytes`, with one row's parameters
-    in memory at a time.
+    """Write the weights into `folder`, in files of at most `shard_bytes`.
 
-    Args:
-      read_param: reads the parameter with a path.
-
-    Returns the names of the parameters' types.
+    `read_param` reads the parameter at a path; one row's parameters are in memory at a time.
+    Returns the names of the parameters' dtypes.
     """
     layout = LAYOUTS[architecture]
     paths = {dotted(path): path for path, _ in nnx.to_flat_state(abstract_params(model))}
     rows = rows_of(layout, set(paths))
     names = [layout.prefix + name for row in rows for name in _names(row, model)]
-    writer, kinds = hf_folder.Writer(folder, shard_bytes, names), set()
+    writer, dtypes = TensorWriter(folder, shard_bytes, names), set()
     for row in rows:
         values = [read_param(paths[name]) for name in row.ours]
-        kinds |= {value.dtype.name for value in values}
+        dtypes |= {value.dtype.name for value in values}
         for layer in range(model.num_layers if row.is_stacked else 1):
             parts = [value[layer] if row.is_stacked else value for value in values]
             prefix = "" if row.theirs == OUTPUT else layout.prefix
             writer.add(prefix + row.their_name(layer), row.to_theirs(parts, model))
         del values
     writer.finish()
-    return kinds
+    return dtypes
 
 
 def _without_prefix(tensors: dict[str, Tensor], layout: Layout) -> dict[str, Tensor]:
-    """By their names in the table. Files of a bare model have no prefix."""
-    found: dict[str, Tensor] = {}
-    for name, tensor in tensors.items():
-        short = name.removeprefix(layout.prefix)
-        if short in found:
-            raise CheckpointError(f"{tensor.file.parent} holds {short} with and without a prefix")
-        found[short] = tensor
-    return found
+    """Return the tensors by their names in the layout; files of a bare model have no prefix."""
+    by_name: dict[str, Tensor] = {}
+    for full_name, tensor in tensors.items():
+        name = full_name.removeprefix(layout.prefix)
+        if name in by_name:
+            raise CheckpointError(f"{tensor.file.parent} holds {name} with and without a prefix")
+        by_name[name] = tensor
+    return by_name
 
 
 def _check(tensors: dict[str, Tensor], layout: Layout, rows: list[Row], model: ModelConfig) -> None:
@@ -115,7 +112,8 @@ def _check(tensors: dict[str, Tensor], layout: Layout, rows: list[Row], model: M
         if name == OUTPUT and model.tie_embeddings:
             if not _is_embedding(tensor, tensors[rows[0].theirs]):
                 problems.append(
-                    f"{name} differs from the embedding, and config.json has tie_word_embeddings=true"
+                    f"{name} differs from the embedding, and config.json has "
+                    "tie_word_embeddings=true"
                 )
             continue
         problems.append(f"{name} has no place in this model")
@@ -135,7 +133,7 @@ def _names(row: Row, model: ModelConfig) -> list[str]:
 
 
 def _stacked(row: Row, tensors: dict[str, Tensor], model: ModelConfig) -> Iterator[np.ndarray]:
-    """Each of the row's parameters, its layers along the first axis."""
+    """Yield each of the row's parameters, its layers along the first axis."""
     sources = [tensors[name] for name in _names(row, model)]
     if not row.is_stacked:
         yield from row.to_ours(sources[0].read(), model)

@@ -1,7 +1,8 @@
-"""Text from a model: prefill, then a decode loop over a cache, both jitted with static shapes."""
+"""Generate tokens: prefill, then a decode loop over a cache, both jitted with static shapes."""
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Iterator, Sequence
 
 import jax
@@ -16,29 +17,35 @@ from models.positions import Positions
 from models.transformer import Transformer
 
 CHUNK = 16
-"""Tokens decoded between two looks by the host, after the first token, which is shown at once."""
+"""Tokens that one call decodes before the host reads them.
+
+The first call decodes a single token, so that it can be shown at once.
+"""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Sampling:
-    """How the next token is drawn from the model's distribution."""
+    """The way in which the next token is drawn from the model's distribution."""
 
     temperature: float = 1.0
-    """Logits are divided by it; 0 always takes the most likely token."""
+    """The divisor of the logits; 0 always takes the most likely token."""
     top_k: int | None = None
-    """Draw from the k most likely tokens only."""
+    """Draw from the k most likely tokens only; None draws from all."""
     top_p: float | None = None
-    """Draw from the fewest tokens whose probability reaches p (Holtzman et al. 2020)."""
+    """Draw from the fewest tokens whose probability reaches p; None draws from all (Holtzman et al.
+    2020)."""
 
     def __post_init__(self):
-        check(self.temperature >= 0, f"temperature={self.temperature} must not be negative; 0 is "
-              "greedy")  # fmt: skip
+        check(
+            self.temperature >= 0,
+            f"temperature={self.temperature} must not be negative; 0 is greedy",
+        )
         check(self.top_k is None or self.top_k > 0, f"top_k={self.top_k} must be above zero")
         check(self.top_p is None or 0 < self.top_p <= 1, f"top_p={self.top_p} must lie in (0, 1]")
 
 
 def draw(logits: Float[Array, "B V"], sampling: Sampling, key: Key[Array, ""]) -> Int[Array, " B"]:
-    """One token per row."""
+    """Draw one token per row."""
     if sampling.temperature == 0:
         return jnp.argmax(logits, axis=-1)
     logits = logits / sampling.temperature
@@ -48,9 +55,11 @@ def draw(logits: Float[Array, "B V"], sampling: Sampling, key: Key[Array, ""]) -
     if sampling.top_p is not None:
         ordered = jnp.sort(logits, axis=-1, descending=True)
         probabilities = jax.nn.softmax(ordered, axis=-1)
-        # A token is kept while the tokens before it have not reached p; the first always is.
-        kept = jnp.cumsum(probabilities, axis=-1) - probabilities < sampling.top_p
-        smallest = jnp.min(jnp.where(kept, ordered, jnp.inf), axis=-1, keepdims=True)
+        # A token is kept if the tokens before it have not reached p; the first one always is.
+        before = jnp.cumsum(probabilities, axis=-1) - probabilities
+        smallest = jnp.min(
+            jnp.where(before < sampling.top_p, ordered, jnp.inf), axis=-1, keepdims=True
+        )
         logits = jnp.where(logits < smallest, -jnp.inf, logits)
     return jax.random.categorical(key, logits, axis=-1)
 
@@ -58,11 +67,11 @@ def draw(logits: Float[Array, "B V"], sampling: Sampling, key: Key[Array, ""]) -
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class DecodeState:
-    """Between two decoded tokens."""
+    """The state of the decode loop between two tokens."""
 
     cache: KVCache
     logits: Float[Array, "B V"]
-    """Of the next token."""
+    """The logits of the next token."""
     next_position: Int[Array, " B"]
     key: Key[Array, ""]
 
@@ -77,7 +86,7 @@ def prefill(
     *,
     cache_length: int,
 ) -> DecodeState:
-    """Run the left-padded prompts, of `lengths` real tokens each, through the model at once."""
+    """Run the left-padded prompts, each of `lengths` real tokens, through the model at once."""
     model: Transformer = nnx.merge(graphdef, params)
     batch_size, width = prompts.shape
     index = jnp.arange(width) - (width - lengths[:, None])
@@ -102,10 +111,9 @@ def decode(
     sampling: Sampling,
     num_tokens: int,
 ) -> tuple[DecodeState, Int[Array, "num_tokens B"]]:
-    """Draw `num_tokens` tokens for every row, each from the model's view of all before it.
+    """Draw `num_tokens` tokens for every row, each given all tokens before it.
 
-    Args:
-      allowed: False for the ids that a row must not draw, such as padding.
+    `allowed` is False for the ids that a row must not draw, such as padding.
     """
     model: Transformer = nnx.merge(graphdef, params)
 
@@ -122,58 +130,75 @@ def decode(
     return jax.lax.scan(next_token, state, length=num_tokens)
 
 
+@dataclasses.dataclass(frozen=True)
+class Prompts:
+    """B prompts as token ids, and the ids that may follow them."""
+
+    tokens: Sequence[Sequence[int]]
+    """B prompts of any lengths."""
+    allowed: np.ndarray
+    """[B, V] bool, False for ids that are never drawn."""
+    allowed_first: np.ndarray
+    """[B, V] bool, the same for the first token that is drawn."""
+    end_id: int | None
+    """The id that ends a row; None if no id does."""
+
+    def padded(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the left-padded prompts as [B, T] int32, and their lengths as [B] int32."""
+        lengths = np.array([len(prompt) for prompt in self.tokens], np.int32)
+        # The width is a power of two, so that only a few shapes are ever compiled.
+        width = 1 << int(lengths.max() - 1).bit_length()
+        rows = np.zeros((len(lengths), width), np.int32)
+        for row, prompt in zip(rows, self.tokens, strict=True):
+            row[width - len(prompt) :] = prompt
+        return rows, lengths
+
+
 def generate(
     graphdef: nnx.GraphDef,
     params: nnx.State,
-    prompts: Sequence[Sequence[int]],
+    prompts: Prompts,
     *,
     max_tokens: int,
     sampling: Sampling,
     seed: int,
-    end_id: int | None,
-    allowed: np.ndarray,
-    allowed_first: np.ndarray,
 ) -> Iterator[np.ndarray]:
-    """Yields [B, n] new tokens as they are made, until every row has drawn `end_id` (None: never) or
-    `max_tokens`.
+    """Yield the new tokens, [B, n] at a time, until every row has ended or has `max_tokens`.
 
-    A row goes on after its `end_id`; the caller cuts it there.
-
-    Args:
-      prompts: token ids, of any lengths.
-      allowed: [B, V] bool, False for ids that are never drawn.
-      allowed_first: the same for the first token that is drawn.
+    A row that has drawn its `end_id` still gets tokens; the caller cuts it there.
     """
-    lengths = np.array([len(prompt) for prompt in prompts], np.int32)
-    # Prompts are padded to a power of two, so that few shapes are ever compiled.
-    width = 1 << int(lengths.max() - 1).bit_length()
-    padded = np.zeros((len(prompts), width), np.int32)
-    for row, prompt in zip(padded, prompts, strict=True):
-        row[width - len(prompt) :] = prompt
+    chunks = _decode_in_chunks(graphdef, params, prompts, max_tokens, sampling, seed)
+    running = np.ones(len(prompts.tokens), bool)
+    num_left = max_tokens
+    # Each chunk is read only once the next one is dispatched, so that the device never waits.
+    for chunk, _ in itertools.pairwise(itertools.chain(chunks, [None])):
+        tokens = np.asarray(chunk).T[:, :num_left]
+        num_left -= tokens.shape[1]
+        yield tokens
+        if prompts.end_id is not None:
+            running &= ~(tokens == prompts.end_id).any(axis=1)
+        if not running.any():
+            return
+
+
+def _decode_in_chunks(
+    graphdef: nnx.GraphDef,
+    params: nnx.State,
+    prompts: Prompts,
+    max_tokens: int,
+    sampling: Sampling,
+    seed: int,
+) -> Iterator[Int[Array, "n B"]]:
+    """Yield at least `max_tokens` tokens: one, and then CHUNK at a time."""
+    rows, lengths = prompts.padded()
     sizes = [1] + [CHUNK] * -(-(max_tokens - 1) // CHUNK)
-    state = prefill(
-        graphdef,
-        params,
-        padded,
-        lengths,
-        jax.random.key(seed),
-        cache_length=width + sum(sizes),
-    )
-    running = np.ones(len(prompts), bool)
-    left = max_tokens
-    pending, may_draw = None, allowed_first
-    for size in [*sizes, 0]:
-        chunk = pending
-        if size:  # dispatched before the chunk before it is read, so that the device never waits
-            state, pending = decode(
-                graphdef, params, may_draw, state, sampling=sampling, num_tokens=size
-            )
-            may_draw = allowed
-        if chunk is not None:
-            tokens = np.asarray(chunk).T[:, :left]
-            left -= tokens.shape[1]
-            yield tokens
-            if end_id is not None:
-                running &= ~(tokens == end_id).any(axis=1)
-            if not running.any():
-                return
+    cache_length = rows.shape[1] + sum(sizes)
+    key = jax.random.key(seed)
+    state = prefill(graphdef, params, rows, lengths, key, cache_length=cache_length)
+    allowed = prompts.allowed_first
+    for num_tokens in sizes:
+        state, tokens = decode(
+            graphdef, params, allowed, state, sampling=sampling, num_tokens=num_tokens
+        )
+        allowed = prompts.allowed
+        yield tokens

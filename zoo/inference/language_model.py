@@ -1,4 +1,4 @@
-"""A trained model for a program: `zoo.load(path)` gives a LanguageModel."""
+"""A trained model for a program to use: `zoo.load(path)` returns a LanguageModel."""
 
 import dataclasses
 import functools
@@ -15,28 +15,31 @@ from jaxtyping import Array, Float, Int
 
 from configs.experiment import Experiment
 from data.vocabularies.base import Vocabulary
-from models.config import ConfigError
+from models.config import check
 from models.positions import Positions
 from models.transformer import Transformer
 from zoo.checkpoints import checkpoint
 from zoo.distribution.devices import quiet_libtpu
-from zoo.inference.decode import Sampling, generate
+from zoo.inference.decode import Prompts, Sampling, generate
 
 
 @dataclasses.dataclass(frozen=True)
 class Score:
-    """How likely a model finds a text."""
+    """The probability that a model gives a text."""
 
     log_probability: float
-    """Natural logarithm of the probability of all the text's tokens, given the start of a document;
-    where the vocabulary has no mark for that, of all but the first, given that."""
+    """Natural logarithm of the probability of the text's tokens, given the start of a document.
+
+    If the vocabulary has no mark for the start, it is that of all tokens but the first, given the
+    first."""
     num_tokens: int
+    """Tokens that the probability covers."""
     num_bytes: int
     """UTF-8 bytes of the text."""
 
     @property
     def bits_per_byte(self) -> float:
-        """Bits per UTF-8 byte that an ideal coder with this model would spend; nan for ''."""
+        """Bits per UTF-8 byte that an ideal coder with this model would need; nan for ''."""
         if not self.num_bytes:
             return math.nan
         return -self.log_probability / math.log(2) / self.num_bytes
@@ -59,14 +62,14 @@ class LanguageModel:
         sampling: Sampling = Sampling(),
         seed: int = 0,
     ) -> list[str]:
-        """Continue every prompt; the results do not repeat the prompts.
+        """Return a continuation of every prompt, without the prompt.
 
         Raises ConfigError if a prompt is longer than the model's context.
         """
         texts = [""] * len(prompts)
         stream = self.stream(prompts, max_tokens=max_tokens, sampling=sampling, seed=seed)
-        for pieces in stream:
-            texts = [text + piece for text, piece in zip(texts, pieces, strict=True)]
+        for additions in stream:
+            texts = [text + addition for text, addition in zip(texts, additions, strict=True)]
         return texts
 
     def stream(
@@ -77,78 +80,87 @@ class LanguageModel:
         sampling: Sampling = Sampling(),
         seed: int = 0,
     ) -> Iterator[list[str]]:
-        """Like `sample`, but yields what is new in every row as soon as it is made."""
+        """Yield the new text of every row as soon as it is generated; otherwise as `sample`."""
         if not prompts:
             return
-        # A space is the first character of the piece of the word that follows it. So a prompt's last
-        # space is left to the model: its first token must begin with one, which is not shown again.
-        # A vocabulary without such pieces puts spaces between words by itself.
-        left_to_model = np.array([prompt.endswith(" ") for prompt in prompts])
-        left_to_model &= self._begins_with_space.any()
-        ids = [
-            [*self.vocabulary.start, *self.vocabulary.encode(prompt.removesuffix(" "))]
-            for prompt in prompts
+        tokens = [self._encode_prompt(prompt) for prompt in prompts]
+        check(max_tokens > 0, f"max_tokens={max_tokens} must be above zero")
+        # The last token drawn is never fed back, so `context_length` inputs make one token more.
+        room = self.experiment.model.context_length + 1 - max(map(len, tokens))
+        # The first token of a prompt that ended in a space must begin with that space. A vocabulary
+        # in which no token begins with a space puts spaces between words by itself.
+        begins_with_space = self._begins_with_space
+        owes_space = np.array([prompt.endswith(" ") for prompt in prompts])
+        owes_space &= begins_with_space.any()
+        allowed = np.tile(self._is_text, (len(prompts), 1))
+        rows = [
+            _NewText(self.vocabulary, ids, skips_space=bool(owes))
+            for ids, owes in zip(tokens, owes_space, strict=True)
         ]
+        for chunk in generate(
+            self.graphdef,
+            self.params,
+            Prompts(
+                tokens,
+                allowed=allowed,
+                allowed_first=allowed & (begins_with_space | ~owes_space[:, None]),
+                end_id=self.vocabulary.eos_id,
+            ),
+            max_tokens=min(max_tokens, room),
+            sampling=sampling,
+            seed=seed,
+        ):
+            yield [row.feed(new) for row, new in zip(rows, chunk.tolist(), strict=True)]
+        yield [row.flush() for row in rows]
+
+    def _encode_prompt(self, prompt: str) -> list[int]:
+        """Return the prompt's token ids, without its last space; raise ConfigError if it is unfit.
+
+        A space is the first character of the token of the word that follows it. A prompt's last
+        space is therefore left to the model, whose first token must then begin with it.
+        """
+        tokens = [*self.vocabulary.start, *self.vocabulary.encode(prompt.removesuffix(" "))]
         context = self.experiment.model.context_length
-        for prompt, tokens in zip(prompts, ids, strict=True):
-            if not tokens:
-                raise ConfigError(
-                    f"the prompt {prompt!r} has no tokens, and this model's vocabulary has no mark for "
-                    "the start of a document; write a prompt"
-                )
-            if len(tokens) > context:
-                raise ConfigError(
-                    f"the prompt {prompt[:30]!r}... has {len(tokens)} tokens with its start mark "
-                    f"and the model's context_length is {context}; shorten the prompt"
-                )
-        # The last token drawn is never fed back, so `context` inputs make one token more.
-        room = context + 1 - max(len(tokens) for tokens in ids)
-        if max_tokens < 1:
-            raise ConfigError(f"max_tokens={max_tokens} must be above zero")
-        # Neither marks that are not text, nor ids of the model that the vocabulary does not use.
+        check(
+            bool(tokens),
+            f"the prompt {prompt!r} has no tokens, and this model's vocabulary has no mark for the "
+            "start of a document; write a prompt",
+        )
+        check(
+            len(tokens) <= context,
+            f"the prompt {prompt[:30]!r}... has {len(tokens)} tokens with its start mark and the "
+            f"model's context_length is {context}; shorten the prompt",
+        )
+        return tokens
+
+    @functools.cached_property
+    def _is_text(self) -> np.ndarray:
+        """[V] bool, False for marks that are not text and for ids that the vocabulary lacks."""
         vocabulary = self.vocabulary
         is_text = np.arange(self.experiment.model.vocab_size) < vocabulary.size
         for mark in (vocabulary.pad_id, vocabulary.unk_id, vocabulary.bos_id):
             if mark is not None:
                 is_text[mark] = mark == vocabulary.eos_id
-        allowed = np.tile(is_text, (len(prompts), 1))
-        decoders = [vocabulary.stream_decoder(tokens) for tokens in ids]
-        running = [True] * len(prompts)
-        for chunk in generate(
-            self.graphdef,
-            self.params,
-            ids,
-            max_tokens=min(max_tokens, room),
-            sampling=sampling,
-            seed=seed,
-            end_id=vocabulary.eos_id,
-            allowed=allowed,
-            allowed_first=allowed & (self._begins_with_space | ~left_to_model[:, None]),
-        ):
-            pieces = [""] * len(prompts)
-            for row, tokens in enumerate(chunk.tolist()):
-                for token in tokens:
-                    running[row] = running[row] and token != vocabulary.eos_id
-                    if running[row]:
-                        pieces[row] += decoders[row].feed(token)
-                if left_to_model[row] and pieces[row]:
-                    pieces[row] = pieces[row].removeprefix(" ")
-                    left_to_model[row] = False
-            yield pieces
-        yield [decoder.flush() for decoder in decoders]
+        return is_text
 
     @functools.cached_property
     def _begins_with_space(self) -> np.ndarray:
-        """[V] bool."""
+        """[V] bool, True for tokens whose text begins with a space."""
         begins = [self.vocabulary.begins_with_space(i) for i in range(self.vocabulary.size)]
         return np.pad(begins, (0, self.experiment.model.vocab_size - len(begins)))
 
     def logits(self, tokens: ArrayLike | Sequence[Sequence[int]]) -> Float[Array, "B T V"]:
-        """Scores of every next token. Each row is one document; begin it with `vocabulary.start`."""
+        """Return the logits of every next token.
+
+        Each row is one document; begin it with `vocabulary.start`.
+        """
         return _logits(self.graphdef, self.params, jnp.asarray(tokens, jnp.int32))
 
     def score(self, texts: Sequence[str]) -> list[Score]:
-        """Log-probability of each text. One longer than the context is cut into windows of it."""
+        """Return the log-probability of each text.
+
+        A text longer than the context is cut into windows of that length, each scored by itself.
+        """
         return [self._score(text) for text in texts]
 
     def _score(self, text: str) -> Score:
@@ -164,8 +176,35 @@ class LanguageModel:
         return Score(total, max(0, len(ids) - 1), len(text.encode()))
 
 
+class _NewText:
+    """Turn the new tokens of one row into text, up to the mark that ends it."""
+
+    def __init__(self, vocabulary: Vocabulary, prompt: list[int], *, skips_space: bool):
+        """`skips_space`: the first character is a space that the prompt already shows."""
+        self._decoder = vocabulary.stream_decoder(prompt)
+        self._end_id = vocabulary.eos_id
+        self._skips_space = skips_space
+        self._running = True
+
+    def feed(self, tokens: list[int]) -> str:
+        """Return the text that the tokens complete."""
+        text = ""
+        for token in tokens:
+            self._running = self._running and token != self._end_id
+            if self._running:
+                text += self._decoder.feed(token)
+        if self._skips_space and text:
+            text = text.removeprefix(" ")
+            self._skips_space = False
+        return text
+
+    def flush(self) -> str:
+        """Return U+FFFD if the row ends inside a character, otherwise an empty text."""
+        return self._decoder.flush()
+
+
 def load(path: str | Path) -> LanguageModel:
-    """The model in `path`: the workdir of a run (its newest checkpoint) or one step's folder.
+    """Load the model in `path`: the workdir of a run (its newest checkpoint) or one step's folder.
 
     Raises CheckpointError if there is none or it is damaged.
     """

@@ -1,4 +1,4 @@
-"""Checkpoints: what is kept, on which devices it comes back, and what a damaged one says."""
+"""Checkpoints: the items that are kept, the devices they return to, and damage."""
 
 import dataclasses
 import functools
@@ -15,7 +15,8 @@ from configs.experiment import Experiment, Mesh
 from data.vocabularies.base import Vocabulary, train_vocabulary
 from tests.models import experiments, samples
 from zoo.checkpoints import checkpoint
-from zoo.checkpoints.checkpoint import CheckpointWriter, Run
+from zoo.checkpoints.checkpoint import Run
+from zoo.checkpoints.writer import CheckpointWriter
 from zoo.distribution import sharding
 from zoo.errors import CheckpointError
 from zoo.training.step import TrainState, make_steps
@@ -34,7 +35,7 @@ def vocabulary() -> Vocabulary:
 
 
 def abstract_state(mesh: Mesh, num_devices: int, experiment: Experiment = EXPERIMENT) -> TrainState:
-    """Shapes and shardings of a state on a mesh: what a checkpoint is read into."""
+    """The shapes and shardings of a state on a mesh, into which a checkpoint is read."""
     devices = sharding.make_mesh(mesh, num_devices)
     abstract = jax.eval_shape(make_steps(experiment).init)
     rules = sharding.rules_for(experiment, devices)
@@ -46,7 +47,7 @@ def abstract_state(mesh: Mesh, num_devices: int, experiment: Experiment = EXPERI
 
 
 def random_state(mesh: Mesh = Mesh(), num_devices: int = 1) -> TrainState:
-    """A state with another number everywhere."""
+    """A state of random numbers."""
     rng = np.random.default_rng(0)
 
     def draw(leaf: jax.ShapeDtypeStruct) -> jax.Array:
@@ -123,24 +124,24 @@ def save_on(mesh: Mesh, workdir: Path) -> None:
 
 
 def read_on(mesh: Mesh, workdir: Path) -> tuple[list[np.ndarray], bool]:
-    """The arrays of a checkpoint, and whether they lie on the mesh as they should."""
+    """The arrays of a checkpoint; True if they are laid out over the mesh as the target says."""
     target = abstract_state(mesh, num_devices=8)
     state = checkpoint.read_state(checkpoint.find(workdir), target)
-    placed = [
-        leaf.sharding == wanted.sharding
-        for leaf, wanted in zip(jax.tree.leaves(state), jax.tree.leaves(target), strict=True)
+    laid_out = [
+        leaf.sharding == expected.sharding
+        for leaf, expected in zip(jax.tree.leaves(state), jax.tree.leaves(target), strict=True)
     ]
-    return values(state), all(placed)
+    return values(state), all(laid_out)
 
 
 def test_a_checkpoint_moves_between_meshes(tmp_path: Path):
     experiments.on_eight_devices(save_on, Mesh(data=2, fsdp=2, tensor=2), tmp_path)
     expected = values(random_state())
-    here = checkpoint.read_state(checkpoint.find(tmp_path), abstract_state(Mesh(), 1))
-    there, placed = experiments.on_eight_devices(read_on, Mesh(fsdp=4, tensor=2), tmp_path)
-    assert placed
-    for found in (values(here), there):
-        for ours, theirs in zip(found, expected, strict=True):
+    one_device = checkpoint.read_state(checkpoint.find(tmp_path), abstract_state(Mesh(), 1))
+    other_mesh, laid_out = experiments.on_eight_devices(read_on, Mesh(fsdp=4, tensor=2), tmp_path)
+    assert laid_out
+    for state in (values(one_device), other_mesh):
+        for ours, theirs in zip(state, expected, strict=True):
             np.testing.assert_array_equal(ours, theirs)
 
 

@@ -8,20 +8,20 @@ import configs
 from models import config as c
 from tests.models import samples
 from zoo.errors import CheckpointError
-from zoo.hf.config import hf_config, model_config
+from zoo.hf.config import to_hf_config, to_model_config
 
 LLAMA = {"model_type": "llama", "hidden_size": 24, "num_attention_heads": 6}
 GPT2 = {"model_type": "gpt2"}
 
 
 def test_gpt2s_defaults_are_the_zoos_gpt2_124m():
-    _, model = model_config(GPT2)
+    _, model = to_model_config(GPT2)
     ours = configs.get("gpt2_124m").model
     assert dataclasses.replace(model, init=ours.init, dropout_rate=0.0) == ours
 
 
 def test_llamas_keys():
-    _, model = model_config(
+    _, model = to_model_config(
         LLAMA
         | {
             "num_key_value_heads": 2,
@@ -44,17 +44,17 @@ def test_llamas_keys():
     [("gelu_new", "gelu"), ("gelu_pytorch_tanh", "gelu"), ("gelu", "gelu_erf")],
 )
 def test_gpt2s_gelu_is_the_tanh_form_or_the_exact_one(activation, kind):
-    _, model = model_config(GPT2 | {"activation_function": activation})
+    _, model = to_model_config(GPT2 | {"activation_function": activation})
     assert model.feed_forward.kind == kind
 
 
 def test_gpt1s_gelu_is_the_tanh_form():
-    _, model = model_config({"model_type": "openai-gpt", "afn": "gelu"})
+    _, model = to_model_config({"model_type": "openai-gpt", "afn": "gelu"})
     assert model.feed_forward.kind == "gelu"
 
 
 def test_older_files_say_rope_theta():
-    _, model = model_config(LLAMA | {"rope_theta": 500.0, "rope_scaling": None})
+    _, model = to_model_config(LLAMA | {"rope_theta": 500.0, "rope_scaling": None})
     assert model.position == c.Rotary(theta=500.0)
 
 
@@ -92,7 +92,7 @@ REFUSED = {
 def test_what_the_zoo_does_not_do_is_refused_by_name(name):
     config, message = REFUSED[name]
     with pytest.raises(CheckpointError, match=message):
-        model_config(config)
+        to_model_config(config)
 
 
 @pytest.mark.parametrize(
@@ -114,8 +114,8 @@ def test_what_the_zoo_does_not_do_is_refused_by_name(name):
     ],
 )
 def test_there_and_back_is_the_same_model(config):
-    name, model = model_config(config)
-    again, back = model_config(hf_config(model)[1])
+    name, model = to_model_config(config)
+    again, back = to_model_config(to_hf_config(model)[1])
     assert again == name == config["model_type"]
     assert dataclasses.replace(back, init=model.init) == model
 
@@ -137,7 +137,7 @@ LACKING = {
         r"model\.attention\.head_dim is 32 here and 64 there",
     ),
     "relative positions": (
-        dataclasses.replace(model_config(LLAMA)[1], position=c.Relative()),
+        dataclasses.replace(to_model_config(LLAMA)[1], position=c.Relative()),
         r"model\.position\.type is 'Relative' here",
     ),
 }
@@ -147,4 +147,4 @@ LACKING = {
 def test_choices_that_hugging_face_lacks_are_named(name):
     model, message = LACKING[name]
     with pytest.raises(c.ConfigError, match=message):
-        hf_config(model)
+        to_hf_config(model)

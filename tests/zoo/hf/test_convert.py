@@ -1,4 +1,4 @@
-"""Weights in and out: the same function as `transformers`, in both directions, or nothing."""
+"""Import and export: the same function as `transformers`, in both directions, or nothing."""
 
 import dataclasses
 import importlib.util
@@ -23,21 +23,22 @@ from models.transformer import abstract_params
 from tests.models import experiments, samples
 from tests.zoo import hf_folders
 from zoo.checkpoints import checkpoint
+from zoo.checkpoints.writer import write_weights
 from zoo.errors import CheckpointError, WorkdirError
-from zoo.hf import config as hf_config
-from zoo.hf import convert as hf
-from zoo.hf import layout as hf_layout
+from zoo.hf import convert
+from zoo.hf.config import to_model_config
+from zoo.hf.layout import LAYOUTS, rows_of
 from zoo.inference.decode import Sampling
 
 TOLERANCE = 1e-4
 
 
 def import_folder(source: Path, out: Path, *, verify: bool = False, mesh: Mesh = Mesh()) -> dict:
-    return hf.import_folder(source, out, mesh=mesh, verify=verify, report=lambda line: None)
+    return convert.import_folder(source, out, mesh=mesh, verify=verify, report=lambda line: None)
 
 
 def export_checkpoint(source: Path, out: Path, *, verify: bool = False) -> dict:
-    return hf.export_checkpoint(source, out, verify=verify, report=lambda line: None)
+    return convert.export_checkpoint(source, out, verify=verify, report=lambda line: None)
 
 
 def max_difference(ours: jax.Array, theirs: np.ndarray) -> float:
@@ -119,7 +120,7 @@ def test_a_run_of_the_zoo_is_exported_with_its_tokenizer(tmp_path: Path):
     vocabulary = train_vocabulary([hf_folders.TEXT], 290)
     params = nnx.state(samples.random_model(experiments.GPT2.model), nnx.Param)
     run = checkpoint.Run(experiments.GPT2, {})
-    checkpoint.write_weights(tmp_path / "ours", params, run, vocabulary)
+    write_weights(tmp_path / "ours", params, run, vocabulary)
     summary = export_checkpoint(tmp_path / "ours", tmp_path / "theirs", verify=True)
     assert summary["verified"]["max_abs_difference"] < TOLERANCE
     tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "theirs")
@@ -195,7 +196,7 @@ WRONG_TABLES = {
 @pytest.mark.parametrize("name", WRONG_TABLES)
 def test_verify_refuses_another_function(name, folders, tmp_path, monkeypatch):
     architecture, theirs, change = WRONG_TABLES[name]
-    layout = hf_layout.LAYOUTS[architecture]
+    layout = LAYOUTS[architecture]
     rows = []
     for row in layout.rows:
         if row.theirs == theirs:
@@ -208,7 +209,7 @@ def test_verify_refuses_another_function(name, folders, tmp_path, monkeypatch):
         else:
             rows.append(row)
     wrong = dataclasses.replace(layout, rows=tuple(rows))
-    monkeypatch.setitem(hf_layout.LAYOUTS, architecture, wrong)
+    monkeypatch.setitem(LAYOUTS, architecture, wrong)
     with pytest.raises(CheckpointError, match=r"logits differ .* not the same function"):
         import_folder(folders[architecture], tmp_path / "ours", verify=True)
     assert list(tmp_path.iterdir()) == []
@@ -271,7 +272,7 @@ DAMAGE = {
         lambda t: t.update({"transformer.ln_f.bias": np.ones(21, np.int8)}),
         r"ln_f\.bias is I8, and the zoo reads F32, F16, BF16",
     ),
-    "an output matrix of its own": (
+    "an untied output matrix": (
         lambda t: t.update({"lm_head.weight": 2 * t["transformer.wte.weight"]}),
         r"lm_head\.weight differs from the embedding",
     ),
@@ -311,7 +312,7 @@ def test_the_tokenizer_of_a_larger_model_is_refused(gpt2: Path, tmp_path: Path):
     tokenizer["model"]["vocab"]["more"] = hf_folders.VOCAB_SIZE
     (gpt2 / "tokenizer.json").write_text(json.dumps(tokenizer))
     with pytest.raises(
-        CheckpointError, match=f"has {hf_folders.VOCAB_SIZE + 1} pieces .* different"
+        CheckpointError, match=f"has {hf_folders.VOCAB_SIZE + 1} tokens .* different"
     ):
         import_folder(gpt2, tmp_path / "ours")
 
@@ -326,7 +327,7 @@ def test_a_folder_that_holds_something_is_left_alone(gpt2: Path, tmp_path: Path)
         import_folder(gpt2, tmp_path / "file" / "ours")
 
 
-def test_a_model_that_hugging_face_lacks_is_said_to_be_one(trained, tmp_path: Path):
+def test_a_model_that_hugging_face_lacks_is_refused(trained, tmp_path: Path):
     with pytest.raises(
         ConfigError, match=r"nearest, llama, differs: .*model\.layout is 'parallel'"
     ):
@@ -338,17 +339,17 @@ MEMORY = """
 import resource, sys
 from pathlib import Path
 import jax
-from zoo.hf import convert as hf
+from zoo.hf import convert
 from configs.experiment import Mesh
 way, source, ours, theirs = sys.argv[1], *map(Path, sys.argv[2:])
 def peak(): return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 jax.block_until_ready(jax.numpy.ones(3) + 1)
-# Not the peak so far: that of the imports can be above what is left of them.
+# The memory in use now, not the peak so far: the imports can have had a higher peak.
 before = resource.getpagesize() * int(Path("/proc/self/statm").read_text().split()[1])
 if way == "in":
-    hf.import_folder(source, ours, mesh=Mesh(), verify=False, report=print)
+    convert.import_folder(source, ours, mesh=Mesh(), verify=False, report=print)
 else:
-    hf.export_checkpoint(ours, theirs, verify=False, report=print)
+    convert.export_checkpoint(ours, theirs, verify=False, report=print)
 print((peak() - before) / (source / "model.safetensors").stat().st_size)
 """
 
@@ -356,20 +357,25 @@ print((peak() - before) / (source / "model.safetensors").stat().st_size)
 def test_memory_stays_under_one_and_a_half_times_the_weights(tmp_path: Path, run_process):
     source = tmp_path / "hf"
     source.mkdir()
-    model = {"vocab_size": 2003, "hidden_size": 512, "intermediate_size": 2048,
-             "num_attention_heads": 4, "num_hidden_layers": 11}  # fmt: skip
-    _, config = hf_config.model_config({"model_type": "llama"} | model)
+    model = {
+        "vocab_size": 2003,
+        "hidden_size": 512,
+        "intermediate_size": 2048,
+        "num_attention_heads": 4,
+        "num_hidden_layers": 11,
+    }
+    _, config = to_model_config({"model_type": "llama"} | model)
     (source / "config.json").write_text(json.dumps({"model_type": "llama"} | model))
     hf_folders.write_bpe(source)
-    layout = hf_layout.LAYOUTS["llama"]
+    layout = LAYOUTS["llama"]
     names = {".".join(map(str, path)) for path, _ in nnx.to_flat_state(abstract_params(config))}
     rng, tensors = np.random.default_rng(0), {}
-    for row in hf_layout.rows_of(layout, names):
+    for row in rows_of(layout, names):
         for layer in range(config.num_layers if row.is_stacked else 1):
             shape = row.their_shape(config)
             tensors[row.their_name(layer)] = rng.standard_normal(shape, np.float32)
     save_file(tensors, source / "model.safetensors")
-    # By way of a small process: a process inherits the peak of the one that it was forked from.
+    # A small process starts the measured one, which inherits the peak of the process that forks it.
     program = "import subprocess, sys; sys.exit(subprocess.call([sys.executable, *sys.argv[1:]]))"
     paths = [str(path) for path in (source, tmp_path / "ours", tmp_path / "theirs")]
     for way in ("in", "out"):

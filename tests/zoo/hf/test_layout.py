@@ -5,22 +5,29 @@ import pytest
 from flax import nnx
 
 from models.transformer import abstract_params
-from zoo.hf.config import model_config
+from zoo.hf.config import to_model_config
 from zoo.hf.layout import LAYOUTS, Row, rows_of
 
-GROUPED = {"model_type": "llama", "vocab_size": 53, "hidden_size": 18, "num_attention_heads": 6,
-           "num_key_value_heads": 3, "head_dim": 14, "intermediate_size": 29}  # fmt: skip
+GROUPED = {
+    "model_type": "llama",
+    "vocab_size": 53,
+    "hidden_size": 18,
+    "num_attention_heads": 6,
+    "num_key_value_heads": 3,
+    "head_dim": 14,
+    "intermediate_size": 29,
+}
 GPT2 = {"model_type": "gpt2", "vocab_size": 53, "n_embd": 21, "n_head": 3, "n_inner": 29}
 
 
 def parameters(config) -> set[str]:
-    flat = nnx.to_flat_state(abstract_params(model_config(config)[1]))
+    flat = nnx.to_flat_state(abstract_params(to_model_config(config)[1]))
     return {".".join(map(str, path)) for path, _ in flat}
 
 
 @pytest.mark.parametrize("config", [GROUPED, GPT2, {"model_type": "openai-gpt"}])
 def test_every_parameter_has_its_row_and_its_shape_comes_out(config):
-    name, model = model_config(config)
+    name, model = to_model_config(config)
     shapes = {
         ".".join(map(str, path)): leaf.get_value().shape
         for path, leaf in nnx.to_flat_state(abstract_params(model))
@@ -36,7 +43,7 @@ def test_every_parameter_has_its_row_and_its_shape_comes_out(config):
 
 
 def test_a_fused_tensor_comes_apart_along_its_output():
-    _, model = model_config(GPT2)
+    _, model = to_model_config(GPT2)
     row = next(row for row in LAYOUTS["gpt2"].rows if row.theirs.endswith("c_attn.weight"))
     tensor = np.arange(21 * 63).reshape(21, 63)
     query, key, value = row.to_ours(tensor, model)
@@ -45,7 +52,7 @@ def test_a_fused_tensor_comes_apart_along_its_output():
 
 
 def test_linear_and_conv1d_are_each_others_transpose():
-    _, model = model_config(GPT2)
+    _, model = to_model_config(GPT2)
     tensor = np.arange(21 * 29.0).reshape(21, 29)
     conv = Row("conv", "D F", ("up",), "D F")
     linear = Row("linear", "F D", ("up",), "D F")

@@ -11,30 +11,31 @@ from flax import nnx
 
 from models.config import ConfigError
 from tests.models import samples
-from zoo.inference.decode import Sampling, draw, generate
+from zoo.inference.decode import Prompts, Sampling, draw, generate
 
 GREEDY = Sampling(temperature=0)
 ANY = np.ones(samples.PALM.vocab_size, bool)
-NEVER = -1  # an end_id that is never drawn
 MODEL = samples.random_model(samples.PALM)
 PROMPTS = [[3, 1, 4, 1, 5], [9, 2], [6, 5, 3]]
 
 
 def tokens_of(
-    prompts=PROMPTS, *, sampling=GREEDY, seed=0, end_id=NEVER, allowed=ANY, first=None
+    prompts=PROMPTS, *, sampling=GREEDY, seed=0, end_id=None, allowed=ANY, first=None
 ) -> np.ndarray:
     """[B, n] tokens, at most 17."""
     graphdef, params = nnx.split(MODEL, nnx.Param)
     chunks = generate(
         graphdef,
         params,
-        prompts,
+        Prompts(
+            prompts,
+            allowed=np.tile(allowed, (len(prompts), 1)),
+            allowed_first=np.tile(allowed if first is None else first, (len(prompts), 1)),
+            end_id=end_id,
+        ),
         max_tokens=17,
         sampling=sampling,
         seed=seed,
-        end_id=end_id,
-        allowed=np.tile(allowed, (len(prompts), 1)),
-        allowed_first=np.tile(allowed if first is None else first, (len(prompts), 1)),
     )
     return np.concatenate(list(chunks), axis=1)
 
@@ -45,16 +46,16 @@ def tokens_of(
 @pytest.mark.parametrize("first_allowed", [0, 30])
 def test_greedy_takes_the_likeliest_allowed_token_of_the_full_forward_pass(first_allowed: int):
     allowed = np.arange(samples.PALM.vocab_size) >= first_allowed
-    found = tokens_of(allowed=allowed)
-    assert found.shape == (3, 17)
-    texts = [prompt + new.tolist() for prompt, new in zip(PROMPTS, found, strict=True)]
+    drawn = tokens_of(allowed=allowed)
+    assert drawn.shape == (3, 17)
+    texts = [prompt + new.tolist() for prompt, new in zip(PROMPTS, drawn, strict=True)]
     longest = max(map(len, texts))
     padded = np.array([text + [0] * (longest - len(text)) for text in texts])  # causal: no effect
     logits = np.where(allowed, samples.logits(MODEL, padded), -np.inf)
     for row, prompt in enumerate(PROMPTS):
         start = len(prompt) - 1
         expected = logits[row, start : start + 17].argmax(axis=-1)
-        np.testing.assert_array_equal(found[row], expected)
+        np.testing.assert_array_equal(drawn[row], expected)
 
 
 def test_the_seed_decides_the_text():
@@ -67,14 +68,14 @@ def test_the_seed_decides_the_text():
 
 def test_ids_that_are_not_allowed_are_never_drawn():
     allowed = np.isin(np.arange(samples.PALM.vocab_size), [7, 11])
-    found = tokens_of(sampling=Sampling(temperature=100.0), allowed=allowed)
-    assert set(found.flatten()) == {7, 11}
+    drawn = tokens_of(sampling=Sampling(temperature=100.0), allowed=allowed)
+    assert set(drawn.flatten()) == {7, 11}
 
 
 def test_the_first_token_may_be_restricted_further():
-    found = tokens_of(first=np.arange(samples.PALM.vocab_size) == 7)
-    assert found[:, 0].tolist() == [7, 7, 7]
-    assert len(set(found[:, 1:].flatten())) > 1
+    drawn = tokens_of(first=np.arange(samples.PALM.vocab_size) == 7)
+    assert drawn[:, 0].tolist() == [7, 7, 7]
+    assert len(set(drawn[:, 1:].flatten())) > 1
 
 
 def test_generation_ends_once_every_row_has_drawn_the_end():
@@ -91,7 +92,7 @@ PROBABILITIES = np.array([0.15, 0.5, 0.1, 0.25])
 
 
 def frequencies(sampling: Sampling) -> np.ndarray:
-    """How often each of four tokens is drawn in 20,000 draws."""
+    """The share of each of four tokens in 20,000 draws."""
     logits = jnp.broadcast_to(jnp.log(jnp.asarray(PROBABILITIES, jnp.float32)), (20_000, 4))
     drawn = draw(logits, sampling, jax.random.key(0))
     return np.bincount(drawn, minlength=4) / 20_000
@@ -118,10 +119,10 @@ def frequencies(sampling: Sampling) -> np.ndarray:
 )
 def test_draws_have_the_frequencies_of_the_kept_tokens(sampling: Sampling, expected):
     expected = np.asarray(expected) / np.sum(expected)
-    found = frequencies(sampling)
-    assert (found[expected == 0] == 0).all()
+    shares = frequencies(sampling)
+    assert (shares[expected == 0] == 0).all()
     four_deviations = 4 * math.sqrt(0.25 / 20_000)
-    np.testing.assert_allclose(found, expected, atol=four_deviations)
+    np.testing.assert_allclose(shares, expected, atol=four_deviations)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from zoo.inference.decode import Sampling
 from zoo.inference.language_model import LanguageModel, Score
 
 CONTEXT = 31
-# More rows than the vocabulary has pieces, as where a size was rounded up.
+# The embedding has more rows than the vocabulary has tokens, as when a size is rounded up.
 CONFIG = dataclasses.replace(
     samples.PALM, vocab_size=331, context_length=CONTEXT, biases=("logits",)
 )
@@ -43,12 +43,12 @@ def with_logit_bias(vocabulary: LosslessVocabulary, bias: np.ndarray) -> Languag
     return LanguageModel(experiment, graphdef, params, vocabulary)
 
 
-def test_streamed_pieces_joined_are_the_sample(model: LanguageModel):
+def test_the_stream_joined_is_the_sample(model: LanguageModel):
     prompts = ["a model", "", "tokens and"]
     sampling = Sampling(temperature=2.0)
     stream = list(model.stream(prompts, max_tokens=13, sampling=sampling, seed=5))
     assert len(stream) > 1
-    joined = ["".join(pieces) for pieces in zip(*stream, strict=True)]
+    joined = ["".join(additions) for additions in zip(*stream, strict=True)]
     assert joined == model.sample(prompts, max_tokens=13, sampling=sampling, seed=5)
     assert all(joined)
 
@@ -66,7 +66,7 @@ def test_sample_is_the_text_of_the_likeliest_tokens(
 def test_the_last_space_of_a_prompt_is_left_to_the_model(
     model: LanguageModel, vocabulary: LosslessVocabulary
 ):
-    """The first token begins with the space, which stands in the prompt and is not shown again."""
+    """The first token begins with the prompt's last space, which is not shown again."""
     stream = model.stream(["a model ", "a model"], max_tokens=2, sampling=Sampling(temperature=0))
     spaced, plain = next(stream)
     logits = np.array(model.logits([[vocabulary.bos_id, *vocabulary.encode("a model")]])[0, -1])
