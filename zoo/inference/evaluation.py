@@ -12,6 +12,7 @@ from flax import nnx
 
 from configs.experiment import Experiment, Mesh
 from data import evaluation_text
+from data.config import Source
 from data.evaluation_text import EvaluationText
 from models.config import Learned, Relative, Rotary, check
 from models.transformer import abstract_params
@@ -80,8 +81,7 @@ class Measured:
 def evaluate_checkpoint(
     path: str,
     *,
-    task: str | None = None,
-    files: str | None = None,
+    source: Source | None = None,
     cache_dir: str | None = None,
     batch_tokens: int | None = None,
     seq_len: int | None = None,
@@ -93,8 +93,8 @@ def evaluate_checkpoint(
 
     Args:
       path: the checkpoint.
-      task: whose validation split is read instead of the run's.
-      files: a glob of text that is read instead, all of it.
+      source: text to read instead of the run's: the validation split of a task or a mixture, or all of
+        files.
       cache_dir: where token caches are kept.
       batch_tokens: tokens at a time, over all devices.
       seq_len: tokens in a row.
@@ -120,8 +120,7 @@ def evaluate_checkpoint(
     text = evaluation_text.load(
         run.experiment.data,
         run.data_fingerprint,
-        task=task,
-        files=files,
+        source=source,
         cache_dir=cache_dir,
         vocabulary=vocabulary,
         seq_len=experiment.seq_len,

@@ -11,6 +11,7 @@ import rich.progress
 from rich.console import Console
 
 from configs.experiment import Experiment
+from data.config import Files
 from zoo.explaining.choices import describe_choices
 from zoo.progress import LINE_EVERY_S, Progress, eta
 
@@ -119,7 +120,8 @@ class RunReport(Progress):
         self._console.print(sample, markup=False, soft_wrap=True)
         self._console.rule("next")
         longer = shlex.join([*_kept(self._again), f"--num-steps={2 * experiment.num_steps}"])
-        prompt = "def " if experiment.data.files is None else sample.split("\n")[0][:20]
+        is_own_text = isinstance(experiment.data.source, Files)
+        prompt = sample.split("\n")[0][:20] if is_own_text else "def "
         quoted = shlex.quote(str(folder))
         for command in (
             f"python -m zoo.sample --checkpoint={quoted} --prompt={shlex.quote(prompt)}",

@@ -26,9 +26,7 @@ _WRITTEN_BY_A_RUN = (
 )
 
 MAY_CHANGE = ("num_steps", "log_every", "eval_every", "save_every", "keep", "micro_batches", "mesh",
-              "execution", "data.cache_dir", "data.files", "data.task", "data.mixture", "data.module",
-              "data.field", "data.separator", "data.on_error", "data.data_dir", "data.vocabulary",
-              "data.allow_change")  # fmt: skip
+              "execution", "data.cache_dir", "data.source", "data.vocabulary", "data.allow_change")  # fmt: skip
 """What a resumed run may do otherwise: none of it changes which model sees which text when, though
 `num_steps` moves the end of a cosine schedule. Where the text lies may change; `check_same_data` sees
 that it is the same text."""

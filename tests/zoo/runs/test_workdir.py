@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 import configs
-from data.config import Data
+from data.config import Data, Files, Task
 from data.errors import DataError
 from models.config import ConfigError
 from zoo.runs import workdir
@@ -44,7 +44,9 @@ def test_a_run_may_go_on_over_another_mesh(tmp_path):
     workdir.check_same_experiment(EXPERIMENT, asked, tmp_path)
 
 
-@pytest.mark.parametrize("data", [Data(files="x/*.txt"), Data(task="x"), Data(cache_dir="x")])
+@pytest.mark.parametrize(
+    "data", [Data(source=Files("x/*.txt")), Data(source=Task("x")), Data(cache_dir="x")]
+)
 def test_a_run_may_go_on_where_the_text_lies_elsewhere(data, tmp_path):
     asked = dataclasses.replace(EXPERIMENT, data=data)
     workdir.check_same_experiment(EXPERIMENT, asked, tmp_path)
