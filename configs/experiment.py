@@ -6,14 +6,8 @@ is its help text.
 
 from dataclasses import dataclass, field
 
-from data.config import Data
+from data.config import MAY_CHANGE, Data
 from models.config import Execution, Learned, ModelConfig, check, check_above_zero
-
-MAY_CHANGE = {"on_resume": "may_change"}
-"""Metadata of a field that a resumed run may set to another value; all others must stay the same.
-
-None of these fields changes which model sees which text when, though `num_steps` moves the end of a
-cosine schedule."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,13 +1,14 @@
-"""From the settings of a run to its corpora and the rates at which they are drawn."""
+"""From a source of text to its corpora and the rates at which they are drawn."""
 
 import difflib
 import functools
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import assert_never
 
-from data.config import Data
+from data.config import Data, Files, Mixture, Source, Task
 from data.errors import DataConfigError
 from data.text import tfds_sets
 from data.text.corpus import (
@@ -23,105 +24,99 @@ from data.text.files import TextFiles
 from data.text.survey import Split
 
 BUILT_IN = ("stdlib", *tfds_sets.SETS)
+"""The tasks that need no module."""
 
 
 def find(config: Data, folder: Path) -> Weighted:
-    """The text that `config` names. Files are read once, until they change.
+    """Return the corpora of `config.source` with their shares. Files are read only if they changed.
+
+    Raises DataConfigError for an unknown task or module or a rate that is not positive, and DataError
+    for files that are missing, text that cannot be read, or a set that is not prepared.
 
     Args:
       folder: the cache.
-
-    Raises:
-      DataConfigError: no such task or module, or a rate that is not a positive number.
-      DataError: no such file, text that cannot be read, or a set that is not prepared.
     """
-    if config.separator == "":
-        raise DataConfigError("data.separator='' separates nothing. Leave it out, or write some.")
-    if config.mixture:
-        return _shares([(c, r * rate) for part, rate in map(_parse_part, config.mixture)
-                        for c, r in _find_part(part, config, folder)])  # fmt: skip
-    if config.files is not None:
-        return [(_files(config.files, config, folder), Fraction(1))]
-    return _shares(_find_task(config.task, config, folder))
+    return _corpora(config.source, folder, streaming=config.streaming)
 
 
-def _parse_part(written: str) -> tuple[str, Fraction]:
-    part, equals, rate = written.rpartition("=")
-    try:
-        if not equals or not part:
-            raise ValueError
-        parsed = Fraction(rate)
-    except (ValueError, ZeroDivisionError) as error:
-        raise DataConfigError(
-            f"data.mixture has {written!r}. Write SOURCE=RATE, such as 'stdlib=3' 'notes/*.txt=1'."
-        ) from error
-    if parsed <= 0:
-        raise DataConfigError(
-            f"data.mixture has {written!r}: a rate must be above zero. Leave the source out, or "
-            "give it a positive rate."
-        )
-    return part, parsed
-
-
-def _find_part(part: str, config: Data, folder: Path) -> Weighted:
-    """A task by its name, or files by a glob: those have a slash, a dot or a wildcard."""
-    if re.search(r"[/.*?\[]", part):
-        return [(_files(part, config, folder), Fraction(1))]
-    return _shares(_find_task(part, config, folder))
+def _corpora(source: Source, folder: Path, *, streaming: bool) -> Weighted:
+    match source:
+        case Task():
+            return _shares(_task_corpora(source, folder, streaming=streaming))
+        case Files():
+            return [(_file_corpus(source, folder), Fraction(1))]
+        case Mixture():
+            return _shares(
+                [
+                    (corpus, share * part.rate)
+                    for part in source.parts
+                    for corpus, share in _corpora(part.source, folder, streaming=streaming)
+                ]
+            )
+        case _:
+            assert_never(source)
 
 
 def _shares(corpora: Weighted) -> Weighted:
+    """Divide the rates by their sum. Raises DataConfigError if a corpus comes twice."""
     total = sum(rate for _, rate in corpora)
     names = [corpus.name for corpus, _ in corpora]
-    if twice := next((name for name in names if names.count(name) > 1), None):
-        raise DataConfigError(f"data.mixture has {twice!r} twice. Write it once, with one rate.")
+    if repeated := next((name for name in names if names.count(name) > 1), None):
+        raise DataConfigError(f"data.mixture has {repeated!r} twice; write it once, with one rate")
     return [(corpus, rate / total) for corpus, rate in corpora]
 
 
-def _find_task(name: str, config: Data, folder: Path) -> Weighted:
-    if name in BUILT_IN:
-        return [(built_in(name, config, folder), Fraction(1))]
-    if config.module is not None:
+def _task_corpora(task: Task, folder: Path, *, streaming: bool) -> Weighted:
+    if task.name in BUILT_IN:
+        return [(built_in(task, folder), Fraction(1))]
+    if task.module is not None:
         from data.seqio_tasks import own_tasks  # imports TensorFlow, as the module will
 
-        built_ins = {task: functools.partial(built_in, task, config, folder) for task in BUILT_IN}
-        return own_tasks.find(name, config, folder, built_ins)
-    near = difflib.get_close_matches(name, BUILT_IN, n=len(BUILT_IN), cutoff=0.0)
+        built_ins: dict[str, Callable[[], Corpus]] = {
+            name: functools.partial(built_in, Task(name, data_dir=task.data_dir), folder)
+            for name in BUILT_IN
+        }
+        return own_tasks.find(task.name, task.module, folder, built_ins, streaming=streaming)
+    near = difflib.get_close_matches(task.name, BUILT_IN, n=len(BUILT_IN), cutoff=0.0)
     raise DataConfigError(
-        f"data.task={name!r} is not a known task. Write one of {', '.join(near)}, name your own "
-        "files with data.files, or the module that registers the task with data.module."
+        f"data.task={task.name!r} is not a known task; write one of {', '.join(near)}, name your own "
+        "files with data.files, or the module that registers the task with data.module"
     )
 
 
-def built_in(name: str, config: Data, folder: Path) -> Corpus:
-    """One of BUILT_IN. Raises DataError for a set that is not prepared."""
-    source = f"data.task={name!r}"
-    if name == "stdlib":
-        return stdlib_corpus(folder)
-    prepared = tfds_sets.find(name, config.data_dir)
+def built_in(task: Task, folder: Path) -> Corpus:
+    """Return the corpus of one of BUILT_IN. Raises DataError for a set that is not prepared.
 
-    def task():
+    Args:
+      folder: the cache.
+    """
+    if task.name == "stdlib":
+        return stdlib_corpus(folder)
+    prepared = tfds_sets.find(task.name, task.data_dir)
+
+    def register():
         from data.seqio_tasks import tasks  # TensorFlow
 
-        return tasks.register_tfds(name, prepared.tfds_name, prepared.data_dir, prepared.splits)
+        return tasks.register_tfds(
+            task.name, prepared.tfds_name, prepared.data_dir, prepared.splits
+        )
 
     def read(split: Split) -> Iterator[str]:
         from data.seqio_tasks import tasks
 
-        return tasks.texts(task(), split)
+        return tasks.texts(register(), split)
 
     def open_documents(shard: Shard, seed: int) -> DocumentReader:
         from data.seqio_tasks.documents import TaskDocuments
 
-        return TaskDocuments(task(), shard, seed)
+        return TaskDocuments(register(), shard, seed)
 
     return PresplitCorpus(
-        name, source, prepared.fingerprint, read, prepared.num_documents, open_documents
+        task.name, task.setting, prepared.fingerprint, read, prepared.num_documents, open_documents
     )
 
 
-def _files(pattern: str, config: Data, folder: Path) -> Corpus:
-    # What seqio allows in a task's name.
-    name = re.sub(r"[^\w.]+", "_", pattern).strip("_.") or "files"
-    files = TextFiles.matching(pattern, config)
-    return file_corpus(name, f"data.files={pattern!r}", files, folder)
+def _file_corpus(files: Files, folder: Path) -> Corpus:
+    # The characters that seqio allows in a task's name.
+    name = re.sub(r"[^\w.]+", "_", files.pattern).strip("_.") or "files"
+    return file_corpus(name, files.setting, TextFiles.matching(files), folder)

@@ -1,54 +1,97 @@
-"""What the commands of `data` share: from flags to a dataclass, from an exception to an exit code."""
+"""The front end of all commands: flags to a dataclass, and an exception to an exit code."""
 
 import sys
-from collections.abc import Callable, Iterable
-from typing import TypeVar
+from collections.abc import Callable
+from typing import NoReturn, TypeVar, cast
 
 import tyro
 from rich.console import Console
 
 from data.errors import DataConfigError, DataError
+from data.flags import REGISTRY
 
 console = Console(stderr=True, highlight=False)
 """Progress goes to stderr; stdout is for what a command produces."""
 
-_SHORT_FLAGS = {"--task": "--data.task", "--data-dir": "--data.data-dir"}
+FIRST_CODE_OF_A_STOP = 75
+"""Exit codes from here on mean that a signal stopped the command, below them that it failed."""
 
 Command = TypeVar("Command")
+Ending = tuple[int, str]
+"""The exit code of a command that does not end well, and what to tell a person."""
 
 
-def expand_short_flags(argv: Iterable[str]) -> list[str]:
-    """`--task` and `--data-dir` are short for `--data.task` and `--data.data-dir`."""
-    expanded = []
-    for flag in argv:
-        name, equals, value = flag.partition("=")
-        expanded.append(_SHORT_FLAGS.get(name, name) + equals + value)
-    return expanded
+def parse(
+    kind: type[Command],
+    argv: list[str],
+    *,
+    prog: str,
+    description: str,
+    default: Command | None = None,
+) -> Command:
+    """Fill the dataclass `kind` from flags; a mistake prints what is wrong and exits with 2.
 
-
-def parse(kind: type[Command], argv: list[str], *, prog: str, description: str) -> Command:
-    """Fill the dataclass `kind` from flags. A mistake prints what is wrong and exits with 2."""
-    return tyro.cli(kind, args=expand_short_flags(argv), prog=prog, description=description)
+    Args:
+      prog: how the command is started, for the help.
+      description: the help's first paragraphs.
+      default: the values that no flag changes; None: those of `kind`.
+    """
+    parsed = tyro.cli(
+        tyro.conf.AvoidSubcommands[kind],
+        args=argv,
+        prog=prog,
+        description=description,
+        default=default,
+        registry=REGISTRY,
+    )
+    return cast(Command, parsed)
 
 
 def report(line: str) -> None:
-    """Shows a line of progress."""
+    """Print a line of progress."""
     console.print(line, markup=False, soft_wrap=True)
 
 
-def run(main: Callable[[list[str]], None]) -> None:
-    """Run a command's `main` on argv: exit code 2 for its flags, 3 for its data, 130 for Ctrl-C."""
+def ending(error: BaseException) -> Ending | None:
+    """Return how a command of `data` ends after `error`: 2 for its flags, 3 for its data, 130 for Ctrl-C.
+
+    None: `error` is a bug.
+    """
+    match error:
+        case KeyboardInterrupt():
+            return 130, "the same command resumes from here"
+        case DataConfigError():
+            return 2, str(error)
+        case DataError():
+            return 3, str(error)
+        case _:
+            return None
+
+
+def _exit(code: int, error: BaseException) -> NoReturn:
+    del error
+    sys.exit(code)
+
+
+def run(
+    main: Callable[[list[str]], None],
+    ending: Callable[[BaseException], Ending | None] = ending,
+    leave: Callable[[int, BaseException], NoReturn] = _exit,
+) -> None:
+    """Run a command's `main` on argv; print what went wrong as one message and exit with its code.
+
+    Args:
+      ending: tells from an exception how the command ends; None: the exception is raised.
+      leave: ends the process with a code after an exception.
+    """
     try:
         main(sys.argv[1:])
-    except KeyboardInterrupt:
-        _exit("stopped: ", "the same command goes on from here", 130)
-    except DataConfigError as error:
-        _exit("error: ", str(error), 2)
-    except DataError as error:
-        _exit("error: ", str(error), 3)
-
-
-def _exit(kind: str, message: str, code: int) -> None:
-    console.print(f"[bold red]{kind}[/]", end="")
-    report(message)
-    sys.exit(code)
+    except (KeyboardInterrupt, Exception) as error:
+        ended = ending(error)
+        if ended is None:
+            raise
+        code, message = ended
+        word = "error" if code < FIRST_CODE_OF_A_STOP else "stopped"
+        console.print(f"[bold red]{word}:[/] ", end="")
+        report(message)
+        leave(code, error)

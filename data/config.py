@@ -1,48 +1,162 @@
-"""What a run reads, as plain data. Standard library only."""
+"""The settings of a run's text, as plain data. Standard library only."""
 
+import dataclasses
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from fractions import Fraction
+from typing import Any, Literal, assert_never, cast
+
+from data.errors import DataConfigError
+
+MAY_CHANGE = {"on_resume": "may_change"}
+"""Metadata of a config field that a resumed run may set to another value; all others must stay the same.
+
+None of these fields changes which model sees which text when, though `num_steps` moves the end of a
+cosine schedule."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task: `stdlib`, a set of TensorFlow Datasets, or a task or mixture of seqio."""
+
+    name: str = "stdlib"
+    module: str | None = None
+    """A Python module that registers seqio tasks or mixtures when it is imported."""
+    data_dir: str | None = None
+    """The folder of TensorFlow Datasets' prepared sets; None: what TensorFlow Datasets uses."""
+
+    @property
+    def setting(self) -> str:
+        """The setting that names this source, with its value, for messages."""
+        return f"data.task={self.name!r}"
+
+
+@dataclass(frozen=True)
+class Files:
+    """Text files: plain text or JSON lines, each also as .gz or .zst."""
+
+    pattern: str
+    """A glob such as 'notes/**/*.txt'."""
+    field: str = "text"
+    """The key of the text in a line of JSON."""
+    separator: str | None = None
+    """The text between two documents of a text file; None: a file is one document."""
+    on_error: Literal["stop", "skip"] = "stop"
+    """What to do at a damaged line of JSON or a file that is not UTF-8."""
+
+    def __post_init__(self):
+        if self.separator == "":
+            raise DataConfigError(
+                "data.separator='' separates nothing; leave it out, or write some text"
+            )
+
+    @property
+    def setting(self) -> str:
+        """The setting that names this source, with its value, for messages."""
+        return f"data.files={self.pattern!r}"
+
+
+@dataclass(frozen=True)
+class Part:
+    """One source of a mixture."""
+
+    source: Task | Files
+    rate: Fraction
+    """How often its sequences are drawn, relative to the rates of the other parts."""
+
+    def __post_init__(self):
+        if self.rate <= 0:
+            raise DataConfigError(
+                f"data.mixture has '{self}': a rate must be above zero; leave the source out, or "
+                "give it a positive rate"
+            )
+
+    def __str__(self):
+        name = self.source.name if isinstance(self.source, Task) else self.source.pattern
+        return f"{name}={self.rate}"
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Several sources, each with the rate at which its sequences are drawn."""
+
+    parts: tuple[Part, ...]
+
+    @classmethod
+    def parse(cls, parts: Sequence[str]) -> "Mixture":
+        """Return the mixture of parts written SOURCE=RATE, such as 'stdlib=3' 'notes/**/*.txt=1'.
+
+        A source with a slash, a dot or a wildcard is a glob; any other is the name of a task.
+        """
+        return cls(tuple(_parse_part(part) for part in parts))
+
+    @property
+    def setting(self) -> str:
+        """The setting that names this source, with its value, for messages."""
+        return f"data.mixture={' '.join(map(str, self.parts))!r}"
+
+
+Source = Task | Files | Mixture
+"""Where a run's text comes from."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Data:
     """Which text a run reads and in which order."""
 
-    task: str = "stdlib"
-    """A task or mixture of seqio (--task for short): `stdlib`, the Python standard library's own source
-    text; `tiny_shakespeare`, `wiki40b_en`, `lm1b`, `c4_en` through TensorFlow Datasets; or one of
-    data.module's."""
-    files: str | None = None
-    """Your own text: a glob such as 'notes/**/*.txt', also of .jsonl, and of both as .gz or .zst (UTF-8;
-    a document is a file, or a line of JSON). Replaces the task."""
-    mixture: tuple[str, ...] = ()
-    """Several tasks or globs, each with the rate at which its sequences are drawn, such as
-    'stdlib=3' 'notes/**/*.txt=1'. Replaces task and files."""
-    module: str | None = None
-    """A Python module that registers seqio tasks or mixtures of your own when it is imported."""
-    field: str = "text"
-    """Where a line of JSON has its text."""
-    separator: str | None = None
-    r"""What stands between the documents of a text file, such as '<|endoftext|>' or '\n\n\n'. None: a
-    file is one document."""
-    on_error: Literal["stop", "skip"] = "stop"
-    """What to do at a damaged line of JSON or a file that is not UTF-8: stop, or leave it out and count
-    it."""
-    data_dir: str | None = None
-    """Where TensorFlow Datasets keeps prepared sets, a gs:// folder too; by default the environment's
-    TFDS_DATA_DIR, or ~/tensorflow_datasets."""
-    vocabulary: str | None = None
-    """A vocabulary made by python -m data.vocabulary; None trains one on the text."""
+    source: Source = dataclasses.field(default=Task(), metadata=MAY_CHANGE)
+    """The text. A resumed run may name it otherwise, as long as it reads the same text."""
+    vocabulary: str | None = dataclasses.field(default=None, metadata=MAY_CHANGE)
+    """A vocabulary made by python -m data.vocabulary. None: train one on the text."""
     streaming: bool = False
     """Encode the training text while it is read, without a cache: for a task too large to wait for.
     Only the validation split is cached. The order is shuffled by file and in a buffer of 8,192
-    documents; a resumed run goes on exactly on the same number of hosts only."""
+    documents; a run resumes exactly only on the same number of hosts."""
     packing: Literal["split", "whole"] = "split"
     """How documents fill sequences. split: end to end, cut wherever a sequence is full, without
     padding. whole: a document is cut only if it is longer than a sequence; the rest is padding."""
     seed: int = 0
     """Seed of the order in which the training windows are seen."""
-    allow_change: bool = False
-    """Let a run go on although its text, vocabulary or order has changed."""
-    cache_dir: str | None = None
-    """Where vocabularies and token caches are kept; by default the user's cache folder."""
+    allow_change: bool = dataclasses.field(default=False, metadata=MAY_CHANGE)
+    """Let a run resume although its text, vocabulary or order has changed."""
+    cache_dir: str | None = dataclasses.field(default=None, metadata=MAY_CHANGE)
+    """Folder of vocabularies and token caches. None: the user's cache folder."""
+
+
+def leaves(source: Source) -> tuple[Task | Files, ...]:
+    """Return the sources that are no mixture themselves: those of a mixture's parts, or `source`."""
+    if isinstance(source, Mixture):
+        return tuple(part.source for part in source.parts)
+    return (source,)
+
+
+def with_options(source: Source, options: Mapping[str, Any]) -> Source:
+    """Return `source` with those of `options`, values by field, that its kind or its parts' have."""
+    match source:
+        case Task() | Files():
+            names = {field.name for field in dataclasses.fields(source)}
+            own = {name: value for name, value in options.items() if name in names}
+            return dataclasses.replace(source, **own)
+        case Mixture():
+            parts = (
+                Part(cast(Task | Files, with_options(part.source, options)), part.rate)
+                for part in source.parts
+            )
+            return Mixture(tuple(parts))
+        case _:
+            assert_never(source)
+
+
+def _parse_part(text: str) -> Part:
+    name, equals, number = text.rpartition("=")
+    try:
+        if not equals or not name:
+            raise ValueError
+        rate = Fraction(number)
+    except (ValueError, ZeroDivisionError) as error:
+        raise DataConfigError(
+            f"data.mixture has {text!r}; write SOURCE=RATE, such as 'stdlib=3' 'notes/*.txt=1'"
+        ) from error
+    is_glob = re.search(r"[/.*?\[]", name)
+    return Part(Files(name) if is_glob else Task(name), rate)

@@ -1,13 +1,13 @@
-"""What `data` raises for what a person can put right."""
+"""The errors that `data` raises for mistakes that a person can correct."""
 
 
 class DataError(Exception):
-    """Text, a vocabulary or a cache is missing, damaged or does not fit the run.
+    """Text, a vocabulary or a cache is missing or damaged, or does not fit the run.
 
-    The message is meant to be read as it stands: it names the setting or the file, what is wrong
-    with it and what to do.
+    The message is shown to a person as it stands: it names the setting or the file, says what is
+    wrong with it and what to do.
     """
 
 
 class DataConfigError(DataError):
-    """A setting is at fault rather than the text: an unknown task, a vocabulary too large."""
+    """A setting is wrong rather than the text: for example an unknown task, or too large a vocabulary."""

@@ -1,14 +1,15 @@
-"""Text to measure a trained model on: what its run held out, or any other."""
+"""The text on which a trained model is measured: what its run held out, or any other."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import assert_never
 
 import numpy as np
 
 from data import catalog, training_data
 from data.batches.rows import Batches, TokenWindows
-from data.config import Data
+from data.config import Data, Files, Mixture, Source, Task, leaves
 from data.errors import DataConfigError, DataError
 from data.storage import cache_folder
 from data.text import baselines
@@ -26,36 +27,34 @@ _MAX_TRAIN_BYTES = 16_000_000
 
 @dataclass(frozen=True, eq=False)
 class EvaluationText:
-    """What a model is measured on.
-
-    Attributes:
-      source: where the text comes from, in words.
-      rows: its tokens; every token but each document's BOS is predicted once.
-      num_bytes: its UTF-8 bytes.
-      baselines: bits per byte to beat on it, by name; see `data.text.baselines`.
-      warning: why the result is not what it may seem; None if all is well.
-    """
+    """A text to measure a model on."""
 
     source: str
+    """Where the text comes from, in words."""
     rows: Batches
+    """The tokens. Every token but each document's BOS is predicted once."""
     num_bytes: int
+    """UTF-8 bytes of the text."""
     baselines: dict[str, float]
+    """Bits per byte to beat on the text, by name; see `data.text.baselines`."""
     warning: str | None
+    """Why the result is not what it may seem; None if there is no reason."""
 
     def first_tokens(self, max_tokens: int, vocabulary: Vocabulary) -> "EvaluationText":
-        """The text cut after `max_tokens` predictions; the baselines stay those of the whole.
+        """Return the text cut after `max_tokens` predictions, with the baselines of the whole text.
 
-        Raises:
-          DataConfigError: a mixture, or documents that are kept whole: they have no such beginning.
+        Raises DataConfigError for a mixture, and for documents that are kept whole: they have no such
+        beginning.
         """
         if not isinstance(self.rows, TokenWindows):
             raise DataConfigError(
-                f"--max-tokens={max_tokens} needs text of one source, end to end. Leave it out."
+                f"--max-tokens={max_tokens} needs text of one source, end to end; leave it out"
             )
         tokens = self.rows.tokens[: max_tokens + 1]
         if len(tokens) == len(self.rows.tokens):
             return self
-        decoder = vocabulary.stream_decoder()  # whole characters: one cut in two does not count
+        # The decoder gives whole characters: one that is cut in two does not count.
+        decoder = vocabulary.stream_decoder()
         return replace(
             self,
             source=f"the first {max_tokens:,} tokens of {self.source}",
@@ -68,40 +67,43 @@ def load(
     trained_with: Data,
     trained_on: Mapping[str, str | int],
     *,
-    task: str | None,
-    files: str | None,
+    source: Source | None,
     cache_dir: str | None,
     vocabulary: Vocabulary,
     seq_len: int,
     batch_size: int,
     report: Report,
 ) -> EvaluationText:
-    """The validation split of the run's own text or of a task, or all the text of some files.
+    """Load the validation split of the run's own text or of another source, or all text of files.
+
+    Raises DataConfigError and DataError as `data.training_data.load` does.
 
     Args:
-      trained_with: which text the checkpoint's run read; it may no longer be there.
+      trained_with: the settings of the checkpoint's run, whose text may no longer exist.
       trained_on: the fingerprint of that run's `TrainingData`; empty if there is none.
-      task: a task that is read instead; at most one of `task` and `files` is given.
-      files: a glob of text that is read instead. Nothing of it is split off.
-      cache_dir: where to cache; None is where the run did.
+      source: the text to read instead. All of files is read; nothing is split off.
+      cache_dir: the cache; None: that of the run.
       vocabulary: the checkpoint's.
       seq_len: predictions in a row.
       batch_size: rows of a batch over all hosts.
       report: takes a line of progress.
-
-    Raises:
-      DataConfigError, DataError: as `data.training_data.load`.
     """
-    # The checkpoint's own vocabulary is given: that it came from a file then is of no matter.
+    # The checkpoint's own vocabulary is given, so the file that it may have come from is not needed.
     trained_with = replace(trained_with, vocabulary=None)
     if cache_dir is not None:
         trained_with = replace(trained_with, cache_dir=cache_dir)
-    if files is not None:
-        return _all_of(files, trained_with, trained_on, vocabulary, seq_len, batch_size, report)
-    config = trained_with
-    if task is not None:
-        streaming = trained_with.streaming and task != "stdlib"  # which is cached in seconds
-        config = replace(trained_with, task=task, files=None, mixture=(), streaming=streaming)
+    match source:
+        case None:
+            config = trained_with
+        case Files():
+            return _whole_files(
+                source, trained_with, trained_on, vocabulary, seq_len, batch_size, report
+            )
+        case Task() | Mixture():
+            streaming = trained_with.streaming and _can_be_streamed(source)
+            config = replace(trained_with, source=source, streaming=streaming)
+        case _:
+            assert_never(source)
     data = training_data.load(
         config,
         vocab_size=vocabulary.size,
@@ -110,9 +112,9 @@ def load(
         vocabulary=vocabulary,
         report=report,
     )
-    expected = task is not None or _same_text(data.fingerprint, trained_on)
+    expected = source is not None or _same_text(data.fingerprint, trained_on)
     return EvaluationText(
-        source=f"the held-out part of {_name(config)}",
+        source=f"the held-out part of {config.source.setting}",
         rows=data.validation,
         num_bytes=data.num_validation_bytes,
         baselines=data.baselines(),
@@ -120,8 +122,13 @@ def load(
     )
 
 
-def _all_of(
-    files: str,
+def _can_be_streamed(source: Source) -> bool:
+    """Tell whether no part of the source is cached in seconds, as the standard library and files are."""
+    return all(isinstance(leaf, Task) and leaf.name != "stdlib" for leaf in leaves(source))
+
+
+def _whole_files(
+    files: Files,
     trained_with: Data,
     trained_on: Mapping[str, str | int],
     vocabulary: Vocabulary,
@@ -129,17 +136,15 @@ def _all_of(
     batch_size: int,
     report: Report,
 ) -> EvaluationText:
-    """All the text of the files that match a glob, read as the run read its own."""
-    source = f"data.files={files!r}"
-    matching = TextFiles.matching(files, trained_with).documents([])
-    documents = [document for document in matching if document.text]
+    """All text of the files that match a glob."""
+    documents = [document for document in TextFiles.matching(files).documents([]) if document.text]
     if not documents:
-        raise DataError(f"{source} has no text: every file that it matches is empty.")
+        raise DataError(f"{files.setting} has no text: every file that it matches is empty")
     texts = [document.text.encode("utf-8") for document in documents]
     num_bytes = sum(map(len, texts))
     report(
-        f"text: {source}, {len(documents):,} documents and {num_bytes / 1e6:.2f} MB, all of it to "
-        "evaluate"
+        f"text: {files.setting}, {len(documents):,} documents and {num_bytes / 1e6:.2f} MB, all of it "
+        "to evaluate"
     )
     corpora = _training_corpora(trained_with, trained_on)
     if not corpora:
@@ -156,7 +161,7 @@ def _all_of(
         for d in documents
     ]
     return EvaluationText(
-        source=f"all of {source}",
+        source=f"all of {files.setting}",
         rows=TokenWindows(
             np.concatenate(ids),
             seq_len,
@@ -172,10 +177,10 @@ def _all_of(
 
 
 def _training_corpora(config: Data, fingerprint: Mapping[str, str | int]) -> Weighted:
-    """What the run was trained on; nothing if that is not on this machine any more."""
+    """The corpora that the run was trained on; none if their text is missing or has changed."""
     try:
         corpora = catalog.find(config, cache_folder(config.cache_dir))
-    except (DataConfigError, DataError):
+    except DataError:
         return []
     return corpora if _same_text(text_fingerprint(corpora), fingerprint) else []
 
@@ -188,27 +193,21 @@ def _same_text(one: Mapping[str, str | int], other: Mapping[str, str | int]) -> 
 
 
 def _seen_in_training(documents: Sequence[Document], corpora: Weighted) -> str | None:
-    """What to say of documents that, whole or but for a held-out end, are among the training's."""
-    of_text = {_digest(document.text) for document in documents}
-    of_name = {document.name: document.text for document in documents}
-    seen = 0
+    """Word a warning if documents, whole or without a held-out end, are among the training's."""
+    digests = {_digest(document.text) for document in documents}
+    text_by_name = {document.name: document.text for document in documents}
+    num_seen = 0
     for corpus, _ in corpora:
         for trained in corpus.documents("train"):
-            same = _digest(trained.text) in of_text
-            seen += same or of_name.get(trained.name, "").startswith(trained.text)
-    if not seen:
+            same = _digest(trained.text) in digests
+            num_seen += same or text_by_name.get(trained.name, "").startswith(trained.text)
+    if not num_seen:
         return None
     return (
-        f"the model was trained on {seen} of these {len(documents)} documents; without --data.files "
+        f"the model was trained on {num_seen} of these {len(documents)} documents; without --data.files "
         "only what its run held out is evaluated"
     )
 
 
 def _digest(text: str) -> bytes:
     return hashlib.sha256(text.encode("utf-8")).digest()
-
-
-def _name(config: Data) -> str:
-    if config.mixture:
-        return f"data.mixture={' '.join(config.mixture)!r}"
-    return f"data.task={config.task!r}" if config.files is None else f"data.files={config.files!r}"

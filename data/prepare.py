@@ -1,7 +1,7 @@
 """Download and prepare a set: `python -m data.prepare --task=c4_en --data-dir=...`.
 
-The only command that uses the network, and the only step that has to happen before a set of
-TensorFlow Datasets can be trained on. What is downloaded already is not downloaded again.
+It is the only command that uses the network, and the only step before a set of TensorFlow Datasets can
+be trained on. What has been downloaded is not downloaded again.
 """
 
 import contextlib
@@ -10,7 +10,7 @@ import sys
 from dataclasses import dataclass
 
 from data import command
-from data.config import Data
+from data.config import Data, Task
 from data.errors import DataConfigError, DataError
 from data.seqio_tasks import tasks
 from data.text import tfds_sets
@@ -26,32 +26,32 @@ class PrepareCommand:
 
 
 def main(argv: list[str]) -> None:
-    """Prepare the set of a task, unless it is there."""
+    """Prepare the set of a task, unless it is prepared."""
     flags = command.parse(
         PrepareCommand, argv, prog="python -m data.prepare", description="Prepare a TFDS set."
     )
-    task = flags.data.task
-    if task not in tfds_sets.SETS:
+    task = flags.data.source
+    if not isinstance(task, Task) or task.name not in tfds_sets.SETS:
         raise DataConfigError(
-            f"data.task={task!r} needs no preparing. Write one of {', '.join(tfds_sets.SETS)}."
+            f"{task.setting} needs no preparing; write --task with one of {', '.join(tfds_sets.SETS)}"
         )
     try:
-        prepared = tfds_sets.find(task, flags.data.data_dir)
+        prepared = tfds_sets.find(task.name, task.data_dir)
         command.report(f"{prepared.tfds_name} is in {prepared.data_dir} already")
     except DataError:
-        _prepare(task, tfds_sets.data_folder(flags.data.data_dir))
-        prepared = tfds_sets.find(task, flags.data.data_dir)
+        _prepare(task.name, tfds_sets.data_folder(task.data_dir))
+        prepared = tfds_sets.find(task.name, task.data_dir)
     sizes = ", ".join(f"{count:,} of {split}" for split, count in prepared.num_documents.items())
     command.report(f"documents to read: {sizes}")
-    next_command = f"python -m zoo.train --model=palm_small --data.task={task}"
-    if flags.data.data_dir:
-        next_command += f" --data.data-dir={flags.data.data_dir}"
+    next_command = f"python -m zoo.train --model=palm_small --data.task={task.name}"
+    if task.data_dir:
+        next_command += f" --data.data-dir={task.data_dir}"
     command.report(f"next: {next_command}")
     if flags.json:
         print(
             json.dumps(
                 {
-                    "task": task,
+                    "task": task.name,
                     "set": prepared.tfds_name,
                     "data_dir": prepared.data_dir,
                     "documents": dict(prepared.num_documents),
@@ -65,18 +65,18 @@ def _prepare(task: str, data_dir: str) -> None:
     command.report(f"preparing {tfds_set.name}:{tfds_set.version} in {data_dir}")
     builder = tasks.tfds_builder(f"{tfds_set.name}:{tfds_set.version}", data_dir)
     try:
-        with contextlib.redirect_stdout(sys.stderr):  # its own progress
+        with contextlib.redirect_stdout(sys.stderr):  # the builder prints its progress
             builder.download_and_prepare()
     except ImportError as error:
         raise DataError(
             f"{tfds_set.name} is prepared with {error.name or 'apache_beam'}, which is not "
-            "installed. Install it (pip install apache-beam) and run the same command again."
+            "installed; install it (pip install apache-beam) and run the same command again"
         ) from error
     except (OSError, RuntimeError, ValueError) as error:
         reason = str(error).strip().splitlines()[0][:300] if str(error).strip() else repr(error)
         raise DataError(
-            f"{tfds_set.name} could not be prepared in {data_dir}: {reason} "
-            "Run the same command again: what is downloaded already is kept."
+            f"{tfds_set.name} could not be prepared in {data_dir}: {reason}; run the same command "
+            "again: what has been downloaded is kept"
         ) from error
 
 

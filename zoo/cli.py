@@ -1,96 +1,130 @@
-"""From argv to a config, and from an exception to an exit code."""
+"""The front end of the zoo's commands: that of `data`, with models to pick and the zoo's errors."""
 
-import argparse
 import dataclasses
 import os
 import sys
 from collections.abc import Callable
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import NoReturn, TypeVar
 
 import tyro
-from rich.console import Console
 
 import configs
 from configs.experiment import Experiment
-from data.command import expand_short_flags
+from data import command
 from models.config import ConfigError
 from zoo.process import AbortHandler
 
-console = Console(stderr=True, highlight=False)
-"""Logs and progress go to stderr; stdout is for what a command produces."""
+console, parse = command.console, command.parse
 
 Command = TypeVar("Command")
 
 _ALL_MODELS = f"`python -m zoo.describe` lists all {len(configs.MODELS)} models"
+_HELP_FLAGS = {"-h", "--help"}
+_MODEL_OF_HELP = "palm_small"
+"""The model whose defaults the help shows when none is named."""
 
 
-def parse(kind: type[Command], argv: list[str], *, prog: str, description: str) -> Command:
-    """Fill the dataclass `kind` from flags. A mistake prints what is wrong and exits with 2."""
-    return tyro.cli(tyro.conf.AvoidSubcommands[kind], args=argv, prog=prog, description=description)
+@dataclass(frozen=True, kw_only=True)
+class StartFlags:
+    """The flags that are read first, as the defaults of all others depend on them."""
+
+    model: str | None = None
+    """A model of the zoo."""
+    init_from: str | None = None
+    """A checkpoint to start from."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """The experiment that the other flags change."""
+
+    name: str
+    experiment: Experiment
+    flag: str | None
+    """The flag that picked it; None: none did, and it only fills the help."""
+
+    @property
+    def description(self) -> str:
+        """Where the defaults in the help come from."""
+        if self.flag is None:
+            return (
+                f"No --model is given: the defaults below are those of --model={self.name}. "
+                f"{_ALL_MODELS}"
+            )
+        return f"{self.flag} sets the defaults below. {_ALL_MODELS}"
 
 
 def parse_with_model(
     kind: Callable[[Experiment, str], Command], argv: list[str], *, prog: str, description: str
 ) -> Command:
-    """Like `parse`, after `--model=NAME` has picked the config that the other flags change; without it
-    `--init-from=CHECKPOINT` picks the one of the run that wrote the checkpoint.
+    """Fill a command from flags, after --model or --init-from has picked the config that they change.
+
+    Without --model, `--init-from=CHECKPOINT` picks the config of the run that wrote the checkpoint.
 
     Args:
       kind: makes the command's defaults from the experiment and its name.
     """
-    picker = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    picker.add_argument("--model")
-    picker.add_argument("--init-from", "--init_from")
-    picked, rest = picker.parse_known_args(argv)
-    if picked.model is not None or picked.init_from is None:
-        asks_help = bool({"-h", "--help"} & set(rest))
-        name = picked.model or ("palm_small" if asks_help else None)
-        if name is None:
-            raise ConfigError(
-                f"--model is missing; write for example --model=palm_small. {_ALL_MODELS}"
-            )
-        experiment, source = configs.get(name), f"--model={name}"
-    else:
+    asks_help = not _HELP_FLAGS.isdisjoint(argv)
+    flags, rest = tyro.cli(
+        StartFlags,
+        args=[argument for argument in argv if argument not in _HELP_FLAGS],
+        prog=prog,
+        return_unknown_args=True,
+    )
+    start = _pick(flags, asks_help=asks_help)
+    default = kind(dataclasses.replace(start.experiment, init_from=flags.init_from), start.name)
+    return parse(
+        type(default),
+        [*map(_spelled_out, rest), *(["--help"] if asks_help else [])],
+        prog=prog if start.flag is None else f"{prog} {start.flag}",
+        description=f"{description}\n\n{start.description}",
+        default=default,
+    )
+
+
+def _pick(flags: StartFlags, *, asks_help: bool) -> Start:
+    if flags.model is not None:
+        return Start(flags.model, configs.get(flags.model), f"--model={flags.model}")
+    if flags.init_from is not None:
         from zoo.checkpoints import checkpoint  # imports JAX, which no other command line needs
 
-        folder = checkpoint.find(picked.init_from, flag="--init-from")
-        name = checkpoint.run_name(folder)
-        experiment, source = checkpoint.read_run(folder).experiment, f"--init-from={folder}"
-    default = kind(dataclasses.replace(experiment, init_from=picked.init_from), name)
-    description += f"\n\n{source} sets the defaults below. {_ALL_MODELS}"
-    return tyro.cli(
-        tyro.conf.AvoidSubcommands[type(default)],
-        default=default,
-        args=[
-            "--mesh.auto" if flag == "--mesh=auto" else flag for flag in expand_short_flags(rest)
-        ],
-        prog=f"{prog} {source}",
-        description=description,
-    )
+        folder = checkpoint.find(flags.init_from, flag="--init-from")
+        experiment = checkpoint.read_run(folder).experiment
+        return Start(checkpoint.run_name(folder), experiment, f"--init-from={folder}")
+    if asks_help:
+        return Start(_MODEL_OF_HELP, configs.get(_MODEL_OF_HELP), None)
+    raise ConfigError(f"--model is missing; write for example --model=palm_small. {_ALL_MODELS}")
+
+
+def _spelled_out(flag: str) -> str:
+    """`--mesh=auto` is short for the switch `--mesh.auto`."""
+    return "--mesh.auto" if flag == "--mesh=auto" else flag
 
 
 def run(main: Callable[[list[str]], None]) -> None:
     """Run a command's `main` on argv and exit with the code of zoo.errors."""
-    try:
-        main(sys.argv[1:])
-    except KeyboardInterrupt:
-        _exit("stopped", 130)
-    except Exception as error:
-        # Imported late: it is needed only when something went wrong.
-        from zoo.errors import exit_code, is_lost_host, message
-
-        code = exit_code(error)
-        if code is None:
-            AbortHandler.expect(1)
-            raise
-        _exit(message(error), code, at_once=is_lost_host(error))
+    command.run(main, _ending, _leave)
 
 
-def _exit(message: str, code: int, *, at_once: bool = False) -> None:
+def _ending(error: BaseException) -> command.Ending | None:
+    if not isinstance(error, Exception):
+        return 130, "by Ctrl-C"
+    # Imported late: it is needed only when something went wrong.
+    from zoo.errors import exit_code, message
+
+    code = exit_code(error)
+    if code is None:
+        AbortHandler.expect(1)
+        return None
+    return code, message(error)
+
+
+def _leave(code: int, error: BaseException) -> NoReturn:
+    from zoo.errors import is_lost_host
+
     sys.unraisablehook = lambda _: None  # what ends at exit may fail again for the same reason
-    console.print(f"[bold red]{'error' if code < 75 else 'stopped'}:[/] ", end="")
-    console.print(message, markup=False, soft_wrap=True)
     AbortHandler.expect(code)
-    if at_once:  # no farewell to processes that are gone
+    if is_lost_host(error):  # no farewell to processes that are gone
         os._exit(code)
     sys.exit(code)

@@ -4,27 +4,27 @@ import json
 from dataclasses import dataclass
 
 from configs.experiment import Mesh
+from data.flags import SourceFlags
 from models.config import check
 from zoo import cli
 from zoo.process import keep_freed_memory
 
 
 @dataclass(frozen=True, kw_only=True)
-class Text:
-    """Other text than the run's own."""
+class TextFlags(SourceFlags):
+    """The text to evaluate instead of what the run held out: the validation split of a task or of a
+    mixture, or all of the files, whose 5-gram is trained on what the model was trained on. Options that
+    are not given are those of the run's own text."""
 
-    task: str | None = None
-    """A task, of which the validation split is evaluated. None: the run's own text."""
-    files: str | None = None
-    """A glob such as 'notes/**/*.txt' (UTF-8, one document a file), all of which is evaluated; its
-    5-gram is trained on what the model was trained on."""
     cache_dir: str | None = None
-    """Where token caches are kept. None: where the run kept them."""
+    """Folder of token caches. None: the folder that the run used."""
 
     def __post_init__(self):
-        check(self.task is None or self.files is None,
-              f"--data.task={self.task} and --data.files={self.files} exclude each other; "
-              "write one of them")  # fmt: skip
+        check(
+            self.named_source() is not None or not self.options(),
+            f"{', '.join(f'data.{name}' for name in self.options())} needs a source of text; write "
+            "--data.task, --data.files or --data.mixture too",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,22 +33,22 @@ class EvaluateCommand:
 
     checkpoint: str
     """The workdir of a run (its newest checkpoint is taken) or one checkpoints/STEP folder."""
-    data: Text = Text()
+    data: TextFlags = TextFlags()
     seq_len: int | None = None
-    """Tokens in a row; rotary and relative positions allow more than the run had. None: as the run."""
+    """Tokens in a row; rotary and relative positions allow more than the run had. None: as in the run."""
     batch_tokens: int | None = None
-    """Tokens evaluated at a time, over all devices; fewer need less memory. None: as the run."""
+    """Tokens evaluated at a time, over all devices; fewer need less memory. None: as in the run."""
     max_tokens: int | None = None
-    """Stop after this many tokens of the text; the baselines stay those of all of it. None: all."""
+    """Stop after this many tokens of the text; the baselines are those of all of it. None: all."""
     mesh: Mesh = Mesh()
     fake_devices: int = 0
-    """Rehearse a mesh of this many devices on the CPU; 0 uses the real devices."""
+    """Rehearse a mesh of this many devices on the CPU; 0: use the real devices."""
     json: bool = False
     """Print one JSON object and nothing else on stdout."""
 
 
 def main(argv: list[str]) -> None:
-    """Evaluate as the flags say and print the result."""
+    """Evaluate a checkpoint and print the result."""
     command = cli.parse(
         EvaluateCommand,
         argv,
@@ -56,15 +56,19 @@ def main(argv: list[str]) -> None:
         description="Measure a checkpoint on the text that its run held out, or on other text.",
     )
 
+    from zoo.checkpoints import checkpoint
     from zoo.distribution.devices import configure
     from zoo.inference.evaluation import evaluate_checkpoint
     from zoo.progress import Progress
 
     configure(cache_dir=command.data.cache_dir, fake_devices=command.fake_devices)
+    folder = checkpoint.find(command.checkpoint)
+    source = None
+    if command.data.named_source() is not None:
+        source = command.data.resolve(checkpoint.read_run(folder).experiment.data.source)
     measured = evaluate_checkpoint(
-        command.checkpoint,
-        task=command.data.task,
-        files=command.data.files,
+        str(folder),
+        source=source,
         cache_dir=command.data.cache_dir,
         seq_len=command.seq_len,
         batch_tokens=command.batch_tokens,

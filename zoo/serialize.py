@@ -1,37 +1,52 @@
-"""Configs to JSON and back, without loss: every dataclass carries its type's name."""
+"""Configs to JSON and back, without loss: every dataclass carries the name of its type."""
 
 import dataclasses
+from collections.abc import Callable, Mapping
+from fractions import Fraction
 from typing import Any
 
-from configs import experiment as zoo_config
+from configs import experiment as experiment_config
+from configs.experiment import Experiment
 from data import config as data_config
+from data.config import Data, Files, Mixture, Task, with_options
 from models import config as model_config
 from models.config import ConfigError
 
+Fields = dict[str, Any]
+"""The JSON values of a dataclass's fields by name."""
+
 _TYPES: dict[str, Any] = {
     name: kind
-    for module in (model_config, data_config, zoo_config)
+    for module in (model_config, data_config, experiment_config)
     for name, kind in vars(module).items()
     if dataclasses.is_dataclass(kind)
-}
+} | {"Fraction": Fraction}
 
 
 def to_json(value: Any) -> Any:
-    """A config as JSON values: a dataclass is an object with its `type`, a tuple a list."""
+    """Return a config as JSON values: a dataclass is an object with its `type`, a tuple a list."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {f.name: to_json(getattr(value, f.name)) for f in dataclasses.fields(value)}
         return {"type": type(value).__name__, **fields}
+    if isinstance(value, Fraction):
+        return {
+            "type": "Fraction",
+            "numerator": value.numerator,
+            "denominator": value.denominator,
+        }
     if isinstance(value, tuple):
         return [to_json(item) for item in value]
     return value
 
 
 def from_json(value: Any) -> Any:
-    """The inverse of `to_json`. A type or field of another version is a ConfigError."""
+    """Invert `to_json`. Raises ConfigError for a type or field of an unknown version."""
     if isinstance(value, dict):
-        fields = {name: from_json(item) for name, item in value.items() if name != "type"}
         try:
-            return _TYPES[value["type"]](**fields)
+            kind = value["type"]
+            fields = _UPDATES.get(kind, lambda fields: fields)(value)
+            items = {name: from_json(item) for name, item in fields.items() if name != "type"}
+            return _TYPES[kind](**items)
         except (KeyError, TypeError) as error:
             raise ConfigError(
                 f"the saved config does not fit this version of the zoo: {error}"
@@ -42,11 +57,58 @@ def from_json(value: Any) -> Any:
 
 
 def differences(old: Any, new: Any, prefix: str = "") -> dict[str, tuple[Any, Any]]:
-    """Dotted names of the leaves in which two `to_json` values differ, with both values."""
+    """Return the leaves in which two `to_json` values differ: both values by dotted name."""
     if isinstance(old, dict) and isinstance(new, dict):
-        found = {}
+        differing = {}
         for name in old | new:
             dotted = f"{prefix}.{name}" if prefix else name
-            found |= differences(old.get(name), new.get(name), dotted)
-        return found
+            differing |= differences(old.get(name), new.get(name), dotted)
+        return differing
     return {} if old == new else {prefix: (old, new)}
+
+
+# --- configs of earlier versions -----------------------------------------------------------------
+
+
+_FLAT_SOURCE_FIELDS = frozenset(
+    ["task", "files", "mixture", "module", "data_dir", "field", "separator", "on_error"]
+)
+
+
+def _data_with_source(fields: Fields) -> Fields:
+    """Gather the flat fields of `Data` that named its text into one `source`.
+
+    Version 0.1.0 wrote them until commit 98d5c7f: `mixture` took precedence over `files`, and `files`
+    over `task`.
+    """
+    if "source" in fields:
+        return fields
+    flat = {name: value for name, value in fields.items() if name in _FLAT_SOURCE_FIELDS}
+    if flat.get("mixture"):
+        source = Mixture.parse(flat["mixture"])
+    elif flat.get("files") is not None:
+        source = Files(flat["files"])
+    else:
+        source = Task(flat.get("task", "stdlib"))
+    kept = {name: value for name, value in fields.items() if name not in _FLAT_SOURCE_FIELDS}
+    return kept | {"source": to_json(with_options(source, flat))}
+
+
+def _micro_batches_of_pipeline(fields: Fields) -> Fields:
+    """Move the micro-batches of a pipeline from the experiment to its mesh.
+
+    Version 0.1.0 wrote `micro_batches` for both purposes until commit 98d5c7f: through a pipeline the
+    micro-batches followed each other, without one their gradients were accumulated.
+    """
+    mesh = fields["mesh"]
+    if "pipeline_micro_batches" in mesh or (mesh["pipeline"] or 1) == 1:
+        return fields
+    mesh = mesh | {"pipeline_micro_batches": fields["micro_batches"]}
+    return fields | {"mesh": mesh, "micro_batches": 1}
+
+
+_UPDATES: Mapping[str, Callable[[Fields], Fields]] = {
+    Data.__name__: _data_with_source,
+    Experiment.__name__: _micro_batches_of_pipeline,
+}
+"""For a type, the function that turns its fields as an earlier version wrote them into today's."""

@@ -1,1 +1,1 @@
-"""The only room that imports TensorFlow: text as seqio tasks."""
+"""Text as seqio tasks: the only room that imports TensorFlow."""

@@ -16,20 +16,19 @@ _EPOCH = "epoch"
 
 
 class TaskDocuments:
-    """See `data.text.corpus.DocumentReader`: a host's share of the train split of a seqio task."""
+    """A host's share of the train split of a seqio task: a `data.text.corpus.DocumentReader`."""
 
-    def __init__(self, task: seqio.Task, shard: Shard, seed: int) -> None:
-        """Opens the first epoch.
+    def __init__(self, task: seqio.Task, shard: Shard, seed: int):
+        """Open the first epoch.
 
-        Raises:
-          DataConfigError: the task has no text, or its order cannot be seeded or saved.
+        Raises DataConfigError if the task has no text, or if its order cannot be seeded or saved.
         """
         self._task, self._shard, self._seed = task, shard, seed
         self._begin(epoch=0)
 
     def read(self) -> list[str]:
-        """The next few documents."""
-        with tasks.explained(self._task, "train"):
+        """Return the next few documents. Raises DataError if this host has none."""
+        with tasks.read_errors(self._task, "train"):
             batch = next(self._batches, None)
             if batch is None:
                 self._begin(self._epoch + 1)
@@ -37,19 +36,19 @@ class TaskDocuments:
             if batch is not None:
                 return [text.decode("utf-8") for text in batch.numpy()]
         raise DataError(
-            f"The task {self._task.name!r} has no document for host {self._shard.index} of "
-            f"{self._shard.count}. Leave out --data.streaming, or use fewer hosts."
+            f"the task {self._task.name!r} has no document for host {self._shard.index} of "
+            f"{self._shard.count}; leave out --data.streaming, or use fewer hosts"
         )
 
     def save(self) -> Files:
-        """The state of TensorFlow's iterator and of the documents that wait."""
+        """Return the state of TensorFlow's iterator, with the documents in its buffers."""
         with tempfile.TemporaryDirectory() as folder:
             tf.train.Checkpoint(iterator=self._batches).write(f"{folder}/{_ITERATOR}")
             files = {path.name: path.read_bytes() for path in Path(folder).iterdir()}
         return files | {_EPOCH: b"%d" % self._epoch}
 
     def restore(self, files: Files) -> None:
-        """Goes on where `save` was called. Raises DataError if the files are not of this task."""
+        """Resume where `save` was called. Raises DataError if the files are not of this task."""
         with tempfile.TemporaryDirectory() as folder:
             for name in files.keys() - {_EPOCH}:
                 Path(folder, name).write_bytes(files[name])
@@ -59,9 +58,9 @@ class TaskDocuments:
                 saved.assert_consumed()
             except (tf.errors.OpError, AssertionError, LookupError, ValueError) as error:
                 raise DataError(
-                    f"The task {self._task.name!r} cannot go on where it stood: the saved state of "
-                    f"its iterator is damaged ({tasks.first_line(error)}). Delete that checkpoint to go on "
-                    "from the one before it, or start over with --fresh."
+                    f"the task {self._task.name!r} cannot resume where it stood: the saved state of "
+                    f"its iterator is damaged ({tasks.first_line(error)}); delete that checkpoint to "
+                    "resume from the one before it, or start over with --fresh"
                 ) from error
 
     def _begin(self, epoch: int) -> None:
@@ -78,18 +77,20 @@ class TaskDocuments:
                 seed=int.from_bytes(digest[:4], "big") >> 1,
                 shard_info=seqio.ShardInfo(self._shard.index, self._shard.count),
             )
-            _check_that_it_can_be_saved(batches)
+            _check_can_be_saved(batches)
         except (ValueError, tf.errors.FailedPreconditionError) as error:
             raise DataConfigError(
-                f"The task {self._task.name!r} cannot be streamed: {tasks.first_line(error)} Leave out "
-                "--data.streaming, or make its dataset without Python generators and with a seed."
+                f"the task {self._task.name!r} cannot be streamed: {tasks.first_line(error)}; leave out "
+                "--data.streaming, or make its dataset without Python generators and with a seed"
             ) from error
         self._batches: Iterator = iter(batches.with_options(options))
 
 
-def _check_that_it_can_be_saved(dataset: tf.data.Dataset) -> None:
-    """Raises FailedPreconditionError for what is stateful, such as from_generator. An iterator would
-    not before the first time that it is saved in the middle."""
+def _check_can_be_saved(dataset: tf.data.Dataset) -> None:
+    """Raise FailedPreconditionError for a stateful dataset, such as one of from_generator.
+
+    Its iterator would raise only when it is first saved in the middle.
+    """
     fail = tf.data.experimental.ExternalStatePolicy.FAIL.value
     variant = tf.data.experimental.to_variant(dataset)
     tf.raw_ops.DatasetToGraphV2(input_dataset=variant, external_state_policy=fail)

@@ -1,8 +1,8 @@
-"""Tasks and mixtures that a module of the user's own registers with seqio.
+"""Tasks and mixtures that a user's module registers with seqio.
 
-A task's own splits `train` and `validation` are used as they are; without the second, documents of
-the first are held out as they are of files. Its text is encoded with the run's vocabulary. Where it is
-streamed, no more than the beginning of it is read to find out what it is and what to hold out.
+A task's own splits `train` and `validation` are used as they are. Without a `validation` split,
+documents of `train` are held out as they are for files. The text is encoded with the run's vocabulary.
+If the task is streamed, only its beginning is read to fingerprint it and to decide what to hold out.
 """
 
 import difflib
@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
 
-from data.config import Data
 from data.errors import DataConfigError, DataError
 from data.seqio_tasks import tasks
 from data.seqio_tasks.documents import TaskDocuments
@@ -26,33 +25,23 @@ from data.text.corpus import Corpus, OpenDocuments, PresplitCorpus, SplitCorpus,
 from data.text.files import Document
 from data.text.survey import SPLITS, Split, Survey, read_survey, survey_path, take_survey
 
-# Of a task that is streamed: so many documents of C4 are 200 MB, read in 2 s.
 _MAX_SURVEYED = 100_000
-
+"""Documents of a streamed task that are surveyed. As many of C4 are 200 MB and take 2 s to read."""
 
 BuiltIns = Mapping[str, Callable[[], Corpus]]
-"""The zoo's own tasks, which a mixture may name, by what opens them."""
+"""Functions that open the zoo's own tasks, by name. A mixture may name these tasks."""
 
 
-def find(name: str, config: Data, folder: Path, built_ins: BuiltIns) -> Weighted:
-    """The task or mixture `name`, after `config.module` was imported.
+def find(name: str, module: str, folder: Path, built_ins: BuiltIns, *, streaming: bool) -> Weighted:
+    """Import `module` and return the corpora of its task or mixture `name`.
 
-    Raises:
-      DataConfigError: the module cannot be imported or registers no such name, or a rate is not
-        positive.
-      DataError: its data is not there or cannot be read.
+    Raises DataConfigError if the module cannot be imported or registers no such name, or if a rate is
+    not positive, and DataError if the data is missing or cannot be read.
+
+    Args:
+      folder: the cache.
     """
-    module = str(config.module)
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
-    try:
-        imported = importlib.import_module(module)
-    except Exception as error:
-        raise DataConfigError(
-            f"data.module={module!r} cannot be imported: {type(error).__name__}: {error}. It must "
-            "be a Python module on the path, or in the folder of the command."
-        ) from error
-    version = _sha256(Path(str(imported.__file__)).read_bytes()) if imported.__file__ else ""
+    version = _import(module)
     if name in seqio.MixtureRegistry.names():
         mixture = seqio.MixtureRegistry.get(name)
         rates = [(task, Fraction(mixture.get_rate(task))) for task in mixture.tasks]
@@ -62,30 +51,46 @@ def find(name: str, config: Data, folder: Path, built_ins: BuiltIns) -> Weighted
         known = [*seqio.MixtureRegistry.names(), *seqio.TaskRegistry.names()]
         near = difflib.get_close_matches(name, known, n=8, cutoff=0.0)
         raise DataConfigError(
-            f"data.task={name!r} is not registered by data.module={module!r}. "
-            f"Write one of {', '.join(near)}."
+            f"data.task={name!r} is not registered by data.module={module!r}; "
+            f"write one of {', '.join(near)}"
         )
     for task, rate in rates:
         if rate <= 0:
             raise DataConfigError(
-                f"The mixture {name!r} gives {task.name!r} the rate {float(rate):g}; it must be "
-                "above zero."
+                f"the mixture {name!r} gives {task.name!r} the rate {float(rate):g}; it must be "
+                "above zero"
             )
-    return [(_corpus(task, version, config, folder, built_ins), rate) for task, rate in rates]
+
+    def open_corpus(task: seqio.Task) -> Corpus:
+        if task.name in built_ins:
+            return built_ins[task.name]()
+        return _corpus(task, version, folder, streaming=streaming)
+
+    return [(open_corpus(task), rate) for task, rate in rates]
 
 
-def _corpus(
-    task: seqio.Task, version: str, config: Data, folder: Path, built_ins: BuiltIns
-) -> Corpus:
-    if task.name in built_ins:
-        return built_ins[task.name]()
+def _import(module: str) -> str:
+    """Import the module and return the hash of its source, which is the version of its functions."""
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        imported = importlib.import_module(module)
+    except Exception as error:
+        raise DataConfigError(
+            f"data.module={module!r} cannot be imported: {type(error).__name__}: {error}; it must "
+            "be a Python module on the path or in the current folder"
+        ) from error
+    return _sha256(Path(str(imported.__file__)).read_bytes()) if imported.__file__ else ""
+
+
+def _corpus(task: seqio.Task, version: str, folder: Path, *, streaming: bool) -> Corpus:
     source = f"data.task={task.name!r}"
     key = _key(task, version)
     if "train" not in task.splits:
-        raise DataConfigError(f"{source} has no split `train`, only {', '.join(task.splits)}.")
+        raise DataConfigError(f"{source} has no split `train`, only {', '.join(task.splits)}")
     read = functools.partial(tasks.texts, task)
     open_documents = functools.partial(TaskDocuments, task)
-    limit = _MAX_SURVEYED if config.streaming else None
+    limit = _MAX_SURVEYED if streaming else None
     if "validation" in task.splits:
         fingerprint = key or _fingerprint(read, version, limit)
         return PresplitCorpus(task.name, source, fingerprint, read, open_documents=open_documents)
@@ -105,14 +110,14 @@ def _corpus(
         return beginning
     if survey.splits_inside:
         raise DataConfigError(
-            f"{source} has {survey.num_documents:,} documents, too few to hold any out of a stream. "
-            "Leave out data.streaming."
+            f"{source} has {survey.num_documents:,} documents, too few to hold any out of a stream; "
+            "leave out data.streaming"
         )
     return _StreamedCorpus(beginning, survey, key or version, read, open_documents)
 
 
 class _StreamedCorpus(PresplitCorpus):
-    """A task without a validation split: documents of its beginning are held out of all of it."""
+    """A task without a validation split: documents of its beginning are held out from all of it."""
 
     def __init__(
         self,
@@ -121,7 +126,7 @@ class _StreamedCorpus(PresplitCorpus):
         key: str,
         read: Callable[[Split], Iterator[str]],
         open_documents: OpenDocuments,
-    ) -> None:
+    ):
         super().__init__(
             beginning.name,
             beginning.source,
@@ -140,10 +145,10 @@ class _StreamedCorpus(PresplitCorpus):
 
 
 def _key(task: seqio.Task, version: str) -> str | None:
-    """Changes when the task's text may have changed; None if only reading all of it can tell.
+    """Return a key that changes if the task's text may have; None if only reading the text can tell.
 
     Args:
-      version: of the module, whose functions may change the text.
+      version: the module's, whose functions may change the text.
     """
     source = task.source
     match source:
@@ -152,22 +157,22 @@ def _key(task: seqio.Task, version: str) -> str | None:
             description = folder / "dataset_info.json"
             if not description.exists():
                 raise DataError(
-                    f"data.task={task.name!r} is not prepared: there is no {description}. Prepare "
-                    "the set with TensorFlow Datasets, or say where it is with TFDS_DATA_DIR."
+                    f"data.task={task.name!r} is not prepared: there is no {description}; prepare "
+                    "the set with TensorFlow Datasets, or say where it is with TFDS_DATA_DIR"
                 )
-            about = [str(folder), _sha256(description.read_bytes())]
+            state = [str(folder), _sha256(description.read_bytes())]
         case seqio.FileDataSource():
             paths = [Path(path) for split in task.splits for path in source.list_shards(split)]
-            about = [(str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in paths if p.exists()]
-            if len(about) < len(paths):  # a folder that is not of this machine's disk
+            state = [(str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in paths if p.exists()]
+            if len(state) < len(paths):  # some are not on this machine's disk
                 return None
         case _:
             return None
-    return _sha256(json.dumps([task.name, version, about]).encode())
+    return _sha256(json.dumps([task.name, version, state]).encode())
 
 
 def _fingerprint(read: Callable[[Split], Iterator[str]], version: str, limit: int | None) -> str:
-    """Of the whole text, or of the first `limit` documents of each split and the module's version."""
+    """Hash the whole text, or the module's version and the first `limit` documents of each split."""
     digest = hashlib.sha256(b"" if limit is None else version.encode())
     for split in SPLITS:
         for text in itertools.islice(read(split), limit):

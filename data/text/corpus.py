@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
+from data import config
 from data.errors import DataConfigError, DataError
 from data.text.files import Document, TextFiles
 from data.text.survey import SPLITS, Split, Survey, name_hash, read_survey, survey_path, take_survey
@@ -263,6 +264,7 @@ def stdlib_files() -> TextFiles:
             if _SKIPPED_FOLDERS.isdisjoint(path.relative_to(root).parts)
             and not path.name.startswith(_SKIPPED_PREFIX)
         ),
+        config.Files(f"{root}/**/*.py"),
     )
 
 

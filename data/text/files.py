@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, cast
 
-from data.config import Data
+from data.config import Files
 from data.errors import DataError
 
 _JSON_SUFFIXES = (".jsonl", ".ndjson")
@@ -44,30 +44,30 @@ class TextFiles:
 
     root: Path
     paths: tuple[Path, ...]
-    options: Data = Data()
+    options: Files
 
     @classmethod
-    def matching(cls, pattern: str, options: Data) -> "TextFiles":
+    def matching(cls, files: Files) -> "TextFiles":
         """The files that match a glob; `**` and `~` have their usual meaning.
 
         Raises:
           DataError: there are none.
         """
-        expanded = Path(os.path.expanduser(pattern))
+        expanded = Path(os.path.expanduser(files.pattern))
         matches = glob.glob(str(expanded), recursive=True)
         paths = [Path(match) for match in matches if not os.path.isdir(match)]
         if not paths:
             raise DataError(
-                f"data.files={pattern!r} matches no file. Give a path or a glob that does, in "
+                f"{files.setting} matches no file. Give a path or a glob that does, in "
                 "quotes, such as 'notes/**/*.txt'."
             )
         root = expanded.parent
         while glob.has_magic(str(root)):
             root = root.parent
-        return cls.below(root, paths, options)
+        return cls.below(root, paths, files)
 
     @classmethod
-    def below(cls, root: Path, paths: Iterable[Path], options: Data = Data()) -> "TextFiles":
+    def below(cls, root: Path, paths: Iterable[Path], options: Files) -> "TextFiles":
         """These files, ordered by their names below `root`."""
         ordered = sorted(paths, key=lambda path: path.relative_to(root).as_posix())
         return cls(root, tuple(ordered), options)

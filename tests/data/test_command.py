@@ -12,13 +12,6 @@ class Greeting:
     name: str = "you"
 
 
-def test_short_flags_are_spelt_out():
-    argv = ["--task=c4_en", "--data-dir", "x", "--data.task=y", "--tasks=z"]
-    assert command.expand_short_flags(argv) == [
-        "--data.task=c4_en", "--data.data-dir", "x", "--data.task=y", "--tasks=z"
-    ]  # fmt: skip
-
-
 def test_flags_fill_a_dataclass_and_mistakes_end_with_2(capsys):
     parsed = command.parse(Greeting, ["--name=Ada"], prog="greet", description="Greets.")
     assert parsed == Greeting("Ada")
@@ -33,7 +26,7 @@ def test_flags_fill_a_dataclass_and_mistakes_end_with_2(capsys):
     [
         (DataConfigError("data.task='x' [is] wrong."), 2, "error: data.task='x' [is] wrong."),
         (DataError("a.txt is gone."), 3, "error: a.txt is gone."),
-        (KeyboardInterrupt(), 130, "stopped: the same command goes on from here"),
+        (KeyboardInterrupt(), 130, "stopped: the same command resumes from here"),
     ],
 )
 def test_a_users_mistake_is_a_message_and_a_code(error, code, said, capsys, monkeypatch):

@@ -9,7 +9,7 @@ import pytest
 
 from data import evaluation_text, training_data
 from data.batches.rows import TokenWindows
-from data.config import Data
+from data.config import Data, Files
 from data.errors import DataConfigError, DataError
 from data.evaluation_text import EvaluationText
 from data.text.corpus import Corpus
@@ -31,7 +31,7 @@ def run_text(tmp_path, corpus: Corpus) -> Data:
     folder.mkdir()
     for document in small_documents(60):
         (folder / document.name).write_text(document.text)
-    return Data(files=f"{folder}/*.py", cache_dir=f"{tmp_path}/cache")
+    return Data(source=Files(f"{folder}/*.py"), cache_dir=f"{tmp_path}/cache")
 
 
 @pytest.fixture
@@ -57,14 +57,18 @@ def load(
     return evaluation_text.load(
         run_text,
         run.fingerprint,
-        task=None,
-        files=files,
+        source=None if files is None else Files(files),
         cache_dir=cache_dir,
         vocabulary=run.vocabulary,
         seq_len=SEQ_LEN,
         batch_size=BATCH_SIZE,
         report=report,
     )
+
+
+def folder_of(run_text: Data) -> Path:
+    assert isinstance(run_text.source, Files)
+    return Path(run_text.source.pattern).parent
 
 
 def tokens(text: EvaluationText | TrainingData) -> np.ndarray:
@@ -109,7 +113,7 @@ def test_documents_of_the_training_are_counted_also_without_their_held_out_end(t
 def test_the_ngram_is_left_out_where_the_runs_text_is_gone_or_another(run_text, run, tmp_path):
     other = tmp_path / "other.txt"
     other.write_text("nothing of the kind\n")
-    root = Path(run_text.files or "").parent
+    root = folder_of(run_text)
     (root / "0.py").write_text("changed\n")
     lines: list[str] = []
     changed = load(run_text, run, files=str(other), report=lines.append)
@@ -123,7 +127,7 @@ def test_the_ngram_is_left_out_where_the_runs_text_is_gone_or_another(run_text, 
 
 def test_a_changed_text_of_the_run_is_read_with_a_warning(run_text, run, corpus):
     held_out = next(corpus.documents("validation"))
-    (Path(run_text.files or "").parent / held_out.name).write_text("changed\n" * 50)
+    (folder_of(run_text) / held_out.name).write_text("changed\n" * 50)
     warning = load(run_text, run).warning
     assert warning is not None
     assert "not the text that the checkpoint's run read" in warning

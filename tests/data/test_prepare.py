@@ -7,7 +7,7 @@ import seqio
 import tensorflow_datasets as tfds
 
 from data import catalog, prepare
-from data.config import Data
+from data.config import Data, Task
 from data.errors import DataConfigError, DataError
 from data.seqio_tasks import tasks
 
@@ -60,7 +60,7 @@ def test_what_is_prepared_can_be_read_and_is_not_prepared_twice(folder, tmp_path
     assert f"--data.task=tiny_shakespeare --data.data-dir={folder}" in printed.err
     prepare.main(flags)
     assert "is in" in capsys.readouterr().err
-    config = Data(task="tiny_shakespeare", data_dir=str(folder))
+    config = Data(source=Task("tiny_shakespeare", data_dir=str(folder)))
     ((corpus, _),) = catalog.find(config, tmp_path / "cache")
     assert list(corpus.texts("train")) == [TEXT["train"]]
     assert list(corpus.texts("validation")) == [TEXT["validation"]]
@@ -70,8 +70,11 @@ def test_what_is_prepared_can_be_read_and_is_not_prepared_twice(folder, tmp_path
     ("fails", "message"),
     [
         (ImportError("No module", name="apache_beam"), "apache_beam, which is not installed"),
-        (OSError("No route to host"), "could not be prepared in .*: No route to host Run the same"),
-        (RuntimeError(), r"could not be prepared in .*: RuntimeError\(\) Run the same"),
+        (
+            OSError("No route to host"),
+            "could not be prepared in .*: No route to host; run the same",
+        ),
+        (RuntimeError(), r"could not be prepared in .*: RuntimeError\(\); run the same"),
     ],
 )
 def test_what_goes_wrong_is_explained(folder, monkeypatch, fails, message):
@@ -81,5 +84,7 @@ def test_what_goes_wrong_is_explained(folder, monkeypatch, fails, message):
 
 
 def test_a_task_that_needs_no_preparing_is_explained():
-    with pytest.raises(DataConfigError, match="'stdlib' needs no preparing. Write one of tiny_"):
+    with pytest.raises(
+        DataConfigError, match="'stdlib' needs no preparing; write --task with one of tiny_"
+    ):
         prepare.main(["--task=stdlib"])

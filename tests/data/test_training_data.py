@@ -13,7 +13,7 @@ import pytest
 from data import catalog, training_data
 from data.batches.rows import Batches, Rows
 from data.batches.streaming import Stream
-from data.config import Data
+from data.config import Data, Files, Mixture
 from data.errors import DataConfigError, DataError
 from data.tokens import cache as token_cache
 from data.tokens.encoding import encode_documents
@@ -24,10 +24,10 @@ from tests.data.samples import small_documents
 SECOND_RUN = """
 import sys
 import data.batches.rows, data.vocabularies.base
-from data.config import Data
+from data.config import Data, Files
 from data.training_data import load
 
-loaded = load(Data(files=sys.argv[1], cache_dir=sys.argv[2]), vocab_size=320, seq_len=32,
+loaded = load(Data(source=Files(sys.argv[1]), cache_dir=sys.argv[2]), vocab_size=320, seq_len=32,
               batch_size=4, report=print)
 loaded.train.train_batch(0)
 loaded.baselines()
@@ -58,7 +58,12 @@ def load_files(
     report: Callable[[str], None] = no_report,
 ) -> TrainingData:
     return load(
-        Data(files=f"{folder}/{files}", cache_dir=f"{folder}/cache", seed=seed, packing=packing),
+        Data(
+            source=Files(f"{folder}/{files}"),
+            cache_dir=f"{folder}/cache",
+            seed=seed,
+            packing=packing,
+        ),
         vocab_size=vocab_size,
         seq_len=seq_len,
         batch_size=batch_size,
@@ -84,7 +89,7 @@ def test_the_batches_are_the_text(folder):
     loaded = load_files(folder, report=lines.append)
     assert [line.split(" ")[0] for line in lines] == ["text:", "trained", "encoded"]
 
-    ((corpus, _),) = catalog.find(Data(files=f"{folder}/*.py"), folder / "cache")
+    ((corpus, _),) = catalog.find(Data(source=Files(f"{folder}/*.py")), folder / "cache")
     documents = {split: list(corpus.documents(split)) for split in ("train", "validation")}
     for windows, split in ((computed(loaded), "train"), (loaded.validation, "validation")):
         ids = [loaded.vocabulary.bos_id]
@@ -223,7 +228,7 @@ def test_an_interrupted_encoding_goes_on(folder, monkeypatch):
 def test_a_vocabulary_can_be_given_as_a_file(folder, vocabulary, tmp_path):
     path = tmp_path / "my.model"
     path.write_bytes(vocabulary.to_bytes())
-    config = Data(files=f"{folder}/*.py", cache_dir=f"{folder}/cache", vocabulary=str(path))
+    config = Data(source=Files(f"{folder}/*.py"), cache_dir=f"{folder}/cache", vocabulary=str(path))
     loaded = load(config, vocab_size=400, seq_len=32, batch_size=4, report=no_report)
     assert loaded.vocabulary.fingerprint == vocabulary.fingerprint
     path.write_bytes(b"")
@@ -246,7 +251,10 @@ def test_whole_documents_are_planned_once_and_say_their_padding(folder):
 def test_a_mixture_reads_all_its_sources(folder):
     for number in range(30):
         (folder / f"{number}.txt").write_text(f"note {number} is short but a text\n" * 20)
-    config = Data(mixture=(f"{folder}/*.py=3", f"{folder}/*.txt=1"), cache_dir=f"{folder}/cache")
+    config = Data(
+        source=Mixture.parse([f"{folder}/*.py=3", f"{folder}/*.txt=1"]),
+        cache_dir=f"{folder}/cache",
+    )
     lines: list[str] = []
     loaded = load(config, vocab_size=320, seq_len=32, batch_size=8, report=lines.append)
     assert [", 75.0% of every batch" in line for line in lines[:2]] == [True, False]

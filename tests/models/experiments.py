@@ -14,11 +14,13 @@ import configs
 from configs.experiment import AdamW, Experiment, WarmupCosine
 from data.batches.rows import TokenWindows
 from data.vocabularies.base import BOS_ID, EOS_ID
-from models.config import Attention, FeedForward
+from models.config import Attention, Execution, FeedForward
 from tests.models import samples
 from zoo.distribution.devices import configure
 
-PALM = dataclasses.replace(configs.get("palm_nano"), seq_len=16, batch_tokens=8 * 16)
+PALM = dataclasses.replace(
+    configs.get("palm_nano"), seq_len=16, batch_tokens=8 * 16, execution=Execution(dtype="float32")
+)
 GPT2 = dataclasses.replace(
     PALM,
     model=dataclasses.replace(

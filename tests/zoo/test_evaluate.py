@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from data import catalog
-from data.config import Data
+from data.config import Data, Files
 from data.storage import cache_folder
 from data.text.files import Document
 from data.text.survey import Split
@@ -45,7 +45,7 @@ def held_out_folder(corpus_glob, tmp_path) -> Path:
 
 def documents(corpus_glob: str, split: Split) -> list[Document]:
     """Of the session's run."""
-    ((corpus, _),) = catalog.find(Data(files=corpus_glob), cache_folder(None))
+    ((corpus, _),) = catalog.find(Data(source=Files(corpus_glob)), cache_folder(None))
     return list(corpus.documents(split))
 
 

@@ -216,7 +216,7 @@ def test_a_stream_begins_anew_where_that_is_allowed(streamed, tmp_path, run_here
     assert "(corpus differs)" in refused.stderr
     allowed = run_here(train.main, *flags, "--num-steps=6", "--data.allow-change")
     assert allowed.code == 0, allowed.stderr
-    assert "a streamed text begins anew" in allowed.stderr
+    assert "a streamed text starts over" in allowed.stderr
     assert [row["step"] for row in losses(tmp_path / "run")] == [1, 2, 3, 4, 5, 6]
 
 

@@ -22,11 +22,12 @@ from data.vocabularies.base import LosslessVocabulary, Vocabulary
 from data.vocabularies.imported import FILES, JSON_FILE, MARKS_FILE
 from data.vocabularies.tokenizer_json import to_tokenizer_json
 from models.config import ConfigError, ModelConfig
-from models.transformer import Transformer, abstract_params, num_params
+from models.transformer import abstract_model, num_params
 from zoo.checkpoints import checkpoint
 from zoo.checkpoints.checkpoint import Run
 from zoo.checkpoints.writer import write_weights
-from zoo.distribution import sharding
+from zoo.distribution.devices import resolve_dtype
+from zoo.distribution.sharding import make_mesh
 from zoo.errors import CheckpointError
 from zoo.folders import check_space, new_folder
 from zoo.hf.config import to_hf_config, to_model_config
@@ -34,6 +35,7 @@ from zoo.hf.folder import CONFIG_FILE, read_config
 from zoo.hf.params import export_params, import_params
 from zoo.inference.language_model import LanguageModel
 from zoo.runs import workdir
+from zoo.training.program import Program
 
 TOLERANCE = 1e-3
 """The largest difference of two logits that --verify accepts, relative to the largest logit."""
@@ -63,9 +65,8 @@ def import_folder(
         )
         verified = None
         if verify:
-            verified = _verify(
-                LanguageModel(experiment, _graphdef(experiment), params, vocabulary), source
-            )
+            graphdef = nnx.graphdef(abstract_model(experiment.model))  # in float32
+            verified = _verify(LanguageModel(experiment, graphdef, params, vocabulary), source)
             report(
                 f"logits differ from transformers' by {verified['max_abs_difference']:.2e} at most"
             )
@@ -117,9 +118,8 @@ def export_checkpoint(
         report(f"{architecture}: {size:,} parameters")
         if verify:
             params = checkpoint.read_params(folder, experiment)
-            verified = _verify(
-                LanguageModel(experiment, _graphdef(experiment), params, vocabulary), partial
-            )
+            graphdef = nnx.graphdef(abstract_model(experiment.model))  # in float32
+            verified = _verify(LanguageModel(experiment, graphdef, params, vocabulary), partial)
             report(
                 f"logits differ from transformers' by {verified['max_abs_difference']:.2e} at most"
             )
@@ -159,17 +159,11 @@ def _hf_tokenizer(vocabulary: Vocabulary) -> dict[str, bytes]:
 def _shardings(experiment: Experiment) -> nnx.State:
     """Return the sharding of every parameter: over the mesh, or on one device without a mesh."""
     num_devices = 1 if experiment.mesh == Mesh() else jax.device_count()
-    mesh = sharding.make_mesh(experiment.mesh, num_devices)
+    mesh = make_mesh(experiment.mesh, num_devices)
     # An import reads no batch; this batch size satisfies the rules on every mesh.
     divisible = dataclasses.replace(experiment, batch_tokens=experiment.seq_len * mesh.size)
-    rules = sharding.rules_for(divisible, mesh)
-    return sharding.state_shardings(abstract_params(experiment.model), mesh, rules)
-
-
-def _graphdef(experiment: Experiment) -> nnx.GraphDef:
-    model = experiment.model
-    execution = dataclasses.replace(experiment.execution, dtype="float32")
-    return nnx.graphdef(nnx.eval_shape(lambda: Transformer(model, execution, rngs=nnx.Rngs(0))))
+    program = Program(resolve_dtype(divisible), mesh)
+    return jax.tree.map(lambda param: param.sharding, program.params)
 
 
 def _require_transformers() -> None:

@@ -12,6 +12,7 @@ from flax import nnx
 
 from configs.experiment import Experiment, Mesh
 from data import evaluation_text
+from data.config import Source
 from data.evaluation_text import EvaluationText
 from models.config import Learned, Relative, Rotary, check
 from zoo.checkpoints import checkpoint
@@ -80,8 +81,7 @@ class CheckpointEvaluation:
 def evaluate_checkpoint(
     path: str,
     *,
-    task: str | None = None,
-    files: str | None = None,
+    source: Source | None = None,
     cache_dir: str | None = None,
     batch_tokens: int | None = None,
     seq_len: int | None = None,
@@ -92,8 +92,8 @@ def evaluate_checkpoint(
     """Evaluate the checkpoint in `path`, a workdir or one step's folder. None means as in its run.
 
     Args:
-      task: evaluate the validation split of this task instead of the run's.
-      files: evaluate all text that matches this glob instead.
+      source: evaluate this text instead of the run's: the validation split of a task or a mixture, or
+        all of some files.
       cache_dir: folder of the token caches.
       batch_tokens: tokens per batch, over all devices.
       seq_len: tokens per row.
@@ -117,8 +117,7 @@ def evaluate_checkpoint(
     text = evaluation_text.load(
         run.experiment.data,
         run.data_fingerprint,
-        task=task,
-        files=files,
+        source=source,
         cache_dir=cache_dir,
         vocabulary=vocabulary,
         seq_len=experiment.seq_len,

@@ -17,9 +17,9 @@ from configs.experiment import Experiment
 from data.vocabularies.base import Vocabulary
 from models.config import check
 from models.positions import Positions
-from models.transformer import Transformer
+from models.transformer import Transformer, abstract_model
 from zoo.checkpoints import checkpoint
-from zoo.distribution.devices import quiet_libtpu
+from zoo.distribution.devices import quiet_libtpu, resolve_dtype
 from zoo.inference.decode import Prompts, Sampling, generate
 
 
@@ -210,12 +210,10 @@ def load(path: str | Path) -> LanguageModel:
     """
     quiet_libtpu()
     folder = checkpoint.find(path)
-    experiment = checkpoint.read_run(folder).experiment
-    execution = experiment.execution.resolve(accelerated=jax.default_backend() != "cpu")
-    model = nnx.eval_shape(lambda: Transformer(experiment.model, execution, rngs=nnx.Rngs(0)))
+    experiment = resolve_dtype(checkpoint.read_run(folder).experiment)
     return LanguageModel(
         experiment=experiment,
-        graphdef=nnx.graphdef(model),
+        graphdef=nnx.graphdef(abstract_model(experiment.model, experiment.execution)),
         params=checkpoint.read_params(folder, experiment),
         vocabulary=checkpoint.read_vocabulary(folder),
     )

@@ -11,6 +11,7 @@ import rich.progress
 from rich.console import Console
 
 from configs.experiment import Experiment
+from data.config import Files
 from zoo.explaining.choices import main_choices
 from zoo.progress import LINE_EVERY_S, Progress, eta
 
@@ -130,7 +131,8 @@ class RunReport(Progress):
         self._console.rule("a sample")
         self._console.print(sample, markup=False, soft_wrap=True)
         self._console.rule("next")
-        prompt = "def " if experiment.data.files is None else sample.split("\n")[0][:20]
+        is_own_text = isinstance(experiment.data.source, Files)
+        prompt = sample.split("\n")[0][:20] if is_own_text else "def "
         quoted = shlex.quote(str(folder))
         commands = [
             f"python -m zoo.sample --checkpoint={quoted} --prompt={shlex.quote(prompt)}",

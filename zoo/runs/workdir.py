@@ -1,4 +1,4 @@
-"""The folder of one run: what may be in it, and whether a run may go on in it."""
+"""The folder of one run and the files in it."""
 
 import dataclasses
 import json
@@ -28,25 +28,8 @@ _WRITTEN_BY_A_RUN = (
     checkpoint.FOLDER,
 )
 
-_DATA_MAY_CHANGE = (
-    "data.cache_dir",
-    "data.files",
-    "data.task",
-    "data.mixture",
-    "data.module",
-    "data.field",
-    "data.separator",
-    "data.on_error",
-    "data.data_dir",
-    "data.vocabulary",
-    "data.allow_change",
-)
-"""Fields of `Data` that a resumed run may change: where the text lies. `check_same_data` makes sure
-that it is the same text."""
-
-
 def prepare(workdir: Path) -> None:
-    """Make the folder and see that it can be written. Raises WorkdirError."""
+    """Make the folder and check that it can be written. Raises WorkdirError if it cannot."""
     with writing(workdir):
         workdir.mkdir(parents=True, exist_ok=True)
         probe = workdir / ".probe"
@@ -55,7 +38,7 @@ def prepare(workdir: Path) -> None:
 
 
 def clear(workdir: Path) -> None:
-    """Delete what an earlier run left in the folder, and nothing else. Raises WorkdirError."""
+    """Delete the files of an earlier run, and nothing else. Raises WorkdirError if that fails."""
     with writing(workdir):
         for name in _WRITTEN_BY_A_RUN:
             path = workdir / name
@@ -66,98 +49,13 @@ def clear(workdir: Path) -> None:
 
 
 def write_config(workdir: Path, experiment: Experiment) -> None:
-    """Write the resolved config for people and programs to read."""
+    """Write the resolved config, for people and programs to read."""
     text = json.dumps(serialize.to_json(experiment), indent=2) + "\n"
     (workdir / CONFIG_FILE).write_text(text)
 
 
 def write_sample(workdir: Path, step: int, text: str) -> None:
-    """One file a step, so that they show how the model learns to write."""
+    """Write a sample to a file of its step. Together they show how the model learns to write."""
     folder = workdir / SAMPLES_FOLDER
     folder.mkdir(exist_ok=True)
     (folder / f"{step:06}.txt").write_text(text + "\n", encoding="utf-8")
-
-
-def check_same_experiment(saved: Experiment, asked: Experiment, workdir: Path) -> None:
-    """Raise ConfigError, with all differing keys, unless `asked` may resume what `saved` began."""
-    may_change = {*_may_change(asked), *_DATA_MAY_CHANGE}
-    if asked.data.allow_change:
-        may_change.add("data")
-    changed = {
-        key: values
-        for key, values in serialize.differences(
-            serialize.to_json(saved), serialize.to_json(asked)
-        ).items()
-        if not any(key == allowed or key.startswith(allowed + ".") for allowed in may_change)
-    }
-    if changed:
-        listed = "; ".join(f"{key} was {old}, now {new}" for key, (old, new) in changed.items())
-        raise ConfigError(
-            f"{workdir} holds a run with another config: {listed}. Undo the change, choose another "
-            "--workdir, or start over with --fresh"
-        )
-
-
-def _may_change(config: Any, prefix: str = "") -> Iterator[str]:
-    """Yield the dotted names of the fields that a resumed run may change, as their metadata says."""
-    for field in dataclasses.fields(config):
-        name, value = f"{prefix}{field.name}", getattr(config, field.name)
-        if field.metadata.get("on_resume") == "may_change":
-            yield name
-        elif dataclasses.is_dataclass(value):
-            yield from _may_change(value, f"{name}.")
-
-
-def check_same_architecture(saved: ModelConfig, asked: ModelConfig, init_from: str) -> None:
-    """Raise ConfigError, with all differing keys, unless the parameters of `saved` make the same
-    function in `asked`: dropout and the unused initialisation may differ, and a context that is not
-    one of learned positions."""
-    free = ["init", "dropout_rate"]
-    free += [] if isinstance(saved.position, Learned) else ["context_length"]
-    changed = {
-        key: values
-        for key, values in serialize.differences(
-            serialize.to_json(saved), serialize.to_json(asked)
-        ).items()
-        if key.split(".")[0] not in free
-    }
-    if changed:
-        listed = "; ".join(
-            f"model.{key} is {old} there, {new} here" for key, (old, new) in changed.items()
-        )
-        raise ConfigError(
-            f"--init-from={init_from} holds another model: {listed}. Undo the change, or leave out "
-            "--model to take the checkpoint's own config"
-        )
-
-
-def check_same_data(
-    saved: Run, fingerprint: dict, workdir: Path, *, allow_change: bool
-) -> str | None:
-    """Raise DataError unless a resumed run would read the text that the saved one has read.
-
-    With `allow_change`, say what has changed instead.
-    """
-    old = saved.data_fingerprint
-    changed = [key for key in old | fingerprint if old.get(key) != fingerprint.get(key)]
-    if not changed:
-        return None
-    differs = ", ".join(
-        f"{key} was {old.get(key)}, now {fingerprint.get(key)}" if _is_short(old, fingerprint, key)
-        else key for key in changed
-    )  # fmt: skip
-    if allow_change:
-        return (
-            f"the run in {workdir} goes on with other data, as --data.allow-change says: {differs}; a "
-            "streamed text begins anew"
-        )
-    raise DataError(
-        f"what is read has changed since the run in {workdir} began ({differs} differs), so it cannot "
-        "go on exactly; undo the change, choose another --workdir, start over with --fresh, or go on "
-        "all the same with --data.allow-change"
-    )
-
-
-def _is_short(old: dict, new: dict, key: str) -> bool:
-    """Whether the values mean something to a person, unlike a hash."""
-    return max(len(str(old.get(key))), len(str(new.get(key)))) <= 20

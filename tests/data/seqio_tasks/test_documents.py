@@ -123,7 +123,7 @@ def test_a_damaged_state_is_refused(task):
     state = TaskDocuments(task, ALONE, seed=0).save()
     (name,) = (name for name in state if "data" in name)
     for damage in ({name: state[name][:-100]}, {name: b""}, {"epoch": b""}):
-        with pytest.raises(DataError, match="'test_documents' cannot go on where it stood"):
+        with pytest.raises(DataError, match="'test_documents' cannot resume where it stood"):
             TaskDocuments(task, ALONE, seed=0).restore(state | damage)
 
 
@@ -138,7 +138,7 @@ def test_a_task_whose_iterator_cannot_be_saved_is_refused():
             lambda: iter(TEXTS), output_signature=tf.TensorSpec([], tf.string)
         )
 
-    with pytest.raises(DataConfigError, match=r"cannot be streamed: .*PyFunc is stateful.*Leave"):
+    with pytest.raises(DataConfigError, match=r"cannot be streamed: .*PyFunc is stateful.*leave"):
         TaskDocuments(own_task(generated), ALONE, seed=0)
 
 

@@ -5,7 +5,7 @@ import pytest
 import seqio
 
 from data import catalog
-from data.config import Data
+from data.config import Data, Task
 from data.errors import DataConfigError, DataError
 from data.seqio_tasks import own_tasks
 from data.text.corpus import Shard
@@ -57,7 +57,7 @@ def find(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     yield lambda task, module="my_tasks", streaming=False: catalog.find(
-        Data(task=task, module=module, streaming=streaming), tmp_path / "cache"
+        Data(source=Task(task, module), streaming=streaming), tmp_path / "cache"
     )
     for registry in (seqio.MixtureRegistry, seqio.TaskRegistry):
         for name in [name for name in registry.names() if name.startswith("own_")]:
@@ -133,7 +133,7 @@ def test_a_mixture_brings_its_rates(find):
 @pytest.mark.parametrize(
     ("task", "module", "message"),
     [
-        ("own_boht", "my_tasks", "'own_boht' is not registered by .*Write one of own_both"),
+        ("own_boht", "my_tasks", "'own_boht' is not registered by .*write one of own_both"),
         ("own_both", "no_tasks", "data.module='no_tasks' cannot be imported: ModuleNotFound"),
         ("own_both", "broken_tasks", "cannot be imported: .*no_such_module_at_all"),
         ("own_zero", "my_tasks", "gives 'own_both' the rate 0; it must be above zero"),

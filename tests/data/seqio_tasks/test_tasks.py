@@ -7,7 +7,7 @@ import seqio
 import tensorflow as tf
 
 from data import catalog
-from data.config import Data
+from data.config import Task
 from data.errors import DataConfigError, DataError
 from data.seqio_tasks import tasks
 from data.text.tfds_sets import SETS
@@ -21,12 +21,6 @@ def task():
     seqio.TaskRegistry.remove("test_task")
 
 
-@pytest.fixture
-def encoded(task, vocabulary):
-    yield tasks.with_vocabulary(task, vocabulary, "test_task_encoded")
-    seqio.TaskRegistry.remove("test_task_encoded")
-
-
 def test_a_text_task_gives_the_texts_as_they_are(task):
     assert list(tasks.texts(task, "train")) == list(TEXTS)
     assert list(tasks.texts(task, "validation")) == [TEXTS[0]]
@@ -37,34 +31,11 @@ def test_how_many_pass_at_once_changes_nothing(task, monkeypatch):
     assert list(tasks.texts(task, "train")) == list(TEXTS)
 
 
-def test_an_encoded_task_gives_the_vocabularys_ids_between_bos_and_eos(encoded, vocabulary):
-    dataset = encoded.get_dataset(split="train", sequence_length=None, shuffle=False)
-    ids = [example["targets"].tolist() for example in dataset.as_numpy_iterator()]
-    assert ids == [
-        [vocabulary.bos_id, *vocabulary.encode(text), vocabulary.eos_id] for text in TEXTS
-    ]
-
-
 def test_registering_again_replaces_the_task(task):
     assert seqio.TaskRegistry.get("test_task") is task
     again = tasks.register("test_task", lambda split: iter("ab"))
     assert seqio.TaskRegistry.get("test_task") is again
     assert list(tasks.texts(again, "train")) == ["a", "b"]
-
-
-def test_a_t5x_user_can_pack_and_shuffle_it(encoded, vocabulary):
-    dataset = seqio.get_dataset(
-        encoded.name,
-        task_feature_lengths={"targets": 64},
-        dataset_split="train",
-        shuffle=True,
-        seed=1,
-        feature_converter=seqio.LMFeatureConverter(pack=True, bos_id=vocabulary.bos_id),
-    )
-    rows = list(dataset.as_numpy_iterator())
-    seen = [token for row in rows for token in row["decoder_target_tokens"].tolist() if token]
-    assert seen.count(vocabulary.eos_id) == len(TEXTS)
-    assert {row["decoder_segment_ids"].shape for row in rows} == {(64,)}
 
 
 def one_example(example) -> Any:
@@ -74,15 +45,15 @@ def one_example(example) -> Any:
     return seqio.FunctionDataSource(read, splits=["train"])
 
 
-def test_a_t5x_users_own_task_keeps_its_text(vocabulary):
+def test_a_task_that_encodes_keeps_its_text():
     seqio.TaskRegistry.add(
-        "test_t5x",
+        "test_encoding",
         source=one_example({"targets": TEXTS[2]}),
         preprocessors=[seqio.preprocessors.tokenize, seqio.preprocessors.append_eos],
-        output_features={"targets": seqio.Feature(tasks.SeqioVocabulary(vocabulary))},
+        output_features={"targets": seqio.Feature(seqio.ByteVocabulary())},
     )
-    assert list(tasks.texts(seqio.TaskRegistry.get("test_t5x"), "train")) == [TEXTS[2]]
-    seqio.TaskRegistry.remove("test_t5x")
+    assert list(tasks.texts(seqio.TaskRegistry.get("test_encoding"), "train")) == [TEXTS[2]]
+    seqio.TaskRegistry.remove("test_encoding")
 
 
 def test_a_task_without_text_is_explained():
@@ -126,7 +97,7 @@ def test_what_goes_wrong_inside_tensorflow_is_said_in_a_line():
         text=True,
         check=True,
     )
-    assert run.stdout.startswith("The task 'broken' cannot read its train split: ")
+    assert run.stdout.startswith("the task 'broken' cannot read its train split: ")
     assert len(run.stdout.splitlines()) == 1
     assert run.stderr == ""
 
@@ -142,7 +113,7 @@ def test_what_texts_raise_arrives_as_it_is(task):
 
 
 def test_the_standard_librarys_task_is_the_text_of_a_run(tmp_path):
-    whole = catalog.built_in("stdlib", Data(), tmp_path)
+    whole = catalog.built_in(Task(), tmp_path)
     stdlib = seqio.TaskRegistry.get("stdlib")
     assert list(tasks.texts(stdlib, "validation")) == list(whole.texts("validation"))
 
@@ -153,21 +124,6 @@ def test_the_sets_of_tensorflow_datasets_are_registered_and_never_downloaded():
         assert isinstance(source, seqio.TfdsDataSource)
         assert source.tfds_dataset.name == f"{tfds_set.name}:{tfds_set.version}"
         assert source.tfds_dataset._read_only
-
-
-def test_seqios_view_of_the_vocabulary_is_the_vocabulary(vocabulary):
-    view = tasks.SeqioVocabulary(vocabulary)
-    assert view.vocab_size == vocabulary.size
-    assert (view.pad_id, view.eos_id, view.unk_id, view.bos_id) == (0, 1, 2, 3)
-    assert view == tasks.SeqioVocabulary(vocabulary)
-    ids = view.encode("a é\u2581\n")
-    assert ids == vocabulary.encode("a é\u2581\n")
-    assert view.encode_tf(tf.constant("a é\u2581\n")).numpy().tolist() == ids
-    assert view.decode(ids) == "a é\u2581\n"
-    assert view.decode_tf(tf.constant(ids)).numpy().decode() == "a é\u2581\n"
-    batch = view.decode_tf(tf.constant([ids, ids[::-1]])).numpy()
-    assert batch[0].decode() == "a é\u2581\n"
-    assert batch.shape == (2,)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.config import Data
+from data.config import Files
 from data.errors import DataError
 from data.text import corpus, survey
 from data.text.corpus import PresplitCorpus, file_corpus, stdlib_files
@@ -164,7 +164,7 @@ class Folder:
             os.utime(file, (1e9, 1e9))
 
     def read(self, path=None, **options):
-        files = TextFiles.matching(f"{path or self.path}/*.txt", Data(**options))
+        files = TextFiles.matching(Files(f"{path or self.path}/*.txt", **options))
         return file_corpus("files", "here", files, self.cache)
 
 
@@ -236,6 +236,6 @@ def test_a_file_that_changes_meanwhile_stops_the_survey(folder, monkeypatch):
 
 def test_files_without_text_are_explained(tmp_path):
     (tmp_path / "empty.txt").write_text("")
-    files = TextFiles.matching(f"{tmp_path}/*.txt", Data())
+    files = TextFiles.matching(Files(f"{tmp_path}/*.txt"))
     with pytest.raises(DataError, match="here has no text to train on, in 1 files"):
         file_corpus("files", "here", files, tmp_path / "cache")

@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.config import Data
+from data.config import Files
 from data.errors import DataError
 from data.text import files as sources
 from data.text.files import Document, TextFiles, open_stream, unescaped
 
 
 def read(pattern, skipped=None, **options) -> list[Document]:
-    files = TextFiles.matching(str(pattern), Data(**options))
+    files = TextFiles.matching(Files(str(pattern), **options))
     return list(files.documents(skipped if skipped is not None else []))
 
 
@@ -161,7 +161,7 @@ def test_a_compressed_file_that_is_cut_short_is_named(tmp_path, suffix, keep):
 def test_a_file_that_vanishes_in_the_middle_is_named(tmp_path, suffix):
     for name in ("a.txt", f"b.txt{suffix}"):
         write(tmp_path / name, b"text")
-    documents = TextFiles.matching(f"{tmp_path}/*", Data()).documents([])
+    documents = TextFiles.matching(Files(f"{tmp_path}/*")).documents([])
     next(documents)
     (tmp_path / f"b.txt{suffix}").unlink()
     with pytest.raises(DataError, match=rf"Cannot read .*b\.txt{suffix}: .*No such file"):
@@ -173,12 +173,12 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
     with pytest.raises(DataError, match=r"Cannot read .*gone\.txt: No such file"):
         read(tmp_path / "*")
     with pytest.raises(DataError, match=r"Cannot read .*gone\.txt: No such file"):
-        TextFiles.matching(f"{tmp_path}/*", Data()).listing()
+        TextFiles.matching(Files(f"{tmp_path}/*")).listing()
 
 
 def test_a_listing_tells_size_and_time_of_change(tmp_path):
     path = write(tmp_path / "a.txt", b"text")
-    assert TextFiles.matching(str(path), Data()).listing() == [
+    assert TextFiles.matching(Files(str(path))).listing() == [
         (str(path), 4, path.stat().st_mtime_ns)
     ]
 

@@ -15,7 +15,7 @@ import tensorflow_datasets as tfds
 
 from data import catalog, evaluation_text
 from data.batches.rows import TokenWindows
-from data.config import Data
+from data.config import Data, Files, Mixture, Task, with_options
 from data.errors import DataConfigError, DataError
 from data.text import tfds_sets
 from data.training_data import load
@@ -60,13 +60,17 @@ def forget_builders():
     seqio.utils.LazyTfdsLoader._MEMOIZED_BUILDERS.clear()
 
 
+def c4_en(data_dir) -> Task:
+    return Task("c4_en", data_dir=str(data_dir))
+
+
 def read(config: Data, folder):
     ((corpus, _),) = catalog.find(config, folder)
     return corpus, {split: list(corpus.texts(split)) for split in ("train", "validation")}
 
 
 def test_a_set_is_read_and_what_is_held_out_is_not_trained_on(c4, tmp_path):
-    corpus, texts = read(Data(task="c4_en", data_dir=str(c4)), tmp_path)
+    corpus, texts = read(Data(source=c4_en(c4)), tmp_path)
     assert sorted(texts["train"]) == sorted(TRAIN)
     assert texts["validation"] == VALIDATION
     assert corpus.describe() == "61 documents to train on, 6 held out"
@@ -74,7 +78,7 @@ def test_a_set_is_read_and_what_is_held_out_is_not_trained_on(c4, tmp_path):
 
 def test_the_environment_names_the_folder_too(c4, tmp_path, monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", str(c4))
-    _, texts = read(Data(task="c4_en"), tmp_path)
+    _, texts = read(Data(source=Task("c4_en")), tmp_path)
     assert texts["validation"] == VALIDATION
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
     with pytest.raises(DataError, match=f"--data-dir={tmp_path}"):
@@ -86,12 +90,12 @@ def test_only_the_beginning_of_a_large_validation_split_is_held_out(c4, tmp_path
     few = tfds_sets.TfdsSet("c4/en", "3.1.0", "validation", 4)
     monkeypatch.setitem(dict(tfds_sets.SETS), "c4_en", few)
     monkeypatch.setattr(tfds_sets, "SETS", {"c4_en": few})
-    _, texts = read(Data(task="c4_en", data_dir=str(c4)), tmp_path)
+    _, texts = read(Data(source=c4_en(c4)), tmp_path)
     assert texts["validation"] == VALIDATION[:4]
 
 
 def test_training_reads_a_set_once_and_without_tensorflow_again(c4, tmp_path, monkeypatch):
-    config = Data(task="c4_en", data_dir=str(c4), cache_dir=str(tmp_path))
+    config = Data(source=c4_en(c4), cache_dir=str(tmp_path))
 
     def load_it(report):
         return load(config, vocab_size=300, seq_len=32, batch_size=4, report=report)
@@ -109,7 +113,7 @@ def test_a_stream_has_the_documents_of_the_cache_and_no_cache(tmp_path, monkeypa
     """Each of them once an epoch, with the same ids; the held-out ones are not among them."""
     monkeypatch.setattr("data.batches.streaming.num_cores", lambda: 1)
     make_set(tmp_path, {"train": [*TRAIN, VALIDATION[2]], "validation": VALIDATION}, ordered=False)
-    config = Data(task="c4_en", data_dir=str(tmp_path), cache_dir=str(tmp_path / "cache"))
+    config = Data(source=c4_en(tmp_path), cache_dir=str(tmp_path / "cache"))
 
     def load_it(config: Data, report=print):
         return load(config, vocab_size=300, seq_len=32, batch_size=4, report=report)
@@ -149,17 +153,17 @@ def test_a_stream_has_the_documents_of_the_cache_and_no_cache(tmp_path, monkeypa
     assert documents[: len(TRAIN)] != documents[len(TRAIN) :]
 
 
-@pytest.mark.parametrize(("task", "files"), [(None, None), ("stdlib", None), (None, "a.txt")])
-def test_what_streamed_is_evaluated_without_its_training_text(c4, tmp_path, task, files):
-    config = Data(task="c4_en", data_dir=str(c4), cache_dir=str(tmp_path), streaming=True)
+@pytest.mark.parametrize("source", [None, Task("stdlib"), Files("a.txt")])
+def test_what_streamed_is_evaluated_without_its_training_text(c4, tmp_path, source, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = Data(source=c4_en(c4), cache_dir=str(tmp_path), streaming=True)
     run = load(config, vocab_size=300, seq_len=32, batch_size=4, report=print)
     (tmp_path / "a.txt").write_text(TRAIN[3])
     lines: list[str] = []
     text = evaluation_text.load(
         config,
         run.fingerprint,
-        task=task,
-        files=files and str(tmp_path / files),
+        source=source,
         cache_dir=None,
         vocabulary=run.vocabulary,
         seq_len=32,
@@ -167,14 +171,14 @@ def test_what_streamed_is_evaluated_without_its_training_text(c4, tmp_path, task
         report=lines.append,
     )
     assert text.warning is None
-    if task is None and files is None:
+    if source is None:
         assert text.num_bytes == run.num_validation_bytes
         assert not list(tmp_path.rglob("train.tokens"))
-    assert any("it is not searched" in line for line in lines) == (files is not None)
+    assert any("it is not searched" in line for line in lines) == isinstance(source, Files)
 
 
 def test_a_stream_has_a_fingerprint_of_its_own(c4, tmp_path):
-    config = Data(task="c4_en", data_dir=str(c4), cache_dir=str(tmp_path))
+    config = Data(source=c4_en(c4), cache_dir=str(tmp_path))
 
     def fingerprint(config: Data, rows: slice):
         loaded = load(
@@ -192,20 +196,27 @@ def test_a_stream_has_a_fingerprint_of_its_own(c4, tmp_path):
     ("config", "message"),
     [
         (Data(streaming=True), r"data\.task='stdlib' is cached in seconds\. Leave it out"),
-        (Data(streaming=True, files=__file__), r"data\.files='.*' is cached in seconds"),
-        (Data(streaming=True, task="c4_en", packing="whole"), r"data\.packing='whole' plans its"),
-        (Data(streaming=True, mixture=("c4_en=1", "stdlib=1")), "'stdlib' is cached in seconds"),
+        (Data(streaming=True, source=Files(__file__)), r"data\.files='.*' is cached in seconds"),
+        (
+            Data(streaming=True, source=Task("c4_en"), packing="whole"),
+            r"data\.packing='whole' plans its",
+        ),
+        (
+            Data(streaming=True, source=Mixture.parse(["c4_en=1", "stdlib=1"])),
+            "'stdlib' is cached in seconds",
+        ),
     ],
 )
 def test_what_cannot_be_streamed_is_refused_before_anything_is_made(c4, tmp_path, config, message):
-    config = replace(config, data_dir=str(c4), cache_dir=str(tmp_path))
+    source = with_options(config.source, {"data_dir": str(c4)})
+    config = replace(config, source=source, cache_dir=str(tmp_path))
     with pytest.raises(DataConfigError, match=message):
         load(config, vocab_size=300, seq_len=32, batch_size=4, report=print)
     assert not list(tmp_path.rglob("*.model"))
 
 
 def test_a_set_whose_order_is_fixed_cannot_be_streamed(c4, tmp_path):
-    config = Data(task="c4_en", data_dir=str(c4), cache_dir=str(tmp_path), streaming=True)
+    config = Data(source=c4_en(c4), cache_dir=str(tmp_path), streaming=True)
     streamed = load(config, vocab_size=300, seq_len=32, batch_size=4, report=print)
     with pytest.raises(DataConfigError, match="'c4_en' cannot be streamed: Dataset is an ordered"):
         streamed.read_from(0, None, print)
@@ -247,7 +258,7 @@ def test_a_shard_that_is_gone_is_named(c4, tmp_path):
     make_set(tmp_path, {"train": TRAIN, "validation": VALIDATION})
     (shard,) = tmp_path.rglob("*train.tfrecord*")
     shard.write_bytes(shard.read_bytes()[:1000])
-    with pytest.raises(DataError, match="The task 'c4_en' cannot read its train split"):
-        read(Data(task="c4_en", data_dir=str(tmp_path)), tmp_path / "cache")
+    with pytest.raises(DataError, match="the task 'c4_en' cannot read its train split"):
+        read(Data(source=c4_en(tmp_path)), tmp_path / "cache")
     description = json.loads(next(tmp_path.rglob("dataset_info.json")).read_text())
     assert description["splits"]

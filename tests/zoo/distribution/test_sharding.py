@@ -21,6 +21,7 @@ from models.config import Attention, ConfigError, FeedForward
 from models.transformer import abstract_params
 from tests.models import experiments
 from zoo.distribution import sharding
+from zoo.distribution.devices import resolve_dtype
 from zoo.training import loss
 from zoo.training.program import Program
 from zoo.training.step import make_steps
@@ -131,12 +132,12 @@ def first_steps_on(mesh_config: Mesh, experiment: Experiment, state) -> tuple[li
 
 @pytest.mark.parametrize("family", configs.FAMILIES)
 def test_no_mesh_changes_a_familys_losses_or_gradients(family: str):
-    check_meshes(configs.get(f"{family}_nano"), MESHES)
+    check_meshes(resolve_dtype(configs.get(f"{family}_nano")), MESHES)
 
 
 @pytest.mark.parametrize("family", configs.FAMILIES)
 def test_no_split_of_length_or_layers_changes_a_familys_losses_or_gradients(family: str):
-    experiment = configs.get(f"{family}_nano")
+    experiment = resolve_dtype(configs.get(f"{family}_nano"))
     model = dataclasses.replace(experiment.model, dropout_rate=0.0)
     check_meshes(dataclasses.replace(experiment, model=model, micro_batches=2), SPLIT_MESHES)
 

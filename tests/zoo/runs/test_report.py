@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 import configs
-from data.config import Data
+from data.config import Data, Files
 from zoo.runs import report
 from zoo.runs.report import RunReport
 
@@ -146,7 +146,7 @@ def test_next_commands_are_those_of_this_run_with_twice_the_steps(folder):
     sample, on_board, longer = next_commands(
         ("--num-steps", "7", *flags, "--num_steps=9", "--json", "--fresh"),
         folder,
-        Data(files="my notes/**/*.txt"),
+        Data(source=Files("my notes/**/*.txt")),
         "it's so\nmuch text",
     )
     assert sample == ["python", "-m", "zoo.sample", f"--checkpoint={folder}", "--prompt=it's so"]

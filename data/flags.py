@@ -1,0 +1,138 @@
+"""The flags of a run's text: flat on the command line, one `Source` in the program."""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, cast
+
+import tyro
+from tyro.constructors import (
+    ConstructorRegistry,
+    StructConstructorSpec,
+    StructFieldSpec,
+    StructTypeInfo,
+)
+
+from data.config import Data, Files, Mixture, Source, Task, leaves, with_options
+from data.errors import DataConfigError
+
+_OPTIONS = {
+    "module": "--data.task",
+    "data_dir": "--data.task",
+    "field": "--data.files",
+    "separator": "--data.files",
+    "on_error": "--data.files",
+}
+"""The fields of a task and of files that are flags, with the flag that names such a source."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceFlags:
+    """The flags that name a source of text. None: not given."""
+
+    task: Annotated[str | None, tyro.conf.arg(aliases=("--task",))] = None
+    """A task or mixture of seqio: `stdlib`, the Python standard library's own source text;
+    `tiny_shakespeare`, `wiki40b_en`, `lm1b`, `c4_en` through TensorFlow Datasets; or one of
+    --data.module's."""
+    files: str | None = None
+    """Your own text: a glob such as 'notes/**/*.txt', also of .jsonl, and of both as .gz or .zst (UTF-8;
+    a document is a file, or a line of JSON)."""
+    mixture: tuple[str, ...] = ()
+    """Several tasks or globs, each with the rate at which its sequences are drawn, such as
+    'stdlib=3' 'notes/**/*.txt=1'."""
+    module: str | None = None
+    """With a task: a Python module that registers your own seqio tasks or mixtures when it is
+    imported."""
+    data_dir: Annotated[str | None, tyro.conf.arg(aliases=("--data-dir",))] = None
+    """With a task: the folder of TensorFlow Datasets' prepared sets, a gs:// folder too; by default the
+    environment's TFDS_DATA_DIR, or ~/tensorflow_datasets."""
+    field: str | None = None
+    """With files: the key of the text in a line of JSON; by default `text`."""
+    separator: str | None = None
+    r"""With files: the text between two documents of a text file, such as '<|endoftext|>' or '\n\n\n'; by
+    default a file is one document."""
+    on_error: Literal["stop", "skip"] | None = None
+    """With files: what to do at a damaged line of JSON or a file that is not UTF-8. stop (the default),
+    or skip: leave it out and count it."""
+
+    def named_source(self) -> Source | None:
+        """Return the source that --data.task, --data.files or --data.mixture names; None: no flag does.
+
+        Raises DataConfigError if several do.
+        """
+        sources: dict[str, Source] = {}
+        if self.task is not None:
+            sources[f"--data.task={self.task}"] = Task(self.task)
+        if self.files is not None:
+            sources[f"--data.files={self.files}"] = Files(self.files)
+        if self.mixture:
+            sources[f"--data.mixture {' '.join(self.mixture)}"] = Mixture.parse(self.mixture)
+        if len(sources) > 1:
+            raise DataConfigError(
+                f"{' and '.join(sources)} exclude each other; write one of them, or both sources in "
+                "one --data.mixture"
+            )
+        return next(iter(sources.values()), None)
+
+    def options(self) -> dict[str, Any]:
+        """Return the options that are given, by field."""
+        given = {name: getattr(self, name) for name in _OPTIONS}
+        return {name: value for name, value in given.items() if value is not None}
+
+    def resolve(self, default: Source) -> Source:
+        """Return the source that the flags name, or `default`, with the options that are given.
+
+        A named source keeps those options of `default` that it has and that are not given. Raises
+        DataConfigError for an option that the source does not have.
+        """
+        source = self.named_source() or default
+        options = self.options()
+        for name, value in options.items():
+            if not any(hasattr(leaf, name) for leaf in leaves(source)):
+                raise DataConfigError(
+                    f"--data.{name.replace('_', '-')}={value} does not apply to {source.setting}; leave it "
+                    f"out, or name a source that has it with {_OPTIONS[name]}"
+                )
+        return with_options(source, _options_of(default) | options)
+
+
+def _options_of(source: Source) -> dict[str, Any]:
+    """The options of a source, or of the parts of a mixture, by field."""
+    return {
+        name: getattr(leaf, name)
+        for leaf in leaves(source)
+        for name in _OPTIONS
+        if hasattr(leaf, name)
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataFlags(Data, SourceFlags):
+    """Which text a run reads and in which order. Without --data.task, --data.files and --data.mixture
+    it is the standard library, or with --init-from the text of that checkpoint's run."""
+
+    source: tyro.conf.Suppress[tyro.conf.Fixed[Source]] = Task()
+    """The source that the flags change."""
+
+    def to_data(self) -> Data:
+        """Return the settings with the source that the flags name. Raises DataConfigError."""
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(Data)}
+        values["source"] = self.resolve(self.source)
+        return Data(**values)
+
+
+REGISTRY = ConstructorRegistry()
+"""Gives every `Data` in a command the flags of `DataFlags`; for `tyro.cli(registry=...)`."""
+
+
+@REGISTRY.struct_rule
+def _data_from_flags(info: StructTypeInfo) -> StructConstructorSpec | None:
+    if info.type is not Data:
+        return None
+    default = info.default if isinstance(info.default, Data) else Data()
+    flags = StructFieldSpec(
+        name="flags",
+        # Without a name they are --data.task and not --data.flags.task.
+        type=cast(type, Annotated[DataFlags, tyro.conf.arg(name="")]),
+        default=DataFlags(**vars(default)),
+    )
+    return StructConstructorSpec(instantiate=lambda flags: flags.to_data(), fields=(flags,))
