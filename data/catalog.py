@@ -17,9 +17,9 @@ from data.text.corpus import (
     Shard,
     Weighted,
     file_corpus,
-    stdlib_corpus,
 )
 from data.text.files import TextFiles
+from data.text.stdlib import stdlib_corpus
 from data.text.survey import Split
 
 BUILT_IN = ("stdlib", *tfds_sets.SETS)
@@ -98,7 +98,7 @@ def built_in(name: str, config: Data, folder: Path) -> Corpus:
     source = f"data.task={name!r}"
     if name == "stdlib":
         return stdlib_corpus(folder)
-    prepared = tfds_sets.find(name, config.data_dir)
+    prepared = tfds_sets.find_prepared(name, config.data_dir)
 
     def task():
         from data.seqio_tasks import tasks  # TensorFlow

@@ -1,27 +1,26 @@
 """Text to measure a trained model on: what its run held out, or any other."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from data import catalog, training_data
-from data.batches.rows import Batches, TokenWindows
+from data.batches.batch import Batches
+from data.batches.rows import TokenWindows
 from data.config import Data
 from data.errors import DataConfigError, DataError
 from data.storage import cache_folder
 from data.text import baselines
-from data.text.corpus import Weighted
+from data.text.corpus import Weighted, text_digest
 from data.text.files import Document, TextFiles
 from data.training_data import Report, text_fingerprint
-from data.vocabularies.base import Vocabulary
+from data.vocabularies.vocabulary import Vocabulary
 
 _OTHER_TEXT = (
     "this is not the text that the checkpoint's run read, or it has changed since: the result cannot "
     "be compared with that run's validation loss"
 )
-_MAX_TRAIN_BYTES = 16_000_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,11 +145,7 @@ def _all_of(
         report("no byte 5-gram: the text that the checkpoint's run was trained on is not here")
     elif trained_with.streaming:
         report("the run's text was streamed: it is not searched for what is evaluated here")
-    train = [
-        text.encode("utf-8")
-        for corpus, _ in corpora
-        for text in corpus.training_sample(_MAX_TRAIN_BYTES // len(corpora))
-    ]
+    train = baselines.training_sample([corpus for corpus, _ in corpora])
     ids = [
         np.array([*vocabulary.start, *vocabulary.encode(d.text), *vocabulary.end], np.uint32)
         for d in documents
@@ -189,12 +184,12 @@ def _same_text(one: Mapping[str, str | int], other: Mapping[str, str | int]) -> 
 
 def _seen_in_training(documents: Sequence[Document], corpora: Weighted) -> str | None:
     """What to say of documents that, whole or but for a held-out end, are among the training's."""
-    of_text = {_digest(document.text) for document in documents}
+    of_text = {text_digest(document.text) for document in documents}
     of_name = {document.name: document.text for document in documents}
     seen = 0
     for corpus, _ in corpora:
         for trained in corpus.documents("train"):
-            same = _digest(trained.text) in of_text
+            same = text_digest(trained.text) in of_text
             seen += same or of_name.get(trained.name, "").startswith(trained.text)
     if not seen:
         return None
@@ -202,10 +197,6 @@ def _seen_in_training(documents: Sequence[Document], corpora: Weighted) -> str |
         f"the model was trained on {seen} of these {len(documents)} documents; without --data.files "
         "only what its run held out is evaluated"
     )
-
-
-def _digest(text: str) -> bytes:
-    return hashlib.sha256(text.encode("utf-8")).digest()
 
 
 def _name(config: Data) -> str:

@@ -36,11 +36,11 @@ def main(argv: list[str]) -> None:
             f"data.task={task!r} needs no preparing. Write one of {', '.join(tfds_sets.SETS)}."
         )
     try:
-        prepared = tfds_sets.find(task, flags.data.data_dir)
+        prepared = tfds_sets.find_prepared(task, flags.data.data_dir)
         command.report(f"{prepared.tfds_name} is in {prepared.data_dir} already")
     except DataError:
         _prepare(task, tfds_sets.data_folder(flags.data.data_dir))
-        prepared = tfds_sets.find(task, flags.data.data_dir)
+        prepared = tfds_sets.find_prepared(task, flags.data.data_dir)
     sizes = ", ".join(f"{count:,} of {split}" for split, count in prepared.num_documents.items())
     command.report(f"documents to read: {sizes}")
     next_command = f"python -m zoo.train --model=palm_small --data.task={task}"

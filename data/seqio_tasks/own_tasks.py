@@ -99,7 +99,7 @@ def _corpus(
     if survey is None:
         survey = take_survey(documents(), [])
         if key:
-            survey.keep(path)
+            survey.save(path)
     beginning = SplitCorpus(task.name, source, documents, survey)
     if limit is None:
         return beginning

@@ -7,8 +7,9 @@ import time
 
 import numpy as np
 
-from data.batches.rows import PackedDocuments, Rows, TokenWindows, row_starts
-from data.vocabularies.base import BOS_ID, EOS_ID
+from data.batches.packing import row_starts
+from data.batches.rows import PackedDocuments, Rows, TokenWindows
+from data.vocabularies.sentencepiece_model import BOS_ID, EOS_ID
 
 ROWS, SEQ_LEN, DOCUMENT, NUM_DOCUMENTS = 64, 1024, 3000, 333
 

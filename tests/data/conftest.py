@@ -7,7 +7,8 @@ import hypothesis
 import pytest
 
 from data.text.corpus import Corpus
-from data.vocabularies.base import Vocabulary, train_vocabulary
+from data.vocabularies.lossless import train_vocabulary
+from data.vocabularies.vocabulary import Vocabulary
 from tests.data.samples import corpus_of, small_documents
 
 # The same examples in every run, however slow the machine.

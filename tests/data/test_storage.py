@@ -30,7 +30,7 @@ def test_a_full_disk_leaves_the_old_file(tmp_path, fill_the_disk):
     path = tmp_path / "file"
     replace_file(path, b"old")
     fill_the_disk()
-    with pytest.raises(DataError, match=r"file: No space left on device\. .*data\.cache_dir"):
+    with pytest.raises(DataError, match=r"file: No space left on device; .*data\.cache_dir"):
         replace_file(path, b"new")
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]

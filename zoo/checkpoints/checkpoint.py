@@ -26,8 +26,8 @@ from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, L
 
 from configs.experiment import Experiment
 from data.errors import DataError
-from data.vocabularies import imported as imported_vocabularies
-from data.vocabularies.base import Vocabulary
+from data.vocabularies.files import FILES, vocabulary_from_files
+from data.vocabularies.vocabulary import Vocabulary
 from models.transformer import abstract_params
 from zoo import serialize
 from zoo.checkpoints.files import HostFilesRestore, HostFilesSave
@@ -48,7 +48,7 @@ class TokenizerHandler(ocp.CheckpointHandler):
 
     def restore(self, directory, args: "TokenizerRestore") -> dict[str, bytes]:
         del args
-        found = {name: directory / name for name in imported_vocabularies.FILES}
+        found = {name: directory / name for name in FILES}
         return {name: path.read_bytes() for name, path in found.items() if path.is_file()}
 
 
@@ -207,7 +207,7 @@ def read_run(folder: Path) -> Run:
 def read_vocabulary(folder: Path) -> Vocabulary:
     """The vocabulary that the checkpoint in `folder` was trained with."""
     try:
-        return imported_vocabularies.from_files(_read(folder, "tokenizer", TokenizerRestore()))
+        return vocabulary_from_files(_read(folder, "tokenizer", TokenizerRestore()))
     except DataError as error:
         raise CheckpointError(f"the tokenizer in {folder} is damaged: {error}") from error
 

@@ -14,7 +14,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int
 
 from configs.experiment import Experiment
-from data.vocabularies.base import Vocabulary
+from data.vocabularies.vocabulary import Vocabulary
 from models.cache import Places
 from models.config import ConfigError
 from models.transformer import Transformer

@@ -78,8 +78,8 @@ def test_the_environment_names_the_folder_too(c4, tmp_path, monkeypatch):
     assert texts["validation"] == VALIDATION
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
     with pytest.raises(DataError, match=f"--data-dir={tmp_path}"):
-        tfds_sets.find("c4_en", None)
-    assert tfds_sets.find("c4_en", str(c4)).data_dir == str(c4)
+        tfds_sets.find_prepared("c4_en", None)
+    assert tfds_sets.find_prepared("c4_en", str(c4)).data_dir == str(c4)
 
 
 def test_only_the_beginning_of_a_large_validation_split_is_held_out(c4, tmp_path, monkeypatch):
@@ -191,7 +191,7 @@ def test_a_stream_has_a_fingerprint_of_its_own(c4, tmp_path):
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        (Data(streaming=True), r"data\.task='stdlib' is cached in seconds\. Leave it out"),
+        (Data(streaming=True), r"data\.task='stdlib' is cached in seconds; leave out data"),
         (Data(streaming=True, files=__file__), r"data\.files='.*' is cached in seconds"),
         (Data(streaming=True, task="c4_en", packing="whole"), r"data\.packing='whole' plans its"),
         (Data(streaming=True, mixture=("c4_en=1", "stdlib=1")), "'stdlib' is cached in seconds"),
@@ -213,9 +213,9 @@ def test_a_set_whose_order_is_fixed_cannot_be_streamed(c4, tmp_path):
 
 def test_the_newest_version_is_read_and_its_fingerprint_is_its_own(tmp_path):
     make_set(tmp_path, {"train": TRAIN, "validation": VALIDATION}, version="3.0.9")
-    old = tfds_sets.find("c4_en", str(tmp_path))
+    old = tfds_sets.find_prepared("c4_en", str(tmp_path))
     make_set(tmp_path, {"train": TRAIN, "validation": VALIDATION}, version="3.0.10")
-    new = tfds_sets.find("c4_en", str(tmp_path))
+    new = tfds_sets.find_prepared("c4_en", str(tmp_path))
     assert (old.tfds_name, new.tfds_name) == ("c4/en:3.0.9", "c4/en:3.0.10")
     assert old.fingerprint != new.fingerprint
 
@@ -226,12 +226,12 @@ def test_a_set_that_is_not_prepared_gets_the_command_at_once(task, tmp_path):
         f"data.task='{task}' is not prepared.*python -m data.prepare --task={task} --data-dir="
     )
     with pytest.raises(DataError, match=f"(?s){message}{tmp_path}.*data.data_dir or TFDS_DATA_DIR"):
-        tfds_sets.find(task, str(tmp_path))
+        tfds_sets.find_prepared(task, str(tmp_path))
 
 
 def test_a_bucket_that_is_out_of_reach_is_not_prepared():
     with pytest.raises(DataError, match=r"(?s)gs://no-such-bucket.*--data-dir=gs://no-such-bucket"):
-        tfds_sets.find("c4_en", "gs://no-such-bucket")
+        tfds_sets.find_prepared("c4_en", "gs://no-such-bucket")
 
 
 @pytest.mark.parametrize("content", ["", "{}", '{"splits": [{"name": "train"}]}'])
@@ -240,7 +240,7 @@ def test_a_damaged_description_is_named(tmp_path, content):
     folder.mkdir(parents=True)
     (folder / "dataset_info.json").write_text(content)
     with pytest.raises(DataError, match=f"{folder} is damaged .*python -m data.prepare"):
-        tfds_sets.find("c4_en", str(tmp_path))
+        tfds_sets.find_prepared("c4_en", str(tmp_path))
 
 
 def test_a_shard_that_is_gone_is_named(c4, tmp_path):
