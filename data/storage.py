@@ -48,10 +48,10 @@ def replace_file(path: Path, content: bytes) -> None:
 def growing_folder(path: Path, on_wait: Callable[[], None]) -> Iterator[Path]:
     """Yield a folder to fill, which is renamed to `path` when the block succeeds.
 
-    Until then its name is that of `path` and `.partial`. One process at a time fills it. After a failure
-    or a kill the next process finds the contents and can continue. If `path` itself exists, it is
-    yielded instead. `on_wait` is called before waiting for a process that is filling the folder. Raises
-    DataError if the disk is full or the folder cannot be written.
+    Until then its name is that of `path` and `.partial`. One process at a time fills it. After a
+    failure or a kill the next process finds the contents and can continue. If `path` itself exists,
+    it is yielded instead. `on_wait` is called before waiting for a process that is filling the
+    folder. Raises DataError if the disk is full or the folder cannot be written.
     """
     partial = path.with_name(path.name + ".partial")
     with _writing(path), ExitStack() as stack:

@@ -18,7 +18,7 @@ from data.config import Data
 from data.errors import DataConfigError, DataError
 from data.storage import cache_folder
 from data.text.baselines import cached_baselines
-from data.text.corpus import Corpus, Files, Shard, Weighted
+from data.text.corpus import Corpus, SavedFiles, Shard, Weighted
 from data.text.survey import SPLITS, Split
 from data.tokens import cache as token_cache
 from data.tokens.cache import Encoded, TokenSplit
@@ -63,7 +63,7 @@ class TrainingData:
     _corpora: Weighted
     _cache_folder: Path
 
-    def read_from(self, first_step: int, state: Files | None, report: Report) -> Reader:
+    def read_from(self, first_step: int, state: SavedFiles | None, report: Report) -> Reader:
         """Reads training batches from `first_step` on.
 
         Args:

@@ -1,4 +1,4 @@
-"""A batch: its arrays, how they follow from windows of tokens, and what a source of batches offers."""
+"""The arrays of a batch, the interface of what gives batches, and a batch of windows of tokens."""
 
 from collections.abc import Iterator
 from typing import Protocol
@@ -14,7 +14,7 @@ inputs       token ids
 targets      the ids that follow them
 segment_ids  1, 2, ... for the documents of a row; 0 on padding
 positions    from 0 in each document, and again from 0 at the start of a row
-weights      float32: 1, but 0 where the target belongs to another document than the input, and on padding
+weights      float32: 1, but 0 on padding and where the target belongs to the next document
 """
 
 ALL = slice(None)
@@ -35,8 +35,8 @@ class Batches(Protocol):
     def train_batch(self, step: int, rows: slice = ALL) -> Batch:
         """Return batch `step` of an endless series: a pure function of the seed and `step`.
 
-        Every epoch has all rows in a new order. A batch may hold the end of one epoch and the beginning
-        of the next.
+        Every epoch has all rows in a new order. A batch may hold the end of one epoch and the
+        beginning of the next.
 
         Args:
           step: counted from 0.
@@ -61,7 +61,9 @@ class Batches(Protocol):
 def window_batch(
     windows: np.ndarray, num_real: np.ndarray, bos_id: int | None, eos_id: int | None
 ) -> Batch:
-    """Make rows of windows of a stream: inputs are all tokens but the last, targets all but the first.
+    """Make a batch of windows of a stream.
+
+    A row's inputs are all tokens of its window but the last, its targets all but the first.
 
     Args:
       windows: [B, T + 1] int32.

@@ -11,7 +11,7 @@ import numpy as np
 from data.batches.batch import ALL, Batch
 from data.batches.rows import Rows
 
-# Shares with a common denominator of at most this are exact; others are rounded to multiples of 1 / it.
+# Longest cycle. Shares whose common denominator is larger are rounded to multiples of 1 / 10,000.
 _MAX_PERIOD = 10_000
 
 
@@ -19,7 +19,7 @@ _MAX_PERIOD = 10_000
 class MixtureSchedule:
     """The source of every draw, from a cycle that repeats.
 
-    After any number n of draws, each source has been drawn its share of n times, to within one draw.
+    After any n draws, each source has been drawn its share of n times, to within one draw.
     """
 
     shares: tuple[Fraction, ...]

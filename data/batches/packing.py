@@ -29,7 +29,7 @@ def cached_row_starts(split: TokenSplit, seq_len: int) -> np.ndarray:
 
 
 def row_starts(offsets: np.ndarray, seq_len: int) -> Iterator[np.ndarray]:
-    """Yield where the rows of packed documents begin in the stream, and its end, in blocks of int64.
+    """Yield the index at which each row of packed documents begins, and the end, in int64 blocks.
 
     Args:
       offsets: [num_documents + 1] where the documents begin in the stream, and its end.
@@ -38,7 +38,7 @@ def row_starts(offsets: np.ndarray, seq_len: int) -> Iterator[np.ndarray]:
     num_documents = len(offsets) - 1
     document = 0  # the next that begins a row
     while document < num_documents:
-        # A row has at most as many documents as predictions, besides one that began in an earlier row.
+        # A row has at most `seq_len` documents, besides one that began in an earlier row.
         first, end = document, min(document + _PLANNED_DOCUMENTS, num_documents)
         begins = np.asarray(offsets[first : end + seq_len + 2], np.int64)
         predictions_before = begins - np.arange(len(begins))

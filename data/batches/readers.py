@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from data.batches.batch import Batch, Batches
-from data.text.corpus import Files
+from data.text.corpus import SavedFiles
 
 
 class Reader(Protocol):
@@ -18,7 +18,7 @@ class Reader(Protocol):
         """Return the epochs and tokens, without padding, that the first `step` batches hold."""
         ...
 
-    def state(self, step: int) -> Files:
+    def state(self, step: int) -> SavedFiles:
         """Return what this host needs, besides `step`, to resume after `step` batches."""
         ...
 
@@ -43,7 +43,7 @@ class ComputedReader:
         """Return epochs and tokens; see `Batches`."""
         return self.batches.counters(step)
 
-    def state(self, step: int) -> Files:
+    def state(self, step: int) -> SavedFiles:
         """Return nothing: the step alone determines the next batch."""
         del step
         return {}

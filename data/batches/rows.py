@@ -1,9 +1,9 @@
 """Rows of `seq_len` predictions from a token cache, in any order that a seed gives.
 
-A stream of tokens is documents end to end, each BOS, ids, EOS; no id of a text is one of these two. BOS
-may be the same id as EOS, and an imported vocabulary may have only one of them. There are two ways to
-fill rows: `TokenWindows` cuts the stream wherever a row is full, `PackedDocuments` keeps documents
-whole.
+A stream of tokens is documents end to end, each BOS, ids, EOS; no id of a text is one of these two.
+BOS may be the same id as EOS, and an imported vocabulary may have only one of them. There are two
+ways to fill rows: `TokenWindows` cuts the stream wherever a row is full, `PackedDocuments` keeps
+documents whole.
 """
 
 import abc
@@ -57,7 +57,7 @@ class Rows(abc.ABC):
         return 1 - self.num_predictions / (len(self) * self.seq_len)
 
     def draws(self, index: np.ndarray) -> Batch:
-        """Return the rows of draws `index`, [B] uint64, of the endless series of shuffled epochs."""
+        """Return rows of draws `index`, [B] uint64, in the endless series of shuffled epochs."""
         return self.rows(epoch_order(index, len(self), self.seed))
 
     def train_batch(self, step: int, rows: slice = ALL) -> Batch:
@@ -79,8 +79,8 @@ class Rows(abc.ABC):
 class TokenWindows(Rows):
     """Rows that cut the stream wherever one is full: only the last row is padded.
 
-    Row i is `tokens[i * T : i * T + T + 1]`; its inputs are all but the last of these tokens and its
-    targets all but the first. Every token but the stream's first is a target exactly once.
+    Row i is `tokens[i * T : i * T + T + 1]`; its inputs are all but the last of these tokens and
+    its targets all but the first. Every token but the stream's first is a target exactly once.
     """
 
     def __len__(self) -> int:
@@ -113,8 +113,8 @@ class TokenWindows(Rows):
 class PackedDocuments(Rows):
     """Rows of whole documents, as many in order as fit; the rest of a row is padding.
 
-    Only a document longer than a row is cut: each part but the last fills a row. Every token but each
-    document's BOS is a target exactly once.
+    Only a document longer than a row is cut: each part but the last fills a row. Every token but
+    each document's BOS is a target exactly once.
     """
 
     starts: np.ndarray = field(kw_only=True)

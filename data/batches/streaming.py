@@ -2,8 +2,8 @@
 
 A stream can only be read in order. Each host reads its own share of the documents and fills its own
 rows of every batch. A checkpoint holds the newest snapshot of each document reader and how much was
-read after it. To resume, that much is read again, without encoding it; the next batch is then the same,
-bit for bit.
+read after it. To resume, that much is read again, without encoding it; the next batch is then the
+same, bit for bit.
 """
 
 import json
@@ -16,7 +16,7 @@ import numpy as np
 from data.batches.batch import Batch, window_batch
 from data.batches.mixture import MixtureSchedule
 from data.errors import DataError
-from data.text.corpus import Corpus, Files, Shard
+from data.text.corpus import Corpus, SavedFiles, Shard
 from data.tokens.encoding import num_cores
 from data.tokens.stream import Snapshot, StreamPosition, TokenStream
 from data.vocabularies.vocabulary import Vocabulary
@@ -68,11 +68,11 @@ class Stream:
             f"only on the same number of hosts ({self.shard.count})"
         )
 
-    def read_from(self, first_step: int, state: Files | None) -> "StreamReader":
+    def read_from(self, first_step: int, state: SavedFiles | None) -> "StreamReader":
         """Return a reader whose next batch is `first_step`.
 
-        `state` is that of a reader of this stream at that step; None starts with the first documents.
-        Raises DataError if the text cannot be read, or `state` belongs to another stream.
+        `state` comes from a reader of this stream at that step; None starts with the first
+        documents. Raises DataError if the text cannot be read, or `state` is of another stream.
         """
         positions = [None] * len(self.corpora) if state is None else self._positions(state)
         num_processes = max(1, min(num_cores(), _MAX_PROCESSES) // len(self.corpora))
@@ -91,7 +91,7 @@ class Stream:
             raise
         return StreamReader(self, streams, first_step)
 
-    def state(self, positions: list[StreamPosition]) -> Files:
+    def state(self, positions: list[StreamPosition]) -> SavedFiles:
         """Return the positions in all corpora as files."""
         records = []
         files: dict[str, bytes] = {}
@@ -110,7 +110,7 @@ class Stream:
         record = {"shard": asdict(self.shard), "positions": records}
         return files | {_POSITIONS_FILE: json.dumps(record).encode()}
 
-    def _positions(self, state: Files) -> list[StreamPosition]:
+    def _positions(self, state: SavedFiles) -> list[StreamPosition]:
         """Return the positions that `state` was made of."""
         try:
             record = json.loads(state[_POSITIONS_FILE])
@@ -126,8 +126,8 @@ class Stream:
             return positions
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(
-                f"the checkpoint's position in the stream is missing or damaged ({error!r}); delete "
-                "that checkpoint to resume from the one before it, or start over with --fresh"
+                f"the checkpoint's position in the stream is missing or damaged ({error!r}); "
+                "delete that checkpoint to resume from the one before it, or start over with --fresh"
             ) from error
 
 
@@ -159,7 +159,7 @@ class StreamReader:
         return window_batch(windows, num_real, vocabulary.bos_id, vocabulary.eos_id)
 
     def counters(self, step: int) -> dict[str, float]:
-        """Return the tokens that `step` batches hold and, if an epoch's length is known, the epochs."""
+        """Return the tokens of `step` batches and, if an epoch's length is known, the epochs."""
         config, positions = self._stream, self._positions_at(step)
         counters: dict[str, float] = {}
         for number, (name, corpus) in enumerate(config.corpora.items()):
@@ -171,7 +171,7 @@ class StreamReader:
                 counters[f"data/epochs{suffix}"] = num_documents / corpus.num_train_documents
         return counters | {"data/tokens": step * config.batch_size * config.seq_len}
 
-    def state(self, step: int) -> Files:
+    def state(self, step: int) -> SavedFiles:
         """Return the positions after `step` batches; see `Reader`."""
         return self._stream.state(self._positions_at(step))
 

@@ -19,11 +19,12 @@ _MAX_TRAIN_BYTES, _MAX_VALIDATION_BYTES = 16_000_000, 4_000_000
 
 
 def cached_baselines(corpora: Sequence[Corpus], folder: Path) -> dict[str, float]:
-    """Return bits per byte of the validation documents, by name, from the cache `folder` if possible.
+    """Return bits per byte of the validation documents, by name, measured once per cache `folder`.
 
-    `xz -9` compresses them as one file. The byte-level 5-gram is trained on `training_sample`. Both see
-    at most 4 MB of validation documents, the same number of bytes from each corpus. Measuring takes
-    about 2 s for 10 MB. Raises DataError if the text cannot be read, or the cache cannot be written.
+    `xz -9` compresses them as one file. The byte-level 5-gram is trained on `training_sample`. Both
+    see at most 4 MB of validation documents, the same number of bytes from each corpus. Measuring
+    takes about 2 s for 10 MB. Raises DataError if the text cannot be read, or the cache cannot be
+    written.
     """
     key = "-".join(corpus.fingerprint for corpus in corpora)
     if len(corpora) > 1:

@@ -1,13 +1,13 @@
 """A byte-level n-gram model: the prediction that counting alone allows.
 
 Interpolated modified Kneser-Ney smoothing (Chen and Goodman, "An Empirical Study of Smoothing
-Techniques for Language Modeling", 1998, section 3), usually the best of n-gram models. For a context h,
-the bytes w seen after it, and h' = h without its first byte:
+Techniques for Language Modeling", 1998, section 3), usually the best of n-gram models. For a
+context h, the bytes w seen after it, and h' = h without its first byte:
 
     p(w | h) = (max(c(h w) - D(c(h w)), 0) + sum over w of D(c(h w)) * p(w | h')) / c(h)
 
-c counts occurrences at the highest order, and different preceding bytes at lower orders. For a context
-that was never seen, p(w | h) = p(w | h'). Below the empty context, p = 1/256.
+c counts occurrences at the highest order, and different preceding bytes at lower orders. For a
+context that was never seen, p(w | h) = p(w | h'). Below the empty context, p = 1/256.
 """
 
 from collections.abc import Iterable, Iterator
@@ -40,7 +40,7 @@ class ByteNgram:
     """An n-gram model of order `ORDER` over bytes."""
 
     def __init__(self, texts: Iterable[bytes]):
-        """Count the n-grams of `texts`, one document each: 0.1 s and 20 MB of memory per megabyte."""
+        """Count the n-grams of `texts`, one document each: 0.1 s and 20 MB per megabyte."""
         tallies = [np.unique(block, return_counts=True) for block in _ngrams(texts)]
         ngrams, inverse = np.unique(np.concatenate([t[0] for t in tallies]), return_inverse=True)
         counts = np.bincount(inverse, np.concatenate([t[1] for t in tallies])).astype(np.int64)
@@ -51,7 +51,7 @@ class ByteNgram:
         self._levels = levels[::-1]
 
     def probabilities(self, texts: Iterable[bytes]) -> Iterator[np.ndarray]:
-        """Yield the probability of every byte of `texts` given those before it, in order, in blocks."""
+        """Yield the probability of every byte given those before it, in order, in blocks."""
         for ngrams in _ngrams(texts):
             probability = np.full(len(ngrams), 1 / 256)
             for order, level in enumerate(self._levels, start=1):
@@ -108,6 +108,6 @@ def _discounts(counts: np.ndarray) -> np.ndarray:
 
 
 def _search(table: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return a valid index into the sorted `table` for each value, and whether the value is there."""
+    """Return a valid index into the sorted `table` for each value, and if the value is there."""
     index = np.minimum(np.searchsorted(table, values), len(table) - 1)
     return index, table[index] == values

@@ -15,12 +15,12 @@ from data.errors import DataConfigError, DataError
 from data.text.files import Document, TextFiles
 from data.text.survey import SPLITS, Split, Survey, name_hash, read_survey, survey_path, take_survey
 
-# A survey is not saved if a file changed less than this before: the file may change again within the
-# resolution of its time of change.
+# A survey is not saved if a file changed less than this before: the file may change again within
+# the resolution of its time of change.
 _SETTLED_S = 2.0
 
-Files = dict[str, bytes]
-"""The contents of files, by name."""
+SavedFiles = dict[str, bytes]
+"""The state of a reader of text as files: contents by name."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,8 @@ class Shard:
         num_rows = stop - start
         if batch_size % num_rows or start % num_rows:
             raise DataConfigError(
-                f"data.streaming divides text evenly, and a host that reads rows {start} to {stop} of "
-                f"{batch_size} has no even share; choose another mesh, or leave out data.streaming"
+                f"data.streaming divides text evenly, and a host that reads rows {start} to {stop} "
+                f"of {batch_size} has no even share; choose another mesh, or leave it out"
             )
         return cls(start // num_rows, batch_size // num_rows)
 
@@ -53,11 +53,11 @@ class DocumentReader(Protocol):
         """Return the texts of the next few documents. Raises DataError if they cannot be read."""
         ...
 
-    def save(self) -> Files:
+    def save(self) -> SavedFiles:
         """Return the files by which `restore` resumes from here."""
         ...
 
-    def restore(self, files: Files) -> None:
+    def restore(self, files: SavedFiles) -> None:
         """Resume where another reader of the same documents called `save`.
 
         Raises DataError if the files are damaged.
@@ -105,7 +105,7 @@ class Corpus(abc.ABC):
         return (document.text for document in self.documents(split))
 
     def training_sample(self, max_bytes: int) -> Iterator[str]:
-        """Yield training texts of about `max_bytes` in all, the same every time, or all if fewer."""
+        """Yield about `max_bytes` of training texts, the same every time, or all if fewer."""
         num_bytes = 0
         for document in self.documents("train"):
             num_bytes += len(document.text.encode("utf-8"))
@@ -114,18 +114,18 @@ class Corpus(abc.ABC):
                 return
 
     def trains_on(self, text: str) -> bool:
-        """Return whether to train on a text of the train split: it is not empty and not held out."""
+        """Return whether a text of the train split is to be trained on: not empty, not held out."""
         return bool(text) and text_digest(text) not in self._held_out
 
     def streamed(self) -> OpenDocuments:
         """Return the function that opens the train split as a stream.
 
-        The stream includes empty and held-out documents; its order differs from that of `documents`.
-        Raises DataConfigError if the corpus cannot be streamed.
+        The stream includes empty and held-out documents; its order differs from that of
+        `documents`. Raises DataConfigError if the corpus cannot be streamed.
         """
         raise DataConfigError(
-            f"data.streaming reads sets that are too large to cache, and {self.source} is cached in "
-            "seconds; leave out data.streaming, or name a task of TensorFlow Datasets or of data.module"
+            f"data.streaming reads sets that are too large to cache, and {self.source} is cached "
+            "in seconds; leave it out, or name a task of TensorFlow Datasets or of data.module"
         )
 
     @abc.abstractmethod
@@ -160,17 +160,18 @@ class SplitCorpus(Corpus):
     def describe(self) -> str:
         survey = self._survey
         held_out = "the end of each" if survey.splits_inside else f"{survey.num_held_out:,}"
+        num_documents = survey.num_documents - survey.num_held_out
+        num_bytes = survey.num_bytes - survey.held_out_bytes
         text = (
-            f"{survey.num_documents - survey.num_held_out:,} documents and "
-            f"{(survey.num_bytes - survey.held_out_bytes) / 1e6:.1f} MB to train on, {held_out} and "
-            f"{survey.held_out_bytes / 1e6:.2f} MB held out"
+            f"{num_documents:,} documents and {num_bytes / 1e6:.1f} MB to train on, "
+            f"{held_out} and {survey.held_out_bytes / 1e6:.2f} MB held out"
         )
         if survey.num_skipped:
             text += f"; left out {survey.num_skipped:,} damaged, the first: {survey.first_skipped}"
         return text
 
     def training_sample(self, max_bytes: int) -> Iterator[str]:
-        """Yield training texts from all over the corpus, about `max_bytes` in all, or all if fewer."""
+        """Yield about `max_bytes` of training texts from all over the corpus, or all if fewer."""
         fraction = max_bytes / max(1, self._survey.num_bytes)
         for document in self.documents("train"):
             if fraction >= 1 or name_hash("sample:" + document.name) < fraction:
@@ -216,8 +217,8 @@ class PresplitCorpus(Corpus):
 def file_corpus(name: str, source: str, files: TextFiles, folder: Path) -> SplitCorpus:
     """Return the corpus of some files, surveyed only if they changed since the last time.
 
-    Surveys are kept in the cache `folder`. Raises DataError if a file cannot be read, there is no text,
-    or the cache cannot be written.
+    Surveys are kept in the cache `folder`. Raises DataError if a file cannot be read, there is no
+    text, or the cache cannot be written.
     """
     options = files.options
     listing = files.listing()

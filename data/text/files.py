@@ -37,7 +37,7 @@ class TextFiles:
     """The files of a corpus in a fixed order."""
 
     root: Path
-    """The folder that documents' names are relative to, so that a moved folder is the same corpus."""
+    """The folder that names are relative to, so that a moved folder is the same corpus."""
     paths: tuple[Path, ...]
     options: Data = Data()
     """Settings by which files become documents: field, separator and on_error."""
@@ -70,8 +70,8 @@ class TextFiles:
     def listing(self) -> list[tuple[str, int, int]]:
         """Return absolute path, size in bytes and time of change in ns of every file.
 
-        An equal listing shows, without reading the files, that they have not changed. Raises DataError
-        if a file has vanished.
+        An equal listing shows, without reading the files, that they have not changed. Raises
+        DataError if a file has vanished.
         """
         listing = []
         for path in self.paths:
@@ -163,7 +163,7 @@ class TextFiles:
 
 
 def unescaped(separator: str) -> str:
-    r"""Replace `\n` and `\t`, which are two characters each in a shell's quotes, by what they mean."""
+    r"""Replace `\n` and `\t`, two characters each in a shell's quotes, by newline and tab."""
     return separator.replace(r"\n", "\n").replace(r"\t", "\t")
 
 

@@ -16,9 +16,9 @@ Split = Literal["train", "validation"]
 SPLITS: tuple[Split, Split] = ("train", "validation")
 
 # A document is held out if the hash of its name, as a fraction of the largest hash, is below this.
-# Hashing names keeps every document in its split when others come and go. Of 3,000 salts tried, this
-# one holds out the most varied part of the standard library on Python 3.11 to 3.13: 21 to 25 files,
-# 0.24 to 0.25 MB, with the same share of encoding tables as the whole (13 %).
+# Hashing names keeps every document in its split when others come and go. Of 3,000 salts tried,
+# this one holds out the most varied part of the standard library on Python 3.11 to 3.13: 21 to 25
+# files, 0.24 to 0.25 MB, with the same share of encoding tables as the whole (13 %).
 _VALIDATION_FRACTION = 0.025
 _VALIDATION_SALT = "1398:"
 # An evaluation reads all held-out text, so there is no more of it, however large the corpus.

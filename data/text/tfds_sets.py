@@ -57,8 +57,8 @@ def data_folder(configured: str | None) -> str:
 def find_prepared(task: str, configured_dir: str | None) -> PreparedSet:
     """Return the newest version on the disk of the set SETS[task].
 
-    `configured_dir` is the value of data.data_dir. Raises DataError if the set is not prepared, or its
-    description is damaged.
+    `configured_dir` is the value of data.data_dir. Raises DataError if the set is not prepared, or
+    its description is damaged.
     """
     from etils import epath  # 0.1 s; it is what TensorFlow Datasets reads gs:// folders with
 
@@ -84,8 +84,8 @@ def find_prepared(task: str, configured_dir: str | None) -> PreparedSet:
         num_documents: dict[Split, int] = {"train": sizes["train"], "validation": num_held_out}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
-            f"the prepared set {newest} is damaged ({error!r}); delete it and prepare it again with "
-            f"python -m data.prepare --task={task} --data-dir={data_dir}"
+            f"the prepared set {newest} is damaged ({error!r}); delete it and prepare it again "
+            f"with python -m data.prepare --task={task} --data-dir={data_dir}"
         ) from error
     splits: dict[Split, str] = {
         "train": "train",

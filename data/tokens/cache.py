@@ -6,10 +6,10 @@ A cache is a folder:
     <split>.tokens      every document's BOS, ids, EOS; little-endian uint16 or uint32
     <split>.offsets     where each document starts, and the end; little-endian int64
 
-It is written in blocks. While it grows, `blocks.jsonl` lists those that are safely on the disk; a build
-that was killed resumes after them. Opening a cache compares sizes and the checksum of the last block,
-the one that a crash or a full disk damages; this takes no longer for terabytes. `verify` compares all
-checksums.
+It is written in blocks. While it grows, `blocks.jsonl` lists those that are safely on the disk; a
+build that was killed resumes after them. Opening a cache compares sizes and the checksum of the
+last block, the one that a crash or a full disk damages; this takes no longer for terabytes.
+`verify` compares all checksums.
 """
 
 import hashlib
@@ -60,7 +60,7 @@ class _Block:
 
 
 def cache_path(folder: Path, *, corpus: str, vocabulary: str) -> Path:
-    """Return the path in `folder` of the cache for these fingerprints of a corpus and a vocabulary."""
+    """Return the cache's path in `folder`, from the fingerprints of a corpus and a vocabulary."""
     key = hashlib.sha256(f"{VERSION} {corpus} {vocabulary}".encode()).hexdigest()
     return folder / "tokens" / key
 
@@ -76,8 +76,8 @@ def build(
 ) -> None:
     """Write the cache `path`, all of it or nothing, resuming a build that was interrupted.
 
-    Raises DataError if the disk is full or the folder cannot be written. The blocks written by then are
-    kept for the next build.
+    Raises DataError if the disk is full or the folder cannot be written. The blocks written by then
+    are kept for the next build.
 
     Args:
       path: from `cache_path`.
@@ -120,8 +120,8 @@ def build(
 def read(path: Path) -> dict[Split, TokenSplit]:
     """Map the cache `path` into memory, after comparing its sizes and its last blocks' checksums.
 
-    Raises FileNotFoundError if there is no cache, and DataError if it is damaged, stale or written by
-    another version.
+    Raises FileNotFoundError if there is no cache, and DataError if it is damaged, stale or written
+    by another version.
     """
     return _open(path, _last_block_is_sound)
 

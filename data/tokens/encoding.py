@@ -2,8 +2,8 @@
 
     python -m data.tokens.encoding    runs one of these processes; its parent starts it with pipes
 
-Processes of `multiprocessing` would import the running program again, and a notebook or a script without
-a main guard does not survive that.
+Processes of `multiprocessing` would import the running program again, and a notebook or a script
+without a main guard does not survive that.
 """
 
 import os

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data.text.corpus import DocumentReader, Files
+from data.text.corpus import DocumentReader, SavedFiles
 from data.tokens.encoding import encode_documents
 from data.vocabularies.vocabulary import Vocabulary
 
-# A snapshot holds the documents of the shuffle buffer: 20 MB for C4, written in 0.15 s. The next one is
-# taken after reading this much text, and at least as much as the last snapshot holds itself.
+# A snapshot holds the documents of the shuffle buffer: 20 MB for C4, written in 0.15 s. The next
+# one is taken after reading this much text, and at least as much as the last snapshot holds itself.
 _SNAPSHOT_CHARACTERS = 1 << 25
 
 
@@ -20,8 +20,8 @@ _SNAPSHOT_CHARACTERS = 1 << 25
 class Snapshot:
     """The saved state of a document reader."""
 
-    files: Files
-    """Files that the reader saved."""
+    files: SavedFiles
+    """SavedFiles that the reader saved."""
     num_documents: int
     """Documents it had read, without held-out ones."""
 

@@ -31,7 +31,7 @@ def vocabulary_from_files(files: dict[str, bytes]) -> Vocabulary:
 
 
 def read_vocabulary(path: str) -> Vocabulary:
-    """Read the vocabulary in the folder `path`, made by `python -m data.vocabulary`, or a model file.
+    """Read the vocabulary in `path`: a folder from `python -m data.vocabulary`, or a model file.
 
     Raises DataError if it is missing or damaged.
     """

@@ -1,7 +1,7 @@
 """Vocabularies that came with imported weights.
 
-They return the ids that the weights were trained on, even where this changes the text: some lower its
-case, some add a space.
+They return the ids that the weights were trained on, even where this changes the text: some lower
+its case, some add a space.
 """
 
 import json
@@ -74,7 +74,7 @@ class TokenizersVocabulary(_ImportedVocabulary):
             self._tokenizer = tokenizers.Tokenizer.from_str(files[JSON_FILE].decode("utf-8"))
         except Exception as error:  # the library raises a bare Exception
             raise DataError(f"{JSON_FILE} is damaged: {error}") from error
-        # The file may hold settings for another program's batches, which would cut or pad documents.
+        # Settings for another program's batches would cut or pad documents.
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         # Text that spells out a special token must not end a document.
@@ -130,7 +130,7 @@ class _TokenizersDecoder:
 
 
 class SentencePieceVocabulary(_ImportedVocabulary):
-    """A SentencePiece model made elsewhere, such as LLaMA's, which puts a space before every text."""
+    """A SentencePiece model made elsewhere; LLaMA's, for one, puts a space before every text."""
 
     def __init__(self, files: dict[str, bytes], special_ids: SpecialIds):
         """Read tokenizer.model. Raises DataError if it is damaged or lacks a special id."""
@@ -176,9 +176,9 @@ class _FirstWordDecoder(ByteDecoder):
 def vocabulary_from_hf(files: dict[str, bytes], config: dict[str, Any]) -> Vocabulary:
     """Return the vocabulary of a Hugging Face folder.
 
-    `files` are those that it has of tokenizer.json, tokenizer.model and SETTINGS_FILES. A special token
-    that they do not name gets its id from `config`, the folder's config.json. Raises DataError if there
-    is no tokenizer, or it is damaged or lacks a special id.
+    `files` are those that it has of tokenizer.json, tokenizer.model and SETTINGS_FILES. A special
+    token that they do not name gets its id from `config`, the folder's config.json. Raises
+    DataError if there is no tokenizer, or it is damaged or lacks a special id.
     """
     vocabulary = imported_vocabulary(files, SpecialIds(None, None, None, None))
     settings: dict[str, Any] = {}

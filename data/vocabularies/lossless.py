@@ -79,8 +79,8 @@ class LosslessVocabulary(Vocabulary):
     def decode(self, ids: Iterable[int]) -> str:
         """Return the text of `ids`; PAD, EOS, UNK and BOS have none.
 
-        Bytes that are not UTF-8, which only a model's samples contain, become U+FFFD. Raises ValueError
-        if an id is outside `[0, size)`.
+        Bytes that are not UTF-8, which only a model's samples contain, become U+FFFD. Raises
+        ValueError if an id is outside `[0, size)`.
         """
         decoder = self.stream_decoder()
         return "".join([decoder.feed(token_id) for token_id in ids]) + decoder.flush()
@@ -119,8 +119,8 @@ def cached_vocabulary(
 ) -> LosslessVocabulary:
     """Read the vocabulary of `texts` from the cache `folder`, after training it if it is not there.
 
-    `key` identifies the texts. Raises DataConfigError as `train_vocabulary` does, and DataError if the
-    cached file is damaged or cannot be written.
+    `key` identifies the texts. Raises DataConfigError as `train_vocabulary` does, and DataError if
+    the cached file is damaged or cannot be written.
     """
     path = _cache_path(key, size, folder)
     if path.exists():

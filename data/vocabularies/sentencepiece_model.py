@@ -40,16 +40,17 @@ TRAINER_OPTIONS = {
     "num_threads": 2,
     "minloglevel": 2,
 }
-# The trainer strips the end of each "sentence": if each were one line, it would never learn newlines.
-# Whole files are too long for it.
+# The trainer strips the end of each "sentence": if each were one line, it would never learn
+# newlines. Whole files are too long for it.
 TRAINING_PART_CHARACTERS = 4096
 
 
 def train_sentencepiece(texts: Iterable[str], size: int, options: Mapping[str, Any]) -> bytes:
     """Train a SentencePiece model of `size` tokens and return it serialized.
 
-    `options` of SentencePiece's trainer replace those of a lossless vocabulary. Raises DataConfigError
-    if the texts have too many different characters for `size`, or too few repetitions to fill it.
+    `options` of SentencePiece's trainer replace those of a lossless vocabulary. Raises
+    DataConfigError if the texts have too many different characters for `size`, or too few
+    repetitions to fill it.
     """
     model = io.BytesIO()
     try:
@@ -67,7 +68,7 @@ def train_sentencepiece(texts: Iterable[str], size: int, options: Mapping[str, A
 
 
 def split_text(text: str, max_characters: int) -> Iterator[str]:
-    """Yield parts of at most `max_characters` that join to `text`, cut after line ends if possible."""
+    """Yield parts of `text` of at most `max_characters`, cut after line ends if possible."""
     start = 0
     while start < len(text):
         end = start + max_characters

@@ -11,10 +11,10 @@ from data.vocabularies.sentencepiece_model import BOS_ID, EOS_ID, PAD_ID, SPACE_
 
 
 def to_tokenizer_json(vocabulary: LosslessVocabulary) -> dict[str, bytes]:
-    """Return tokenizer.json and tokenizer_config.json, which give the ids of `vocabulary` after BOS.
+    """Return tokenizer.json and tokenizer_config.json, which encode to BOS and the same ids.
 
-    The export differs in two ways: U+2581 in a text becomes a space, and the name of a special token in
-    a text becomes that token.
+    The export differs in two ways: U+2581 in a text becomes a space, and the name of a special
+    token in a text becomes that token.
     """
     ids = {vocabulary.token_string(i): i for i in range(vocabulary.size)}
     special_tokens = {
@@ -52,8 +52,8 @@ def to_tokenizer_json(vocabulary: LosslessVocabulary) -> dict[str, bytes]:
 def _merges(ids: dict[str, int]) -> list[tuple[str, str]]:
     """Return every split of a token into two other tokens, in the order of the ids.
 
-    The trainer numbered the tokens in the order in which it made them, and the encoder merges in that
-    order.
+    The trainer numbered the tokens in the order in which it made them, and the encoder merges in
+    that order.
     """
     return [
         (token[:cut], token[cut:])

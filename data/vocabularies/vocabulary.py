@@ -12,7 +12,7 @@ class StreamDecoder(Protocol):
     """Decodes one sequence id by id and never shows half a character."""
 
     def feed(self, token_id: int) -> str:
-        """Return the text that `token_id` completes. Raises ValueError as `Vocabulary.decode` does."""
+        """Return the text that `token_id` completes. Raises ValueError as `decode` does."""
         ...
 
     def flush(self) -> str:
@@ -23,8 +23,8 @@ class StreamDecoder(Protocol):
 class Vocabulary(abc.ABC):
     """The tokens that text is split into, and their ids.
 
-    Each of the four special ids is None if the vocabulary has no such token. GPT-2's <|endoftext|> is
-    both BOS and EOS: a vocabulary with `bos_id == eos_id` has one token between documents.
+    Each of the four special ids is None if the vocabulary has no such token. GPT-2's <|endoftext|>
+    is both BOS and EOS: a vocabulary with `bos_id == eos_id` has one token between documents.
     """
 
     pad_id: int | None
@@ -77,8 +77,8 @@ class Vocabulary(abc.ABC):
     def end(self) -> list[int]:
         """The ids after each document: EOS if there is one.
 
-        EOS may have the id of BOS. A document then ends with that id and the next one begins with it
-        again, so that the last document has an end too.
+        EOS may have the id of BOS. A document then ends with that id and the next one begins with
+        it again, so that the last document has an end too.
         """
         return [] if self.eos_id is None else [self.eos_id]
 

@@ -57,7 +57,7 @@ either = st.one_of(windows, packed_documents)
 
 
 def all_targets(data: Rows) -> list[int]:
-    """Return the targets of an epoch: all tokens but the first or, with whole documents, but BOS."""
+    """Return the targets of an epoch: all but the first token or, in whole documents, but BOS."""
     if isinstance(data, TokenWindows):
         return data.tokens[1:].tolist()
     return [token for token in data.tokens.tolist() if token != BOS]

@@ -191,7 +191,7 @@ def test_a_stream_has_a_fingerprint_of_its_own(c4, tmp_path):
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        (Data(streaming=True), r"data\.task='stdlib' is cached in seconds; leave out data"),
+        (Data(streaming=True), r"data\.task='stdlib' is cached in seconds; leave it out"),
         (Data(streaming=True, files=__file__), r"data\.files='.*' is cached in seconds"),
         (Data(streaming=True, task="c4_en", packing="whole"), r"data\.packing='whole' plans its"),
         (Data(streaming=True, mixture=("c4_en=1", "stdlib=1")), "'stdlib' is cached in seconds"),

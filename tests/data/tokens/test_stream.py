@@ -4,7 +4,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from data.text.corpus import Files
+from data.text.corpus import SavedFiles
 from data.tokens.encoding import encode_document
 from data.tokens.stream import TokenStream
 from tests.data.samples import small_documents
@@ -26,10 +26,10 @@ class NumberedReader:
         self.num_read += len(chosen)
         return chosen
 
-    def save(self) -> Files:
+    def save(self) -> SavedFiles:
         return {"state": json.dumps(self.num_read).encode()}
 
-    def restore(self, files: Files) -> None:
+    def restore(self, files: SavedFiles) -> None:
         self.num_read = json.loads(files["state"])
 
     @staticmethod

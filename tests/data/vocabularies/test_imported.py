@@ -1,4 +1,4 @@
-"""Vocabularies of imported weights: the ids of Hugging Face, and special tokens that may be missing."""
+"""Vocabularies of imported weights: Hugging Face's ids, and special tokens that may be missing."""
 
 import json
 
