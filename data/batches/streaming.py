@@ -127,7 +127,7 @@ class Stream:
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(
                 f"the checkpoint's position in the stream is missing or damaged ({error!r}); "
-                "delete that checkpoint to resume from the one before it, or start over with --fresh"
+                "delete that checkpoint to resume from the one before, or start over with --fresh"
             ) from error
 
 

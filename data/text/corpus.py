@@ -41,7 +41,8 @@ class Shard:
         if batch_size % num_rows or start % num_rows:
             raise DataConfigError(
                 f"data.streaming divides text evenly, and a host that reads rows {start} to {stop} "
-                f"of {batch_size} has no even share; choose another mesh, or leave it out"
+                f"of {batch_size} has no even share; choose another mesh, or leave out "
+                "data.streaming"
             )
         return cls(start // num_rows, batch_size // num_rows)
 
@@ -125,7 +126,8 @@ class Corpus(abc.ABC):
         """
         raise DataConfigError(
             f"data.streaming reads sets that are too large to cache, and {self.source} is cached "
-            "in seconds; leave it out, or name a task of TensorFlow Datasets or of data.module"
+            "in seconds; leave out data.streaming, or name a task of TensorFlow Datasets or of "
+            "data.module"
         )
 
     @abc.abstractmethod
@@ -184,7 +186,7 @@ class SplitCorpus(Corpus):
 
 
 class PresplitCorpus(Corpus):
-    """Documents that come in two splits."""
+    """Documents that come in two splits. Without `open_documents` they cannot be streamed."""
 
     def __init__(
         self,
@@ -229,7 +231,9 @@ def file_corpus(name: str, source: str, files: TextFiles, folder: Path) -> Split
         skipped: list[str] = []
         survey = take_survey(files.documents(skipped), skipped)
         if files.listing() != listing:
-            raise DataError(f"the files of {source} changed while they were read; start again")
+            raise DataError(
+                f"the files of {source} changed while they were read; run the command again"
+            )
         if max(changed_ns for *_, changed_ns in listing) / 1e9 < time.time() - _SETTLED_S:
             survey.save(path)
     if not survey.num_documents:

@@ -21,7 +21,7 @@ SPLITS: tuple[Split, Split] = ("train", "validation")
 # files, 0.24 to 0.25 MB, with the same share of encoding tables as the whole (13 %).
 _VALIDATION_FRACTION = 0.025
 _VALIDATION_SALT = "1398:"
-# An evaluation reads all held-out text, so there is no more of it, however large the corpus.
+# No more than this is held out, however large the corpus: an evaluation reads all of it.
 _MAX_VALIDATION_BYTES = 8_000_000
 
 # With fewer documents than this (most often one), the last part of each is held out.

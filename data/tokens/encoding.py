@@ -39,7 +39,7 @@ def num_cores() -> int:
 
 
 def encode_document(vocabulary: Vocabulary, text: str) -> np.ndarray:
-    """Return [BOS, ids of `text`, EOS], int32, without the special tokens that there are not."""
+    """Return [BOS, ids of `text`, EOS] int32, without the one that the vocabulary lacks."""
     ids = [*vocabulary.start, *vocabulary.encode(text), *vocabulary.end]
     return np.array(ids, np.int32)
 

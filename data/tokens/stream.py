@@ -21,7 +21,7 @@ class Snapshot:
     """The saved state of a document reader."""
 
     files: SavedFiles
-    """SavedFiles that the reader saved."""
+    """Files that the reader saved."""
     num_documents: int
     """Documents it had read, without held-out ones."""
 

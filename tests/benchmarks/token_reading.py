@@ -1,4 +1,4 @@
-"""Tokens read per second by each way of filling rows, on one core.
+"""The tokens per second that each way of filling rows reads, on one core.
 
 python tests/benchmarks/token_reading.py
 """
@@ -15,7 +15,7 @@ ROWS, SEQ_LEN, DOCUMENT, NUM_DOCUMENTS = 64, 1024, 3000, 333
 
 
 def tokens_per_s(rows: Rows, steps: int = 50) -> float:
-    """The best of some batches, by the processor's own clock."""
+    """Return the best rate of some batches, by the processor's own clock."""
     taken_s = []
     for step in range(steps):
         start_s = time.process_time()

@@ -1,4 +1,4 @@
-"""A small corpus and its vocabulary, made once, and a disk that is full."""
+"""A small corpus and its vocabulary, made once, and a full disk."""
 
 import errno
 import os
@@ -28,7 +28,7 @@ def vocabulary(corpus: Corpus) -> Vocabulary:
 
 @pytest.fixture
 def fill_the_disk(monkeypatch):
-    """A function after which every write to the disk fails."""
+    """Return a function after whose call every write to the disk fails."""
 
     def no_space(_: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

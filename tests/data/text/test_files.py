@@ -102,7 +102,7 @@ separated_texts = st.lists(st.text("aé|<> \n", max_size=8), min_size=1, max_siz
 
 
 @given(separated_texts, st.sampled_from(["||", "<|", "\n\n"]), st.integers(1, 5))
-def test_documents_are_what_stands_between_separators(tmp_path_factory, texts, separator, chunk):
+def test_documents_are_the_texts_between_separators(tmp_path_factory, texts, separator, chunk):
     whole = separator.join(texts)
     path = tmp_path_factory.mktemp("files") / "a.txt"
     path.write_bytes(whole.encode())
@@ -122,7 +122,7 @@ def test_a_separator_may_be_written_as_in_a_shell(tmp_path):
     assert texts == ["one", "two"]
 
 
-def test_a_glob_without_files_is_explained(tmp_path):
+def test_a_glob_without_files_is_refused(tmp_path):
     (tmp_path / "folder").mkdir()
     with pytest.raises(DataError, match=r"data\.files='.*/\*' matches no file; write"):
         read(tmp_path / "*")
@@ -141,7 +141,7 @@ def test_a_file_that_is_not_text_is_named_with_the_byte(tmp_path, separator, mon
     assert len(skipped) == 1
 
 
-def test_a_character_cut_at_the_end_of_a_file_is_found(tmp_path):
+def test_a_character_cut_at_the_end_of_a_file_is_named(tmp_path):
     write(tmp_path / "a.txt", b"12" + "é".encode()[:1])
     with pytest.raises(DataError, match="at byte 2"):
         read(tmp_path / "*", separator="|")

@@ -1,4 +1,4 @@
-"""Sets made on the spot and read through the real reader of TensorFlow Datasets."""
+"""Sets made here and read through the real reader of TensorFlow Datasets."""
 
 import itertools
 import json
@@ -65,7 +65,7 @@ def read(config: Data, folder):
     return corpus, {split: list(corpus.texts(split)) for split in ("train", "validation")}
 
 
-def test_a_set_is_read_and_what_is_held_out_is_not_trained_on(c4, tmp_path):
+def test_a_set_is_read_and_held_out_text_is_not_trained_on(c4, tmp_path):
     corpus, texts = read(Data(task="c4_en", data_dir=str(c4)), tmp_path)
     assert sorted(texts["train"]) == sorted(TRAIN)
     assert texts["validation"] == VALIDATION
@@ -106,7 +106,7 @@ def test_training_reads_a_set_once_and_without_tensorflow_again(c4, tmp_path, mo
 
 
 def test_a_stream_has_the_documents_of_the_cache_and_no_cache(tmp_path, monkeypatch):
-    """Each of them once an epoch, with the same ids; the held-out ones are not among them."""
+    """Each document comes once an epoch, with the same ids; held-out ones do not come."""
     monkeypatch.setattr("data.batches.streaming.num_cores", lambda: 1)
     make_set(tmp_path, {"train": [*TRAIN, VALIDATION[2]], "validation": VALIDATION}, ordered=False)
     config = Data(task="c4_en", data_dir=str(tmp_path), cache_dir=str(tmp_path / "cache"))
@@ -150,7 +150,7 @@ def test_a_stream_has_the_documents_of_the_cache_and_no_cache(tmp_path, monkeypa
 
 
 @pytest.mark.parametrize(("task", "files"), [(None, None), ("stdlib", None), (None, "a.txt")])
-def test_what_streamed_is_evaluated_without_its_training_text(c4, tmp_path, task, files):
+def test_a_streamed_run_is_evaluated_without_its_training_text(c4, tmp_path, task, files):
     config = Data(task="c4_en", data_dir=str(c4), cache_dir=str(tmp_path), streaming=True)
     run = load(config, vocab_size=300, seq_len=32, batch_size=4, report=print)
     (tmp_path / "a.txt").write_text(TRAIN[3])
@@ -173,7 +173,7 @@ def test_what_streamed_is_evaluated_without_its_training_text(c4, tmp_path, task
     assert any("it is not searched" in line for line in lines) == (files is not None)
 
 
-def test_a_stream_has_a_fingerprint_of_its_own(c4, tmp_path):
+def test_a_stream_has_another_fingerprint_than_a_cache(c4, tmp_path):
     config = Data(task="c4_en", data_dir=str(c4), cache_dir=str(tmp_path))
 
     def fingerprint(config: Data, rows: slice):
@@ -191,13 +191,18 @@ def test_a_stream_has_a_fingerprint_of_its_own(c4, tmp_path):
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        (Data(streaming=True), r"data\.task='stdlib' is cached in seconds; leave it out"),
+        (
+            Data(streaming=True),
+            r"data\.task='stdlib' is cached in seconds; leave out data.streaming",
+        ),
         (Data(streaming=True, files=__file__), r"data\.files='.*' is cached in seconds"),
         (Data(streaming=True, task="c4_en", packing="whole"), r"data\.packing='whole' plans its"),
         (Data(streaming=True, mixture=("c4_en=1", "stdlib=1")), "'stdlib' is cached in seconds"),
     ],
 )
-def test_what_cannot_be_streamed_is_refused_before_anything_is_made(c4, tmp_path, config, message):
+def test_text_that_cannot_be_streamed_is_refused_before_anything_is_made(
+    c4, tmp_path, config, message
+):
     config = replace(config, data_dir=str(c4), cache_dir=str(tmp_path))
     with pytest.raises(DataConfigError, match=message):
         load(config, vocab_size=300, seq_len=32, batch_size=4, report=print)
@@ -211,7 +216,7 @@ def test_a_set_whose_order_is_fixed_cannot_be_streamed(c4, tmp_path):
         streamed.read_from(0, None, print)
 
 
-def test_the_newest_version_is_read_and_its_fingerprint_is_its_own(tmp_path):
+def test_the_newest_version_is_read_and_has_another_fingerprint(tmp_path):
     make_set(tmp_path, {"train": TRAIN, "validation": VALIDATION}, version="3.0.9")
     old = tfds_sets.find_prepared("c4_en", str(tmp_path))
     make_set(tmp_path, {"train": TRAIN, "validation": VALIDATION}, version="3.0.10")
@@ -243,7 +248,7 @@ def test_a_damaged_description_is_named(tmp_path, content):
         tfds_sets.find_prepared("c4_en", str(tmp_path))
 
 
-def test_a_shard_that_is_gone_is_named(c4, tmp_path):
+def test_a_damaged_shard_is_named(c4, tmp_path):
     make_set(tmp_path, {"train": TRAIN, "validation": VALIDATION})
     (shard,) = tmp_path.rglob("*train.tfrecord*")
     shard.write_bytes(shard.read_bytes()[:1000])
