@@ -186,7 +186,11 @@ class SplitCorpus(Corpus):
 
 
 class PresplitCorpus(Corpus):
-    """Documents that come in two splits. Without `open_documents` they cannot be streamed."""
+    """Documents that come in two splits.
+
+    Without `open_documents` they cannot be streamed. `description` stands in for unknown numbers of
+    documents.
+    """
 
     def __init__(
         self,
@@ -196,18 +200,18 @@ class PresplitCorpus(Corpus):
         read: Callable[[Split], Iterator[str]],
         num_documents: Mapping[Split, int] | None = None,
         open_documents: OpenDocuments | None = None,
+        description: str = "with its own train and validation splits",
     ):
         super().__init__(name, source, fingerprint)
-        self._read_texts, self._num_documents = read, num_documents
-        self._open_documents = open_documents
+        self._read_texts, self._open_documents = read, open_documents
+        self._description = description
         if num_documents is not None:
-            self.num_train_documents = num_documents["train"]
+            train, validation = (num_documents[split] for split in SPLITS)
+            self._description = f"{train:,} documents to train on, {validation:,} held out"
+            self.num_train_documents = train
 
     def describe(self) -> str:
-        if self._num_documents is None:
-            return "with its own train and validation splits"
-        train, validation = (self._num_documents[split] for split in SPLITS)
-        return f"{train:,} documents to train on, {validation:,} held out"
+        return self._description
 
     def streamed(self) -> OpenDocuments:
         return self._open_documents or super().streamed()
