@@ -18,9 +18,9 @@ from data.text.corpus import (
     Shard,
     Weighted,
     file_corpus,
-    stdlib_corpus,
 )
 from data.text.files import TextFiles
+from data.text.stdlib import stdlib_corpus
 from data.text.survey import Split
 
 BUILT_IN = ("stdlib", *tfds_sets.SETS)
@@ -92,7 +92,7 @@ def built_in(task: Task, folder: Path) -> Corpus:
     """
     if task.name == "stdlib":
         return stdlib_corpus(folder)
-    prepared = tfds_sets.find(task.name, task.data_dir)
+    prepared = tfds_sets.find_prepared(task.name, task.data_dir)
 
     def register():
         from data.seqio_tasks import tasks  # TensorFlow

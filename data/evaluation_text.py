@@ -1,6 +1,5 @@
 """The text on which a trained model is measured: what its run held out, or any other."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import assert_never
@@ -8,21 +7,21 @@ from typing import assert_never
 import numpy as np
 
 from data import catalog, training_data
-from data.batches.rows import Batches, TokenWindows
+from data.batches.batch import Batches
+from data.batches.rows import TokenWindows
 from data.config import Data, Files, Mixture, Source, Task, leaves
 from data.errors import DataConfigError, DataError
 from data.storage import cache_folder
 from data.text import baselines
-from data.text.corpus import Weighted
+from data.text.corpus import Weighted, text_digest
 from data.text.files import Document, TextFiles
 from data.training_data import Report, text_fingerprint
-from data.vocabularies.base import Vocabulary
+from data.vocabularies.vocabulary import Vocabulary
 
 _OTHER_TEXT = (
     "this is not the text that the checkpoint's run read, or it has changed since: the result cannot "
     "be compared with that run's validation loss"
 )
-_MAX_TRAIN_BYTES = 16_000_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,11 +150,7 @@ def _whole_files(
         report("no byte 5-gram: the text that the checkpoint's run was trained on is not here")
     elif trained_with.streaming:
         report("the run's text was streamed: it is not searched for what is evaluated here")
-    train = [
-        text.encode("utf-8")
-        for corpus, _ in corpora
-        for text in corpus.training_sample(_MAX_TRAIN_BYTES // len(corpora))
-    ]
+    train = baselines.training_sample([corpus for corpus, _ in corpora])
     ids = [
         np.array([*vocabulary.start, *vocabulary.encode(d.text), *vocabulary.end], np.uint32)
         for d in documents
@@ -194,12 +189,12 @@ def _same_text(one: Mapping[str, str | int], other: Mapping[str, str | int]) -> 
 
 def _seen_in_training(documents: Sequence[Document], corpora: Weighted) -> str | None:
     """Word a warning if documents, whole or without a held-out end, are among the training's."""
-    digests = {_digest(document.text) for document in documents}
+    digests = {text_digest(document.text) for document in documents}
     text_by_name = {document.name: document.text for document in documents}
     num_seen = 0
     for corpus, _ in corpora:
         for trained in corpus.documents("train"):
-            same = _digest(trained.text) in digests
+            same = text_digest(trained.text) in digests
             num_seen += same or text_by_name.get(trained.name, "").startswith(trained.text)
     if not num_seen:
         return None
@@ -207,7 +202,3 @@ def _seen_in_training(documents: Sequence[Document], corpora: Weighted) -> str |
         f"the model was trained on {num_seen} of these {len(documents)} documents; without --data.files "
         "only what its run held out is evaluated"
     )
-
-
-def _digest(text: str) -> bytes:
-    return hashlib.sha256(text.encode("utf-8")).digest()

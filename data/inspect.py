@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from data import command
-from data.batches.cached_rows import make_rows
-from data.batches.rows import Rows
+from data.batches.rows import Rows, make_rows
 from data.config import Data
 from data.errors import DataConfigError
 from data.storage import cache_folder
@@ -18,7 +17,7 @@ from data.text.survey import SPLITS, Split
 from data.tokens import cache as token_cache
 from data.tokens.cache import TokenSplit
 from data.training_data import encode, find_vocabulary, read_corpora
-from data.vocabularies.base import Vocabulary
+from data.vocabularies.vocabulary import Vocabulary
 
 _BORDER = "\n──── another document ────\n"
 _HEIGHTS = " ▁▂▃▄▅▆▇█"

@@ -36,11 +36,11 @@ def main(argv: list[str]) -> None:
             f"{task.setting} needs no preparing; write --task with one of {', '.join(tfds_sets.SETS)}"
         )
     try:
-        prepared = tfds_sets.find(task.name, task.data_dir)
+        prepared = tfds_sets.find_prepared(task.name, task.data_dir)
         command.report(f"{prepared.tfds_name} is in {prepared.data_dir} already")
     except DataError:
         _prepare(task.name, tfds_sets.data_folder(task.data_dir))
-        prepared = tfds_sets.find(task.name, task.data_dir)
+        prepared = tfds_sets.find_prepared(task.name, task.data_dir)
     sizes = ", ".join(f"{count:,} of {split}" for split, count in prepared.num_documents.items())
     command.report(f"documents to read: {sizes}")
     next_command = f"python -m zoo.train --model=palm_small --data.task={task.name}"

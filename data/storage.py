@@ -1,9 +1,8 @@
-"""The user's cache folder, and writing to it so that nothing is ever half-written."""
+"""The user's cache folder, and ways of writing that never leave anything half-written."""
 
 import fcntl
 import os
-import shutil
-import tempfile
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -12,10 +11,9 @@ from data.errors import DataError
 
 
 def cache_folder(configured: str | None) -> Path:
-    """The folder of everything that can be made again.
+    """Return the folder of everything that can be made again.
 
-    Args:
-      configured: `data.cache_dir`; None means `gpt-zoo` in the user's cache folder.
+    It is `configured`, the value of data.cache_dir, or `gpt-zoo` in the user's cache folder.
     """
     if configured is not None:
         return Path(configured).expanduser()
@@ -23,7 +21,7 @@ def cache_folder(configured: str | None) -> Path:
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """Writes `content` and forces it to the disk. Raises OSError."""
+    """Write `content` and force it to the disk. Raises OSError."""
     with path.open("wb") as file:
         file.write(content)
         file.flush()
@@ -31,34 +29,35 @@ def write_file(path: Path, content: bytes) -> None:
 
 
 def replace_file(path: Path, content: bytes) -> None:
-    """Makes `path` hold `content`, wholly or not at all.
+    """Make `path` hold `content`, all of it or nothing, and make its folder if it is missing.
 
-    Raises:
-      DataError: the disk is full or the folder cannot be written to.
+    Raises DataError if the disk is full or the folder cannot be written.
     """
-    with _temporary_folder(path) as folder:
-        write_file(folder / path.name, content)
-        os.replace(folder / path.name, path)
+    with _writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Beside `path`, hence on the same disk: the rename is atomic.
+        partial = path.with_name(f".partial-{uuid.uuid4().hex}")
+        try:
+            write_file(partial, content)
+            os.replace(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
 
 
 @contextmanager
-def growing_folder(path: Path, waits: Callable[[], None]) -> Iterator[Path]:
-    """Yields a folder to be filled, which becomes `path` when the block ends well.
+def growing_folder(path: Path, on_wait: Callable[[], None]) -> Iterator[Path]:
+    """Yield a folder to fill, which is renamed to `path` when the block succeeds.
 
-    Until then it is `path` with `.partial` behind it. One process at a time fills it; after a kill
-    the next one finds what was there. A process that finds `path` itself gets that, untouched.
-
-    Args:
-      waits: called if another process is filling the folder, before waiting for it.
-
-    Raises:
-      DataError: the disk is full or the folder cannot be written to.
+    Until then its name is that of `path` and `.partial`. One process at a time fills it. After a
+    failure or a kill the next process finds the contents and can continue. If `path` itself exists,
+    it is yielded instead. `on_wait` is called before waiting for a process that is filling the
+    folder. Raises DataError if the disk is full or the folder cannot be written.
     """
     partial = path.with_name(path.name + ".partial")
-    with explain_full_disk(path), ExitStack() as stack:
+    with _writing(path), ExitStack() as stack:
         path.parent.mkdir(parents=True, exist_ok=True)
-        while not path.exists() and not _lock(partial, stack, waits):
-            pass  # the process that was waited for finished the folder or gave it up
+        while not path.exists() and not _lock(partial, stack, on_wait):
+            pass  # the other process finished the folder or gave it up
         if path.exists():
             with suppress(OSError):
                 partial.rmdir()
@@ -68,38 +67,26 @@ def growing_folder(path: Path, waits: Callable[[], None]) -> Iterator[Path]:
         os.rename(partial, path)
 
 
-def _lock(folder: Path, stack: ExitStack, waits: Callable[[], None]) -> bool:
-    """Makes `folder` and locks it until `stack` ends; False if it is not there any more then."""
+def _lock(folder: Path, stack: ExitStack, on_wait: Callable[[], None]) -> bool:
+    """Make `folder` and lock it until `stack` closes; return False if it vanished meanwhile."""
     folder.mkdir(exist_ok=True)
     descriptor = os.open(folder, os.O_RDONLY)
     stack.callback(os.close, descriptor)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        waits()
+        on_wait()
         fcntl.flock(descriptor, fcntl.LOCK_EX)
     return folder.exists() and os.path.samestat(os.fstat(descriptor), folder.stat())
 
 
 @contextmanager
-def explain_full_disk(path: Path) -> Iterator[None]:
-    """What cannot be written below or beside `path` becomes a DataError."""
+def _writing(path: Path) -> Iterator[None]:
+    """Turn an OSError of the block into a DataError that names `path`."""
     try:
         yield
     except OSError as error:
         raise DataError(
-            f"Cannot write {path}: {error.strerror or error}. "
-            "Free some space there, or name a writable folder with data.cache_dir."
+            f"cannot write {path}: {error.strerror or error}; "
+            "free some space on its disk, or name a writable folder with data.cache_dir"
         ) from error
-
-
-@contextmanager
-def _temporary_folder(path: Path) -> Iterator[Path]:
-    """Yields a passing folder beside `path`, on the same disk so that a rename is atomic."""
-    with explain_full_disk(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=".partial-", dir=path.parent))
-        try:
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)

@@ -9,21 +9,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data import catalog
-from data.batches.cached_rows import make_rows
-from data.batches.mixture import Mixture, Turns
-from data.batches.rows import ALL, Batches, Rows
-from data.batches.streaming import ComputedReader, Reader, Stream
+from data.batches.batch import ALL, Batches
+from data.batches.mixture import Mixture, MixtureSchedule
+from data.batches.readers import ComputedReader, Reader
+from data.batches.rows import Rows, make_rows
+from data.batches.streaming import Stream
 from data.config import Data
 from data.errors import DataConfigError, DataError
 from data.storage import cache_folder
 from data.text.baselines import cached_baselines
-from data.text.corpus import Corpus, Files, Shard, Weighted
+from data.text.corpus import Corpus, SavedFiles, Shard, Weighted
 from data.text.survey import SPLITS, Split
 from data.tokens import cache as token_cache
 from data.tokens.cache import Encoded, TokenSplit
 from data.tokens.encoding import encode_documents, num_cores
-from data.vocabularies.base import Vocabulary, cached_vocabulary
-from data.vocabularies.imported import read_vocabulary
+from data.vocabularies.files import read_vocabulary
+from data.vocabularies.lossless import cached_vocabulary
+from data.vocabularies.vocabulary import Vocabulary
 
 # Of a larger corpus an even sample is enough to train a vocabulary: BPE takes 0.2 s and 15 MB of
 # memory a megabyte.
@@ -61,7 +63,7 @@ class TrainingData:
     _corpora: Weighted
     _cache_folder: Path
 
-    def read_from(self, first_step: int, state: Files | None, report: Report) -> Reader:
+    def read_from(self, first_step: int, state: SavedFiles | None, report: Report) -> Reader:
         """Reads training batches from `first_step` on.
 
         Args:
@@ -148,7 +150,7 @@ def load(
     if config.streaming:
         train = Stream(
             {corpus.name: corpus for corpus, _ in corpora},
-            Turns(tuple(share for _, share in corpora)),
+            MixtureSchedule(tuple(share for _, share in corpora)),
             Shard.of_rows(rows, batch_size),
             vocabulary,
             seq_len,

@@ -17,16 +17,17 @@ from data.config import Data
 from data.errors import DataConfigError
 from data.storage import cache_folder, growing_folder
 from data.training_data import MAX_VOCABULARY_BYTES, read_corpora, training_sample
-from data.vocabularies.base import (
+from data.vocabularies.files import vocabulary_from_files
+from data.vocabularies.imported import JSON_FILE, SPECIAL_IDS_FILE, SpecialIds
+from data.vocabularies.sentencepiece_model import (
     BOS_ID,
     EOS_ID,
     MODEL_FILE,
     PAD_ID,
     UNK_ID,
-    Vocabulary,
+    train_sentencepiece,
 )
-from data.vocabularies.imported import JSON_FILE, MARKS_FILE, Marks, from_files
-from data.vocabularies.sentencepiece_training import train_sentencepiece
+from data.vocabularies.vocabulary import Vocabulary
 
 Style = Literal["gpt2", "jurassic1", "gopher", "chinchilla", "palm", "llama"]
 
@@ -116,9 +117,9 @@ def train(
         }
     files = {MODEL_FILE: train_sentencepiece(texts, size, options)}
     if "normalization_rule_name" in options:  # not lossless
-        marks = Marks(bos_id=BOS_ID, eos_id=EOS_ID, pad_id=PAD_ID, unk_id=UNK_ID)
-        files[MARKS_FILE] = json.dumps(asdict(marks)).encode()
-    return from_files(files)
+        marks = SpecialIds(bos_id=BOS_ID, eos_id=EOS_ID, pad_id=PAD_ID, unk_id=UNK_ID)
+        files[SPECIAL_IDS_FILE] = json.dumps(asdict(marks)).encode()
+    return vocabulary_from_files(files)
 
 
 def _train_byte_level(texts: Iterable[str], size: int) -> Vocabulary:
@@ -143,9 +144,12 @@ def _train_byte_level(texts: Iterable[str], size: int) -> Vocabulary:
         )
     tokenizer.add_special_tokens([AddedToken(_GPT2_MARK, special=True, normalized=False)])
     mark = tokenizer.token_to_id(_GPT2_MARK)
-    marks = Marks(bos_id=mark, eos_id=mark, pad_id=None, unk_id=None)
-    return from_files(
-        {JSON_FILE: tokenizer.to_str().encode(), MARKS_FILE: json.dumps(asdict(marks)).encode()}
+    marks = SpecialIds(bos_id=mark, eos_id=mark, pad_id=None, unk_id=None)
+    return vocabulary_from_files(
+        {
+            JSON_FILE: tokenizer.to_str().encode(),
+            SPECIAL_IDS_FILE: json.dumps(asdict(marks)).encode(),
+        }
     )
 
 

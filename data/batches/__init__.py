@@ -1,1 +1,1 @@
-"""From tokens to training batches."""
+"""Training batches made of tokens."""

@@ -1,131 +1,78 @@
-"""Training batches of text that is too large for a token cache: documents are encoded as they come.
+"""Training batches of text too large for a token cache: documents are encoded as they are read.
 
 A stream can only be read in order. Each host reads its own share of the documents and fills its own
-rows of every batch. What a checkpoint holds of a stream is the newest snapshot of its documents'
-reader and how much was read after it: going on reads that once more, without encoding it, and the
-next batch is the same, bit for bit.
+rows of every batch. A checkpoint holds the newest snapshot of each document reader and how much was
+read after it. To resume, that much is read again, without encoding it; the next batch is then the
+same, bit for bit.
 """
 
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
-from typing import Protocol
 
 import numpy as np
 
-from data.batches.mixture import Turns
-from data.batches.rows import Batch, Batches, window_batch
+from data.batches.batch import Batch, window_batch
+from data.batches.mixture import MixtureSchedule
 from data.errors import DataError
-from data.text.corpus import Corpus, Files, Shard
+from data.text.corpus import Corpus, SavedFiles, Shard
 from data.tokens.encoding import num_cores
-from data.tokens.stream import Position, Snapshot, TokenStream
-from data.vocabularies.base import Vocabulary
+from data.tokens.stream import Snapshot, StreamPosition, TokenStream
+from data.vocabularies.vocabulary import Vocabulary
 
 SHUFFLE_DOCUMENTS = 8192
-"""Documents that wait to be drawn from; files are read in an order of each epoch's own."""
+"""Size of the shuffle buffer, in documents. Besides, each epoch reads the files in a new order."""
 
-# Together they encode more than a host trains on.
+# This many processes encode more than a host trains on.
 _MAX_PROCESSES = 16
-_POSITIONS = "positions.json"
-
-
-class Reader(Protocol):
-    """Training batches one after the other, and where in the text they stand."""
-
-    def train_batch(self, step: int) -> Batch:
-        """This host's rows of batch `step`."""
-        ...
-
-    def counters(self, step: int) -> dict[str, float]:
-        """Epochs and tokens read, the padding left out, when `step` batches have been seen."""
-        ...
-
-    def state(self, step: int) -> Files:
-        """What this host needs, besides `step`, to go on when `step` batches have been seen."""
-        ...
-
-    def close(self) -> None:
-        """Ends the processes that encode for it."""
-        ...
-
-
-@dataclass(frozen=True)
-class ComputedReader:
-    """Reads batches that are a pure function of their number.
-
-    Attributes:
-      rows: this host's share of a batch.
-    """
-
-    batches: Batches
-    rows: slice
-
-    def train_batch(self, step: int) -> Batch:
-        """See `Reader`."""
-        return self.batches.train_batch(step, self.rows)
-
-    def counters(self, step: int) -> dict[str, float]:
-        """See `Reader`."""
-        return self.batches.counters(step)
-
-    def state(self, step: int) -> Files:
-        """Nothing: the step says it all."""
-        del step
-        return {}
-
-    def close(self) -> None:
-        """Nothing to end."""
+_POSITIONS_FILE = "positions.json"
 
 
 @dataclass(frozen=True, eq=False)
 class Stream:
-    """What a host streams: its rows of every training batch.
-
-    Attributes:
-      corpora: by name.
-      turns: which of them a row comes from; every host takes the same turns.
-      shard: this host's share.
-      seq_len: T.
-      batch_size: rows of a training batch over all hosts.
-      seed: of the order of the documents.
-    """
+    """The rows of every training batch that a host reads from a stream."""
 
     corpora: Mapping[str, Corpus]
-    turns: Turns
+    """Corpora by name."""
+    schedule: MixtureSchedule
+    """The corpus of every row; all hosts follow the same schedule."""
     shard: Shard
+    """This host's share of the documents."""
     vocabulary: Vocabulary
     seq_len: int
+    """T."""
     batch_size: int
+    """Rows of a training batch, over all hosts."""
     seed: int
+    """Seed of the order of the documents."""
 
     @property
     def num_rows(self) -> int:
-        """Of a batch, on this host."""
+        """Rows of a batch on this host."""
         return self.batch_size // self.shard.count
 
     @property
     def fingerprint(self) -> dict[str, str | int]:
-        """What the batches depend on besides the text, the vocabulary, the shape and the seed. A saved
-        iterator belongs to the TensorFlow that made it."""
+        """Everything besides text, vocabulary, shape and seed that the batches depend on.
+
+        A saved iterator can be restored only by the version of TensorFlow that saved it.
+        """
         return {"hosts": self.shard.count, "tensorflow": version("tensorflow")}
 
     def describe(self) -> str:
-        """What a person should know of it."""
+        """Return the consequences of streaming, in one line for people."""
         return (
             "the training text is streamed, not cached: its documents are shuffled in a buffer of "
-            f"{SHUFFLE_DOCUMENTS:,}, TensorFlow stays in memory, and a stopped run goes on exactly "
+            f"{SHUFFLE_DOCUMENTS:,}, TensorFlow stays in memory, and a stopped run resumes exactly "
             f"only on the same number of hosts ({self.shard.count})"
         )
 
-    def read_from(self, first_step: int, state: Files | None) -> "StreamReader":
-        """Reads from batch `first_step` on.
+    def read_from(self, first_step: int, state: SavedFiles | None) -> "StreamReader":
+        """Return a reader whose next batch is `first_step`.
 
-        Args:
-          state: what a reader of this stream gave at that step; None begins with the first documents.
-
-        Raises:
-          DataError: the text cannot be read, or `state` is not of this stream.
+        `state` comes from a reader of this stream at that step; None starts with the first
+        documents. Raises DataError if the text cannot be read, or `state` is of another stream.
         """
         positions = [None] * len(self.corpora) if state is None else self._positions(state)
         num_processes = max(1, min(num_cores(), _MAX_PROCESSES) // len(self.corpora))
@@ -144,13 +91,13 @@ class Stream:
             raise
         return StreamReader(self, streams, first_step)
 
-    def state(self, positions: list[Position]) -> Files:
-        """The positions in all corpora as files."""
-        described = []
+    def state(self, positions: list[StreamPosition]) -> SavedFiles:
+        """Return the positions in all corpora as files."""
+        records = []
         files: dict[str, bytes] = {}
         for number, (name, position) in enumerate(zip(self.corpora, positions, strict=True)):
             snapshot = position.snapshot
-            described.append(
+            records.append(
                 {
                     "corpus": name,
                     "snapshot_documents": snapshot.num_documents,
@@ -160,80 +107,85 @@ class Stream:
                 }
             )
             files |= {f"{number}.{name}": content for name, content in snapshot.files.items()}
-        about = {"shard": asdict(self.shard), "positions": described}
-        return files | {_POSITIONS: json.dumps(about).encode()}
+        record = {"shard": asdict(self.shard), "positions": records}
+        return files | {_POSITIONS_FILE: json.dumps(record).encode()}
 
-    def _positions(self, state: Files) -> list[Position]:
-        """The inverse of `state`."""
+    def _positions(self, state: SavedFiles) -> list[StreamPosition]:
+        """Return the positions that `state` was made of."""
         try:
-            about = json.loads(state[_POSITIONS])
-            if about["shard"] != asdict(self.shard):
-                raise ValueError(f"it is of the share {about['shard']}")
+            record = json.loads(state[_POSITIONS_FILE])
+            if record["shard"] != asdict(self.shard):
+                raise ValueError(f"it belongs to the shard {record['shard']}")
             positions = []
-            for number, one in enumerate(about["positions"]):
-                files = {name: state[f"{number}.{name}"] for name in one["files"]}
-                snapshot = Snapshot(files, one["snapshot_documents"])
-                positions.append(Position(snapshot, one["num_documents"], one["offset"]))
+            for number, position in enumerate(record["positions"]):
+                files = {name: state[f"{number}.{name}"] for name in position["files"]}
+                snapshot = Snapshot(files, position["snapshot_documents"])
+                positions.append(
+                    StreamPosition(snapshot, position["num_documents"], position["offset"])
+                )
             return positions
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(
-                f"where the stream stood is not in the checkpoint, or damaged ({error!r}). Delete that "
-                "checkpoint to go on from the one before it, or start over with --fresh."
+                f"the checkpoint's position in the stream is missing or damaged ({error!r}); "
+                "delete that checkpoint to resume from the one before, or start over with --fresh"
             ) from error
 
 
 class StreamReader:
-    """See `Reader`. Batches come in order only, each once."""
+    """A Reader of a stream. Its batches come in order only, each once."""
 
-    def __init__(self, stream: Stream, streams: list[TokenStream], first_step: int) -> None:
-        self._stream, self._streams = stream, streams
+    def __init__(self, stream: Stream, token_streams: list[TokenStream], first_step: int):
+        self._stream, self._token_streams = stream, token_streams
         self._next_step = self._oldest_step = first_step
-        # Batches are made ahead of the steps that are asked about, in another thread.
-        self._positions = {first_step: [each.position for each in streams]}
+        # Another thread reads batches ahead of the step that is asked about: one entry a step.
+        self._positions = {first_step: self._current_positions()}
 
     def train_batch(self, step: int) -> Batch:
-        """See `Reader`. Raises ValueError unless it is the next."""
+        """Return this host's rows of batch `step`. Raises ValueError unless it is the next one."""
         if step != self._next_step:
-            raise ValueError(f"batch {step} of a stream that stands at {self._next_step}")
+            raise ValueError(f"batch {step} of a stream whose next batch is {self._next_step}")
         config = self._stream
         draws = np.arange(step * config.num_rows, (step + 1) * config.num_rows)
-        corpus_of = config.turns.source_of(draws)
+        corpus_of = config.schedule.source_of(draws)
         windows = np.empty((config.num_rows, config.seq_len + 1), np.int32)
-        for number, stream in enumerate(self._streams):
-            place = np.flatnonzero(corpus_of == number)
-            if len(place):
-                windows[place] = stream.windows(len(place), config.seq_len)
+        for number, tokens in enumerate(self._token_streams):
+            rows = np.flatnonzero(corpus_of == number)
+            if len(rows):
+                windows[rows] = tokens.windows(len(rows), config.seq_len)
         self._next_step = step + 1
-        self._positions[step + 1] = [each.position for each in self._streams]
+        self._positions[step + 1] = self._current_positions()
         vocabulary = config.vocabulary
         num_real = np.full(config.num_rows, config.seq_len)
         return window_batch(windows, num_real, vocabulary.bos_id, vocabulary.eos_id)
 
     def counters(self, step: int) -> dict[str, float]:
-        """See `Reader`. Epochs only where it is known how many documents an epoch has."""
+        """Return the tokens of `step` batches and, if an epoch's length is known, the epochs."""
         config, positions = self._stream, self._positions_at(step)
-        found: dict[str, float] = {}
+        counters: dict[str, float] = {}
         for number, (name, corpus) in enumerate(config.corpora.items()):
             suffix = f"/{name}" if len(config.corpora) > 1 else ""
-            num_rows = config.turns.num_before(np.array([step * config.num_rows]), number)[0]
-            found[f"data/tokens{suffix}"] = int(num_rows) * config.shard.count * config.seq_len
+            num_rows = config.schedule.num_before(np.array([step * config.num_rows]), number)[0]
+            counters[f"data/tokens{suffix}"] = int(num_rows) * config.shard.count * config.seq_len
             if corpus.num_train_documents is not None:
                 num_documents = positions[number].num_documents * config.shard.count
-                found[f"data/epochs{suffix}"] = num_documents / corpus.num_train_documents
-        return found | {"data/tokens": step * config.batch_size * config.seq_len}
+                counters[f"data/epochs{suffix}"] = num_documents / corpus.num_train_documents
+        return counters | {"data/tokens": step * config.batch_size * config.seq_len}
 
-    def state(self, step: int) -> Files:
-        """See `Reader`."""
+    def state(self, step: int) -> SavedFiles:
+        """Return the positions after `step` batches; see `Reader`."""
         return self._stream.state(self._positions_at(step))
 
     def close(self) -> None:
-        """See `Reader`."""
-        for stream in self._streams:
-            stream.close()
+        """End the processes that encode."""
+        for tokens in self._token_streams:
+            tokens.close()
 
-    def _positions_at(self, step: int) -> list[Position]:
-        """Where the streams stood after `step` batches; steps before it will not be asked about."""
-        for old in range(self._oldest_step, step):
-            del self._positions[old]
+    def _current_positions(self) -> list[StreamPosition]:
+        return [tokens.position for tokens in self._token_streams]
+
+    def _positions_at(self, step: int) -> list[StreamPosition]:
+        """Return the positions after `step` batches, and forget those of earlier steps."""
+        for earlier in range(self._oldest_step, step):
+            del self._positions[earlier]
         self._oldest_step = step
         return self._positions[step]

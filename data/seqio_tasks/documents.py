@@ -9,7 +9,7 @@ from data.batches.streaming import SHUFFLE_DOCUMENTS
 from data.errors import DataConfigError, DataError
 from data.seqio_tasks import tasks
 from data.seqio_tasks.tasks import seqio, tf  # not imported by themselves: that would print
-from data.text.corpus import Files, Shard
+from data.text.corpus import SavedFiles, Shard
 
 _ITERATOR = "iterator"
 _EPOCH = "epoch"
@@ -40,14 +40,14 @@ class TaskDocuments:
             f"{self._shard.count}; leave out --data.streaming, or use fewer hosts"
         )
 
-    def save(self) -> Files:
+    def save(self) -> SavedFiles:
         """Return the state of TensorFlow's iterator, with the documents in its buffers."""
         with tempfile.TemporaryDirectory() as folder:
             tf.train.Checkpoint(iterator=self._batches).write(f"{folder}/{_ITERATOR}")
             files = {path.name: path.read_bytes() for path in Path(folder).iterdir()}
         return files | {_EPOCH: b"%d" % self._epoch}
 
-    def restore(self, files: Files) -> None:
+    def restore(self, files: SavedFiles) -> None:
         """Resume where `save` was called. Raises DataError if the files are not of this task."""
         with tempfile.TemporaryDirectory() as folder:
             for name in files.keys() - {_EPOCH}:

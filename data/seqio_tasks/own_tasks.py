@@ -104,7 +104,7 @@ def _corpus(task: seqio.Task, version: str, folder: Path, *, streaming: bool) ->
     if survey is None:
         survey = take_survey(documents(), [])
         if key:
-            survey.keep(path)
+            survey.save(path)
     beginning = SplitCorpus(task.name, source, documents, survey)
     if limit is None:
         return beginning
@@ -113,35 +113,28 @@ def _corpus(task: seqio.Task, version: str, folder: Path, *, streaming: bool) ->
             f"{source} has {survey.num_documents:,} documents, too few to hold any out of a stream; "
             "leave out data.streaming"
         )
-    return _StreamedCorpus(beginning, survey, key or version, read, open_documents)
+    return _streamed_corpus(beginning, survey, key or version, read, open_documents)
 
 
-class _StreamedCorpus(PresplitCorpus):
-    """A task without a validation split: documents of its beginning are held out from all of it."""
-
-    def __init__(
-        self,
-        beginning: Corpus,
-        survey: Survey,
-        key: str,
-        read: Callable[[Split], Iterator[str]],
-        open_documents: OpenDocuments,
-    ):
-        super().__init__(
-            beginning.name,
-            beginning.source,
-            _sha256(f"{survey.fingerprint} {key}".encode()),
-            lambda split: beginning.texts(split) if split == "validation" else read(split),
-            open_documents=open_documents,
-        )
-        self._survey = survey
-
-    def describe(self) -> str:
-        survey = self._survey
-        return (
+def _streamed_corpus(
+    beginning: Corpus,
+    survey: Survey,
+    key: str,
+    read: Callable[[Split], Iterator[str]],
+    open_documents: OpenDocuments,
+) -> PresplitCorpus:
+    """Return a task without a validation split; some documents of its beginning are held out."""
+    return PresplitCorpus(
+        beginning.name,
+        beginning.source,
+        _sha256(f"{survey.fingerprint} {key}".encode()),
+        lambda split: beginning.texts(split) if split == "validation" else read(split),
+        open_documents=open_documents,
+        description=(
             f"{survey.num_held_out:,} of its first {survey.num_documents:,} documents and "
             f"{survey.held_out_bytes / 1e6:.2f} MB held out"
-        )
+        ),
+    )
 
 
 def _key(task: seqio.Task, version: str) -> str | None:

@@ -15,7 +15,7 @@ import numpy as np
 
 from data.errors import DataConfigError, DataError
 from data.storage import cache_folder
-from data.text.corpus import stdlib_corpus
+from data.text.stdlib import stdlib_corpus
 from data.text.survey import Split
 from data.text.tfds_sets import SETS
 

@@ -1,1 +1,1 @@
-"""Where text comes from, and which of it is held out."""
+"""The text of a run, and the documents of it that are held out."""

@@ -1,13 +1,13 @@
-"""A byte-level n-gram model: what counting alone knows about a text.
+"""A byte-level n-gram model: the prediction that counting alone allows.
 
 Interpolated modified Kneser-Ney smoothing (Chen and Goodman, "An Empirical Study of Smoothing
-Techniques for Language Modeling", 1998, section 3), the usual best of its kind. For a context h,
-the bytes w seen after it, and h' = h without its first byte:
+Techniques for Language Modeling", 1998, section 3), usually the best of n-gram models. For a
+context h, the bytes w seen after it, and h' = h without its first byte:
 
     p(w | h) = (max(c(h w) - D(c(h w)), 0) + sum over w of D(c(h w)) * p(w | h')) / c(h)
 
-c counts occurrences at the highest order, and different preceding bytes below it. p(w | h') alone
-stands for a context that was never seen; below one byte it is 1/256.
+c counts occurrences at the highest order, and different preceding bytes at lower orders. For a
+context that was never seen, p(w | h) = p(w | h'). Below the empty context, p = 1/256.
 """
 
 from collections.abc import Iterable, Iterator
@@ -17,11 +17,12 @@ import numpy as np
 
 ORDER = 5
 
-# An n-gram is one int64: its symbols are digits, the oldest the most significant. A document
-# starts with ORDER - 1 starts of text, so that no context reaches into another document.
+# An n-gram is one int64: its symbols are digits, the oldest the most significant. Each document is
+# preceded by ORDER - 1 start symbols, so that no context reaches into another document.
 _START = 256
 _BASE = 257
-_BLOCK = 1 << 22  # symbols worked on at a time: eight bytes each, several times over
+# Symbols processed at a time; each takes eight bytes, several times.
+_BLOCK = 1 << 22
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,14 +33,14 @@ class _Level:
     discounted: np.ndarray  # [N] c - D(c)
     contexts: np.ndarray  # [C] int64
     totals: np.ndarray  # [C] c(h)
-    freed: np.ndarray  # [C] the sum of what was discounted
+    freed: np.ndarray  # [C] the sum of the discounts
 
 
 class ByteNgram:
     """An n-gram model of order `ORDER` over bytes."""
 
-    def __init__(self, texts: Iterable[bytes]) -> None:
-        """Counts `texts`, one document each: about 0.1 s and 20 MB of memory a megabyte."""
+    def __init__(self, texts: Iterable[bytes]):
+        """Count the n-grams of `texts`, one document each: 0.1 s and 20 MB per megabyte."""
         tallies = [np.unique(block, return_counts=True) for block in _ngrams(texts)]
         ngrams, inverse = np.unique(np.concatenate([t[0] for t in tallies]), return_inverse=True)
         counts = np.bincount(inverse, np.concatenate([t[1] for t in tallies])).astype(np.int64)
@@ -50,26 +51,26 @@ class ByteNgram:
         self._levels = levels[::-1]
 
     def probabilities(self, texts: Iterable[bytes]) -> Iterator[np.ndarray]:
-        """The probability of every byte of `texts` after those before it, in blocks, in order."""
+        """Yield the probability of every byte given those before it, in order, in blocks."""
         for ngrams in _ngrams(texts):
             probability = np.full(len(ngrams), 1 / 256)
             for order, level in enumerate(self._levels, start=1):
                 ngram = ngrams % _BASE**order
-                at, known = _find(level.contexts, ngram // _BASE)
-                ngram_at, seen = _find(level.ngrams, ngram)
-                count = np.where(seen, level.discounted[ngram_at], 0)
-                interpolated = (count + level.freed[at] * probability) / level.totals[at]
+                context, known = _search(level.contexts, ngram // _BASE)
+                index, seen = _search(level.ngrams, ngram)
+                count = np.where(seen, level.discounted[index], 0)
+                interpolated = (count + level.freed[context] * probability) / level.totals[context]
                 probability = np.where(known, interpolated, probability)
             yield probability
 
     def bits_per_byte(self, texts: Iterable[bytes]) -> float:
-        """The mean of -log2 of the probabilities. NaN if there is no byte."""
+        """Return the mean of -log2 of the probabilities, NaN if there is no byte."""
         logs = np.concatenate([np.log2(block) for block in self.probabilities(texts)])
         return -float(logs.mean())
 
 
 def _ngrams(texts: Iterable[bytes]) -> Iterator[np.ndarray]:
-    """The n-gram that ends in each byte, in blocks: int64."""
+    """Yield the n-gram that ends in each byte, int64, in blocks."""
     start = np.full(ORDER - 1, _START, np.uint16)
     parts = [part for text in texts for part in (start, np.frombuffer(text, np.uint8))]
     symbols = np.concatenate(parts)
@@ -93,8 +94,10 @@ def _level(ngrams: np.ndarray, counts: np.ndarray) -> _Level:
 
 
 def _discounts(counts: np.ndarray) -> np.ndarray:
-    """D(1), D(2) and D(3 or more), by Chen and Goodman's estimate: all above zero, so that every byte
-    has a probability after every context."""
+    """Return D(1), D(2) and D(3 or more) by Chen and Goodman's estimate.
+
+    All are above zero, so that every byte has a probability after every context.
+    """
     n1, n2, n3, n4 = (np.count_nonzero(counts == count) for count in (1, 2, 3, 4))
     halves = np.array([0.5, 1.0, 1.5])
     if not min(n1, n2, n3, n4):  # too few n-grams to estimate anything
@@ -104,7 +107,7 @@ def _discounts(counts: np.ndarray) -> np.ndarray:
     return np.where(estimate > 0, estimate, halves)
 
 
-def _find(table: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """For each value a valid place in the sorted `table`, and whether it stands there."""
-    at = np.minimum(np.searchsorted(table, values), len(table) - 1)
-    return at, table[at] == values
+def _search(table: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return a valid index into the sorted `table` for each value, and if the value is there."""
+    index = np.minimum(np.searchsorted(table, values), len(table) - 1)
+    return index, table[index] == values

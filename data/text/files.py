@@ -17,7 +17,7 @@ from data.config import Files
 from data.errors import DataError
 
 _JSON_SUFFIXES = (".jsonl", ".ndjson")
-_CHUNK_BYTES = 1 << 20
+_BUFFER_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -29,37 +29,32 @@ class Document:
 
 
 class _DamagedLineError(Exception):
-    """What is wrong with a line of JSON."""
+    """A line of JSON that holds no text. The message continues a sentence that names the line."""
 
 
 @dataclass(frozen=True)
 class TextFiles:
-    """The files of a corpus in a fixed order.
-
-    Attributes:
-      root: what the documents' names leave out, so that a moved folder is the same corpus.
-      paths: the files.
-      options: how they become documents.
-    """
+    """The files of a corpus in a fixed order."""
 
     root: Path
+    """The folder that names are relative to, so that a moved folder is the same corpus."""
     paths: tuple[Path, ...]
     options: Files
+    """The settings by which files become documents."""
 
     @classmethod
     def matching(cls, files: Files) -> "TextFiles":
-        """The files that match a glob; `**` and `~` have their usual meaning.
+        """Return the files that match a glob; `**` and `~` have their usual meaning.
 
-        Raises:
-          DataError: there are none.
+        Raises DataError if there are none.
         """
         expanded = Path(os.path.expanduser(files.pattern))
         matches = glob.glob(str(expanded), recursive=True)
         paths = [Path(match) for match in matches if not os.path.isdir(match)]
         if not paths:
             raise DataError(
-                f"{files.setting} matches no file. Give a path or a glob that does, in "
-                "quotes, such as 'notes/**/*.txt'."
+                f"{files.setting} matches no file; write a path or a glob that does, in quotes, "
+                "such as 'notes/**/*.txt'"
             )
         root = expanded.parent
         while glob.has_magic(str(root)):
@@ -68,42 +63,38 @@ class TextFiles:
 
     @classmethod
     def below(cls, root: Path, paths: Iterable[Path], options: Files) -> "TextFiles":
-        """These files, ordered by their names below `root`."""
+        """Return these files, ordered by their names below `root`."""
         ordered = sorted(paths, key=lambda path: path.relative_to(root).as_posix())
         return cls(root, tuple(ordered), options)
 
     def listing(self) -> list[tuple[str, int, int]]:
-        """Absolute path, size in bytes and time of change in ns of every file: what tells, without
-        reading them, that the files are those of last time.
+        """Return absolute path, size in bytes and time of change in ns of every file.
 
-        Raises:
-          DataError: a file has vanished.
+        An equal listing shows, without reading the files, that they have not changed. Raises
+        DataError if a file has vanished.
         """
-        found = []
+        listing = []
         for path in self.paths:
-            with _explained(path):
+            with _reading(path):
                 stat = path.stat()
-            found.append((str(path.absolute()), stat.st_size, stat.st_mtime_ns))
-        return found
+            listing.append((str(path.absolute()), stat.st_size, stat.st_mtime_ns))
+        return listing
 
     def documents(self, skipped: list[str]) -> Iterator[Document]:
-        """Reads the documents, the empty ones too.
+        """Read the documents, including empty ones.
 
-        Args:
-          skipped: takes a message for each that data.on_error=skip leaves out.
-
-        Raises:
-          DataError: a file cannot be read, or is damaged and data.on_error is not skip.
+        With data.on_error=skip, a message about each damaged document is added to `skipped`. Raises
+        DataError if a file cannot be read, or is damaged and data.on_error is stop.
         """
         for path in self.paths:
             name = path.relative_to(self.root).as_posix()
-            with _explained(path), open_stream(path) as stream:
-                if _kind(path) in _JSON_SUFFIXES:
+            with _reading(path), open_stream(path) as stream:
+                if _format_suffix(path) in _JSON_SUFFIXES:
                     yield from self._json_lines(path, name, stream, skipped)
                 elif self.options.separator is not None:
                     yield from self._separated(path, name, stream, skipped)
                 else:
-                    try:  # bytes: line ends stay as they are
+                    try:  # bytes, because reading text would change line ends
                         yield Document(name, stream.read().decode("utf-8"))
                     except UnicodeDecodeError as error:
                         self._damaged(_not_utf8(path, error.reason, error.start), skipped)
@@ -117,26 +108,26 @@ class TextFiles:
             try:
                 yield Document(f"{name}:{number}", self._text_of(line))
             except _DamagedLineError as error:
-                self._damaged(f"{path}:{number} {error} Mend it", skipped)
+                self._damaged(f"{path}:{number} {error}; correct it", skipped)
 
     def _text_of(self, line: bytes) -> str:
-        """Raises _DamagedLineError saying what is wrong with a line of JSON."""
+        """Return the text of a line of JSON. Raises _DamagedLineError if it has none."""
         field = self.options.field
         try:
             value = json.loads(line.rstrip())
         except (ValueError, RecursionError) as error:
-            raise _DamagedLineError(f"is not JSON: {error}.") from error
+            raise _DamagedLineError(f"is not JSON: {error}") from error
         if not isinstance(value, dict):
-            raise _DamagedLineError("is not a JSON object.")
+            raise _DamagedLineError("is not a JSON object")
         if field not in value:
-            near = ", ".join(list(value)[:8]) or "none"
-            raise _DamagedLineError(f"has no field {field!r}; it has: {near}. Set data.field.")
+            names = ", ".join(list(value)[:8]) or "none"
+            raise _DamagedLineError(f"has no field {field!r} (it has: {names}); set data.field")
         if not isinstance(text := value[field], str):
-            raise _DamagedLineError(f"has a {field!r} that is not text. Set data.field.")
+            raise _DamagedLineError(f"has a field {field!r} that is not text; set data.field")
         try:
             text.encode("utf-8")
         except UnicodeEncodeError as error:
-            raise _DamagedLineError("holds half of a surrogate pair.") from error
+            raise _DamagedLineError("has half of a surrogate pair") from error
         return text
 
     def _separated(
@@ -144,74 +135,76 @@ class TextFiles:
     ) -> Iterator[Document]:
         separator = unescaped(cast(str, self.options.separator))
         decoder = codecs.getincrementaldecoder("utf-8")()
-        number, rest, position = 1, "", 0
+        number, rest, num_read = 1, "", 0
         while True:
-            chunk = stream.read(max(_CHUNK_BYTES, len(rest)))  # grows with a long document
+            # Reading as much as waits in `rest` keeps a long document from taking quadratic time.
+            content = stream.read(max(_BUFFER_BYTES, len(rest)))
             try:
-                text = decoder.decode(chunk, final=not chunk)
+                text = decoder.decode(content, final=not content)
             except UnicodeDecodeError as error:
-                pending = len(error.object) - len(chunk)
-                at = position - pending + error.start
-                return self._damaged(_not_utf8(path, error.reason, at), skipped)
-            position += len(chunk)
-            *whole, rest = (rest + text).split(separator)
-            if not chunk:
-                whole.append(rest)
-            for part in whole:
+                num_pending = len(error.object) - len(content)
+                offset = num_read - num_pending + error.start
+                return self._damaged(_not_utf8(path, error.reason, offset), skipped)
+            num_read += len(content)
+            *complete, rest = (rest + text).split(separator)
+            if not content:
+                complete.append(rest)
+            for part in complete:
                 yield Document(f"{name}:{number}", part)
                 number += 1
-            if not chunk:
+            if not content:
                 return
 
     def _damaged(self, message: str, skipped: list[str]) -> None:
+        """Raise a DataError or, with data.on_error=skip, add the message to `skipped`."""
         if self.options.on_error == "stop":
-            raise DataError(f"{message}, or leave such out with --data.on-error=skip.")
+            raise DataError(f"{message}, or leave out damaged text with --data.on-error=skip")
         skipped.append(message)
 
 
 def unescaped(separator: str) -> str:
-    r"""The separator that was meant: in a shell's quotes `\n` and `\t` are two characters each."""
+    r"""Replace `\n` and `\t`, two characters each in a shell's quotes, by newline and tab."""
     return separator.replace(r"\n", "\n").replace(r"\t", "\t")
 
 
 @contextmanager
 def open_stream(path: Path) -> Iterator[IO[bytes]]:
-    """The bytes of a file, uncompressed. Raises what the formats raise: see `_explained`."""
+    """Open a file to read its uncompressed bytes. Raises the errors that `_reading` translates."""
     if path.suffix == ".gz":
         with gzip.open(path, "rb") as stream:
             yield cast(IO[bytes], stream)
     elif path.suffix == ".zst":
-        import pyarrow  # 0.3 s, and TensorFlow Datasets has it with it
+        import pyarrow  # takes 0.3 s; TensorFlow Datasets installs it
 
         with pyarrow.input_stream(str(path), compression="zstd") as stream:
-            yield io.BufferedReader(stream, _CHUNK_BYTES)
+            yield io.BufferedReader(stream, _BUFFER_BYTES)
     else:
         with path.open("rb") as stream:
             yield stream
 
 
 @contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    """What opening or reading `path` raises becomes a DataError."""
+def _reading(path: Path) -> Iterator[None]:
+    """Turn the errors of opening and reading `path` into a DataError that names it."""
     try:
         yield
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DataError(
-            f"{path} is damaged or cut short: {error}. "
-            "Get it again, or narrow data.files so that it is left out."
+            f"{path} is damaged or cut short: {error}; "
+            "get it again, or narrow data.files to leave it out"
         ) from error
     except OSError as error:
         raise DataError(
-            f"Cannot read {path}: {error.strerror or error}. "
-            "Make it readable, or narrow data.files so that it is left out."
+            f"cannot read {path}: {error.strerror or error}; "
+            "make it readable, or narrow data.files to leave it out"
         ) from error
 
 
-def _kind(path: Path) -> str:
-    """The suffix that says what is inside, below the one that says how it is compressed."""
+def _format_suffix(path: Path) -> str:
+    """Return the suffix of the file's format, without one for its compression."""
     inner = path.with_suffix("") if path.suffix in (".gz", ".zst") else path
     return inner.suffix
 
 
-def _not_utf8(path: Path, reason: str, position: int) -> str:
-    return f"{path} is not UTF-8 text: {reason} at byte {position}. Convert it to UTF-8"
+def _not_utf8(path: Path, reason: str, offset: int) -> str:
+    return f"{path} is not UTF-8 text: {reason} at byte {offset}; convert it to UTF-8"

@@ -1,4 +1,4 @@
-"""One pass over all documents of a corpus: what they are, and which of them are held out."""
+"""A survey: one pass over all documents that counts them and chooses those to hold out."""
 
 import hashlib
 import heapq
@@ -15,45 +15,47 @@ from data.text.files import Document
 Split = Literal["train", "validation"]
 SPLITS: tuple[Split, Split] = ("train", "validation")
 
-# A document is held out when the hash of its name, as a fraction of the largest hash, is below
-# this. Hashing names keeps every document on its side when others come and go. The salt is the
-# one of 3,000 tried that holds out the most varied part of the standard library on Python 3.11 to
-# 3.13: 21 to 25 files, 0.24 to 0.25 MB, with as many encoding tables as the whole has (13 %).
+# A document is held out if the hash of its name, as a fraction of the largest hash, is below this.
+# Hashing names keeps every document in its split when others come and go. Of 3,000 salts tried,
+# this one holds out the most varied part of the standard library on Python 3.11 to 3.13: 21 to 25
+# files, 0.24 to 0.25 MB, with the same share of encoding tables as the whole (13 %).
 _VALIDATION_FRACTION = 0.025
 _VALIDATION_SALT = "1398:"
-# More is not held out, however large the corpus: an evaluation reads all of it.
+# No more than this is held out, however large the corpus: an evaluation reads all of it.
 _MAX_VALIDATION_BYTES = 8_000_000
 
-# With fewer documents than this (most often one), each gives its last part to validation.
+# With fewer documents than this (most often one), the last part of each is held out.
 _MIN_DOCUMENTS_TO_SPLIT_BY = 20
 _VALIDATION_TAIL = 0.05
 
-# Part of the key of a survey that was kept: raise it when the same text gives another.
+# Part of the key of a saved survey. Raise it when the same text gives another survey.
 _SURVEY_VERSION = 1
 
 
 @dataclass(frozen=True)
 class Survey:
-    """What one pass over all documents found."""
+    """The result of one pass over all documents."""
 
     fingerprint: str
     num_documents: int
     num_bytes: int
     num_held_out: int
     held_out_bytes: int
-    """About as many where the end of each document is held out."""
+    """Approximate if the end of each document is held out."""
     threshold: float
-    """Documents whose name's hash is not above it are held out, where there are enough."""
+    """The largest hash of a held-out document's name, if whole documents are held out."""
     num_skipped: int
+    """Damaged documents that were left out."""
     first_skipped: str | None
+    """The message about the first of them."""
 
     @property
     def splits_inside(self) -> bool:
-        """Whether the end of each document is held out, and not whole ones."""
+        """True if the end of each document is held out, False if whole documents are."""
         return self.num_documents < _MIN_DOCUMENTS_TO_SPLIT_BY
 
     def part(self, document: Document, split: Split) -> Document | None:
-        """What of the document is on that side."""
+        """Return the part of the document that belongs to `split`, None if there is none."""
         if self.splits_inside:
             cut = _tail_start(document.text, self.num_bytes)
             part = slice(cut) if split == "train" else slice(cut, None)
@@ -61,20 +63,19 @@ class Survey:
         is_held_out = _split_hash(document) <= self.threshold
         return document if is_held_out == (split == "validation") else None
 
-    def keep(self, path: Path) -> None:
-        """Writes it where `read_survey` finds it. Raises DataError if that is not possible."""
+    def save(self, path: Path) -> None:
+        """Write the survey for `read_survey`. Raises DataError if `path` cannot be written."""
         replace_file(path, json.dumps(asdict(self)).encode())
 
 
 def take_survey(documents: Iterable[Document], skipped: list[str]) -> Survey:
-    """Reads all documents once.
+    """Read all documents once.
 
-    Args:
-      skipped: to which reading adds a message for each document that it leaves out.
+    `skipped` has a message for each damaged document that was left out, once all have been read.
     """
     digest = hashlib.sha256(b"%d" % _SURVEY_VERSION)
     num_documents = num_bytes = held_out_bytes = 0
-    # What is to be held out so far: (-hash, bytes), the largest hash first.
+    # The documents to hold out so far as (-hash, bytes), the largest hash first.
     held_out: list[tuple[float, int]] = []
     for document in documents:
         if not document.text:
@@ -86,7 +87,7 @@ def take_survey(documents: Iterable[Document], skipped: list[str]) -> Survey:
         num_documents, num_bytes = num_documents + 1, num_bytes + len(text)
         heapq.heappush(held_out, (-_split_hash(document), len(text)))
         held_out_bytes += len(text)
-        # Whatever the hashes, the smallest of them stays: there must be something to evaluate.
+        # The smallest hash always stays: an evaluation needs at least one document.
         while len(held_out) > 1 and (
             -held_out[0][0] > _VALIDATION_FRACTION
             or held_out_bytes - held_out[0][1] >= _MAX_VALIDATION_BYTES
@@ -110,13 +111,13 @@ def take_survey(documents: Iterable[Document], skipped: list[str]) -> Survey:
 
 
 def survey_path(folder: Path, key: str) -> Path:
-    """Where in the cache `folder` the survey of what `key` describes belongs."""
+    """Return the path in the cache `folder` of the survey whose text is identified by `key`."""
     content = f"{_SURVEY_VERSION} {key}".encode("utf-8", "surrogateescape")
     return folder / "surveys" / f"{hashlib.sha256(content).hexdigest()}.json"
 
 
 def read_survey(path: Path) -> Survey | None:
-    """The survey in `path`; None if it is not there or damaged: then it is made again."""
+    """Return the survey in `path`, None if it is missing or damaged and has to be taken again."""
     with suppress(OSError, ValueError, TypeError):
         return Survey(**json.loads(path.read_bytes()))
 
@@ -126,13 +127,13 @@ def _split_hash(document: Document) -> float:
 
 
 def name_hash(name: str) -> float:
-    """A hash of the name, evenly in [0, 1)."""
+    """Return a hash of the name, uniform in [0, 1)."""
     digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()
     return int.from_bytes(digest[:8], "big") / 2**64
 
 
 def _tail_start(text: str, corpus_bytes: int) -> int:
-    """Where the last part of a document begins: after a line end if one is near."""
+    """Return the index at which a document's last part begins, after a line end if one is near."""
     tail = _tail_fraction(corpus_bytes)
     cut = round(len(text) * (1 - tail))
     return text.rfind("\n", round(len(text) * (1 - 2 * tail)), cut) + 1 or cut

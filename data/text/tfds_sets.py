@@ -1,4 +1,4 @@
-"""TensorFlow Datasets that the project knows by name, found on the disk without TensorFlow."""
+"""Sets of TensorFlow Datasets that have a task name here, found on the disk without TensorFlow."""
 
 import hashlib
 import json
@@ -12,19 +12,16 @@ from data.text.survey import Split
 
 @dataclass(frozen=True)
 class TfdsSet:
-    """A set whose documents are in its feature `text`.
-
-    Attributes:
-      name: in the catalogue of TensorFlow Datasets, with its config.
-      version: that data.prepare makes; any that is on the disk is read.
-      held_out: the split that is evaluated.
-      max_held_out: so many of its documents and no more: an evaluation reads all of it.
-    """
+    """A set whose documents are in its feature `text`."""
 
     name: str
+    """Name in the catalogue of TensorFlow Datasets, with its config."""
     version: str
+    """The version that data.prepare makes; any version on the disk is read."""
     held_out: str
+    """The split that is evaluated."""
     max_held_out: int
+    """Number of its documents to hold out at most: an evaluation reads all of them."""
 
 
 SETS: Mapping[str, TfdsSet] = {
@@ -37,51 +34,44 @@ SETS: Mapping[str, TfdsSet] = {
 
 @dataclass(frozen=True)
 class PreparedSet:
-    """A set on the disk.
-
-    Attributes:
-      tfds_name: with its version.
-      data_dir: where it is.
-      splits: what TensorFlow Datasets is to read for each split.
-      num_documents: of each split.
-      fingerprint: of the set's own description: names, versions, sizes of its shards.
-    """
+    """A set on the disk."""
 
     tfds_name: str
+    """Name in TensorFlow Datasets, with its config and version."""
     data_dir: str
+    """The folder of all prepared sets."""
     splits: Mapping[Split, str]
+    """The instruction by which TensorFlow Datasets reads each split."""
     num_documents: Mapping[Split, int]
+    """Number of documents in each split."""
     fingerprint: str
+    """SHA-256 of the set's description: names, versions and sizes of its shards."""
 
 
 def data_folder(configured: str | None) -> str:
-    """Where the prepared sets are: `data.data_dir`, or what TensorFlow Datasets uses by itself."""
+    """Return the folder of prepared sets: data.data_dir, or the default of TensorFlow Datasets."""
     fallback = os.path.join("~", "tensorflow_datasets")
     return os.path.expanduser(configured or os.environ.get("TFDS_DATA_DIR") or fallback)
 
 
-def find(task: str, configured_dir: str | None) -> PreparedSet:
-    """The newest version of a set on the disk.
+def find_prepared(task: str, configured_dir: str | None) -> PreparedSet:
+    """Return the newest version on the disk of the set SETS[task].
 
-    Args:
-      task: a key of SETS.
-      configured_dir: `data.data_dir`.
-
-    Raises:
-      DataError: it is not prepared, or what is there is damaged.
+    `configured_dir` is the value of data.data_dir. Raises DataError if the set is not prepared, or
+    its description is damaged.
     """
-    from etils import epath  # 0.1 s; with it TensorFlow Datasets reads gs:// folders
+    from etils import epath  # 0.1 s; it is what TensorFlow Datasets reads gs:// folders with
 
     tfds_set, data_dir = SETS[task], data_folder(configured_dir)
     folder = epath.Path(data_dir) / tfds_set.name
     versions = []
-    if folder.is_dir():  # False, too, for a bucket that cannot be reached
+    if folder.is_dir():  # also False for a bucket that cannot be reached
         versions = [path for path in folder.iterdir() if (path / "dataset_info.json").exists()]
     if not versions:
         raise DataError(
-            f"data.task={task!r} is not prepared: there is no {folder}/VERSION/dataset_info.json. "
-            f"Prepare it with\n  python -m data.prepare --task={task} --data-dir={data_dir}\n"
-            "or say where it is with data.data_dir or TFDS_DATA_DIR."
+            f"data.task={task!r} is not prepared: there is no {folder}/VERSION/dataset_info.json; "
+            f"prepare it with\n  python -m data.prepare --task={task} --data-dir={data_dir}\n"
+            "or name its folder with data.data_dir or TFDS_DATA_DIR"
         )
     newest = max(versions, key=lambda path: [int(part) for part in path.name.split(".")])
     try:
@@ -94,8 +84,8 @@ def find(task: str, configured_dir: str | None) -> PreparedSet:
         num_documents: dict[Split, int] = {"train": sizes["train"], "validation": num_held_out}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
-            f"The prepared set {newest} is damaged ({error!r}). Delete it and prepare it again with "
-            f"python -m data.prepare --task={task} --data-dir={data_dir}"
+            f"the prepared set {newest} is damaged ({error!r}); delete it and prepare it again "
+            f"with python -m data.prepare --task={task} --data-dir={data_dir}"
         ) from error
     splits: dict[Split, str] = {
         "train": "train",

@@ -1,15 +1,15 @@
-"""Encoded documents on disk: one flat file of tokens a split, memory-mapped.
+"""Encoded documents on disk: one flat file of tokens per split, memory-mapped.
 
 A cache is a folder:
 
-    manifest.json       version, what it was made from, and for each split its sizes and blocks
+    manifest.json       version, fingerprints of corpus and vocabulary, and the blocks of each split
     <split>.tokens      every document's BOS, ids, EOS; little-endian uint16 or uint32
     <split>.offsets     where each document starts, and the end; little-endian int64
 
-It is written in blocks. While it grows, `blocks.jsonl` names those that are safely on the disk; a
-build that was killed goes on after them. Opening a cache compares sizes and the checksum of the
-last block, the one that a crash or a full disk damages, so that it takes no longer for terabytes;
-`verify` compares all of them.
+It is written in blocks. While it grows, `blocks.jsonl` lists those that are safely on the disk; a
+build that was killed resumes after them. Opening a cache compares sizes and the checksum of the
+last block, the one that a crash or a full disk damages; this takes no longer for terabytes.
+`verify` compares all checksums.
 """
 
 import hashlib
@@ -38,31 +38,29 @@ Encoded = tuple[np.ndarray, int]
 
 @dataclass(frozen=True, eq=False)
 class TokenSplit:
-    """The encoded documents of one split.
-
-    Attributes:
-      tokens: [num_tokens] unsigned integers, read-only.
-      offsets: [num_documents + 1] int64; document i is `tokens[offsets[i] : offsets[i + 1]]`.
-      num_bytes: length of the documents' texts in UTF-8 bytes.
-    """
+    """The encoded documents of one split."""
 
     tokens: np.memmap
+    """[num_tokens] unsigned integers, read-only."""
     offsets: np.memmap
+    """[num_documents + 1] int64; document i is `tokens[offsets[i] : offsets[i + 1]]`."""
     num_bytes: int
+    """Length of the documents' texts in UTF-8 bytes."""
 
 
 @dataclass(frozen=True)
 class _Block:
-    """A run of documents; the checksum is of its tokens and then its offsets."""
+    """Consecutive documents that are written together."""
 
     num_tokens: int
     num_documents: int
     num_bytes: int
     sha256: str
+    """Checksum of the tokens followed by the offsets."""
 
 
 def cache_path(folder: Path, *, corpus: str, vocabulary: str) -> Path:
-    """Where in `folder` the cache of this corpus and vocabulary (fingerprints) belongs."""
+    """Return the cache's path in `folder`, from the fingerprints of a corpus and a vocabulary."""
     key = hashlib.sha256(f"{VERSION} {corpus} {vocabulary}".encode()).hexdigest()
     return folder / "tokens" / key
 
@@ -76,37 +74,37 @@ def build(
     vocabulary: str,
     report: Callable[[str], None],
 ) -> None:
-    """Writes the cache `path`, wholly or not at all, going on where an earlier build stopped.
+    """Write the cache `path`, all of it or nothing, resuming a build that was interrupted.
+
+    Raises DataError if the disk is full or the folder cannot be written. The blocks written by then
+    are kept for the next build.
 
     Args:
       path: from `cache_path`.
-      documents: for each split, its encoded documents from the given number on.
+      documents: for each split, a function that yields its encoded documents from a number on.
       vocab_size: decides between uint16 and uint32.
       corpus: fingerprint of the corpus.
       vocabulary: fingerprint of the vocabulary.
       report: takes a line of progress.
-
-    Raises:
-      DataError: the disk is full or the folder cannot be written to. What is encoded by then is
-        kept for the next try, if it is worth keeping.
     """
     dtype = np.dtype("<u2" if vocab_size <= 2**16 else "<u4")
-    with growing_folder(path, lambda: report("waiting for a process that encodes this text")) as at:
-        if at == path:
+    wait_message = "waiting for another process that encodes this text"
+    with growing_folder(path, lambda: report(wait_message)) as folder:
+        if folder == path:
             return
-        journal = at / _JOURNAL
+        journal = folder / _JOURNAL
         splits: dict[Split, list[_Block]] = {}
         try:
             done = _read_journal(journal)
             if any(done.values()):
-                known = sum(block.num_documents for blocks in done.values() for block in blocks)
-                report(f"going on after {known:,} documents that were encoded before")
+                num_done = sum(block.num_documents for blocks in done.values() for block in blocks)
+                report(f"resuming after {num_done:,} documents that were encoded before")
             for split, read in documents.items():
-                writer = _SplitWriter(at, split, dtype, done.get(split, []))
+                writer = _SplitWriter(folder, split, dtype, done.get(split, []))
                 splits[split] = writer.write(read, journal)
         except BaseException:
-            if not journal.exists() or not journal.stat().st_size:  # nothing worth keeping
-                shutil.rmtree(at, ignore_errors=True)
+            if not journal.exists() or not journal.stat().st_size:  # no block to keep
+                shutil.rmtree(folder, ignore_errors=True)
             raise
         manifest = {
             "version": VERSION,
@@ -115,22 +113,21 @@ def build(
             "dtype": dtype.str,
             "splits": {split: [asdict(b) for b in blocks] for split, blocks in splits.items()},
         }
-        write_file(at / "manifest.json", json.dumps(manifest, indent=1).encode())
+        write_file(folder / "manifest.json", json.dumps(manifest, indent=1).encode())
         journal.unlink(missing_ok=True)
 
 
 def read(path: Path) -> dict[Split, TokenSplit]:
-    """Maps the cache `path` into memory, after comparing its sizes and its last blocks' checksums.
+    """Map the cache `path` into memory, after comparing its sizes and its last blocks' checksums.
 
-    Raises:
-      FileNotFoundError: there is no cache.
-      DataError: the cache is damaged or stale, or was written by a newer version.
+    Raises FileNotFoundError if there is no cache, and DataError if it is damaged, stale or written
+    by another version.
     """
     return _open(path, _last_block_is_sound)
 
 
 def verify(path: Path) -> None:
-    """Like `read`, but compares the checksum of every block: a second for every GB or so."""
+    """Compare the checksums of all blocks, about a second per GB. Raises as `read` does."""
     _open(path, _is_sound)
 
 
@@ -141,8 +138,8 @@ def _open(path: Path, is_sound: Callable[[TokenSplit, list[_Block]], bool]):
         manifest = json.loads((path / "manifest.json").read_bytes())
         if manifest["version"] != VERSION:
             raise DataError(
-                f"The token cache {path} has format {manifest['version']} and this version of the "
-                f"project reads {VERSION}. Delete it; it will be made again."
+                f"the token cache {path} has format {manifest['version']}, and this version of the "
+                f"project reads format {VERSION}; delete the cache, it will be made again"
             )
         made_from = {key: manifest[key] for key in ("corpus", "vocabulary")}
         if cache_path(path.parent.parent, **made_from) != path:
@@ -157,7 +154,7 @@ def _open(path: Path, is_sound: Callable[[TokenSplit, list[_Block]], bool]):
         return splits
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
-            f"The token cache {path} is damaged ({error}). Delete it; it will be made again."
+            f"the token cache {path} is damaged ({error}); delete it, it will be made again"
         ) from error
 
 
@@ -198,16 +195,20 @@ def _sha256(tokens: np.ndarray, offsets: np.ndarray) -> str:
 
 
 class _SplitWriter:
-    """Appends the documents of one split to its files, block by block."""
+    """A writer that appends the documents of one split to its files, block by block."""
 
-    def __init__(self, folder: Path, split: Split, dtype: np.dtype, blocks: list[_Block]) -> None:
+    def __init__(self, folder: Path, split: Split, dtype: np.dtype, blocks: list[_Block]):
         self._split, self._dtype, self._blocks = split, dtype, blocks
         self._tokens, self._offsets = (folder / f"{split}.{name}" for name in ("tokens", "offsets"))
         self._num_tokens = sum(block.num_tokens for block in blocks)
         self._num_documents = sum(block.num_documents for block in blocks)
 
     def write(self, read: Callable[[int], Iterator[Encoded]], journal: Path) -> list[_Block]:
-        """Writes what `read` gives from the first document that is not written yet."""
+        """Write all documents that are not written yet and return the blocks of the split.
+
+        `read` yields the encoded documents from a number on. Each finished block becomes a line of
+        `journal`.
+        """
         if not self._blocks:
             write_file(self._offsets, np.zeros(1, "<i8").tobytes())
         encoded = read(self._num_documents)
@@ -237,7 +238,7 @@ class _SplitWriter:
 
 
 def _append(path: Path, content: bytes, *, at: int | None) -> None:
-    """Writes `content` behind the first `at` bytes, cutting off what an unfinished write left."""
+    """Append `content`, after cutting the file to `at` bytes if an unfinished write left more."""
     with path.open("ab") as file:
         if at is not None:
             file.truncate(at)
@@ -247,15 +248,15 @@ def _append(path: Path, content: bytes, *, at: int | None) -> None:
 
 
 def _read_journal(journal: Path) -> dict[Split, list[_Block]]:
-    """The blocks that are on the disk; a last line that was cut short is not one."""
+    """Return the blocks that are on the disk. A last line that was cut short does not count."""
     done: dict[Split, list[_Block]] = {}
     lines = journal.read_bytes().splitlines(keepends=True) if journal.exists() else []
-    whole = [line for line in lines if line.endswith(b"\n")]
+    complete = [line for line in lines if line.endswith(b"\n")]
     try:
-        for line in whole:
+        for line in complete:
             record = json.loads(line)
             done.setdefault(record.pop("split"), []).append(_Block(**record))
-    except (ValueError, KeyError, TypeError):  # damaged: begin again
-        whole, done = [], {}
-    write_file(journal, b"".join(whole))
+    except (ValueError, KeyError, TypeError):  # damaged: start over
+        complete, done = [], {}
+    write_file(journal, b"".join(complete))
     return done

@@ -1,9 +1,9 @@
 """Texts to token ids in several processes, in order.
 
-    python -m data.tokens.encoding    is one of these processes; it talks to its parent through pipes
+    python -m data.tokens.encoding    runs one of these processes; its parent starts it with pipes
 
-Processes of `multiprocessing` would import the program that is running once more, which a notebook
-or a script without a main guard does not survive.
+Processes of `multiprocessing` would import the running program again, and a notebook or a script
+without a main guard does not survive that.
 """
 
 import os
@@ -23,23 +23,23 @@ from typing import IO, Self, cast
 import numpy as np
 
 from data.errors import DataError
-from data.vocabularies.base import Vocabulary
-from data.vocabularies.imported import from_files
+from data.vocabularies.files import vocabulary_from_files
+from data.vocabularies.vocabulary import Vocabulary
 
-# Below it, starting processes (0.3 s) takes longer than encoding (2 MB/s).
+# For less text, starting processes (0.3 s) takes longer than encoding (2 MB/s).
 _MIN_BYTES_TO_DIVIDE = 1_000_000
 _JOB_CHARACTERS = 1 << 18
 
 
 def num_cores() -> int:
-    """The cores that this process may use."""
+    """Return the number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def encode_document(vocabulary: Vocabulary, text: str) -> np.ndarray:
-    """[BOS, ids of `text`, EOS], with the marks that the vocabulary has: int32."""
+    """Return [BOS, ids of `text`, EOS] int32, without the one that the vocabulary lacks."""
     ids = [*vocabulary.start, *vocabulary.encode(text), *vocabulary.end]
     return np.array(ids, np.int32)
 
@@ -47,10 +47,9 @@ def encode_document(vocabulary: Vocabulary, text: str) -> np.ndarray:
 def encode_documents(
     texts: Iterable[str], vocabulary: Vocabulary, num_processes: int
 ) -> Generator[np.ndarray, None, None]:
-    """What `encode_document` makes of each text, in order. Closing it ends the processes.
+    """Yield `encode_document` of each text, in order. Closing the generator ends the processes.
 
-    Raises:
-      DataError: a process was ended from outside.
+    Raises DataError if a process was ended from outside.
     """
     texts = iter(texts)
     first: list[str] = []
@@ -85,20 +84,20 @@ def _encode_in_processes(
 
         pool = stack.enter_context(ThreadPoolExecutor(num_processes))
         jobs = _jobs(texts)
-        under_way: deque[Future[list[np.ndarray]]] = deque()
+        running: deque[Future[list[np.ndarray]]] = deque()
         try:
             for job in islice(jobs, 2 * num_processes):
-                under_way.append(pool.submit(encode, job))
-            while under_way:
-                yield from under_way.popleft().result()
+                running.append(pool.submit(encode, job))
+            while running:
+                yield from running.popleft().result()
                 for job in islice(jobs, 1):
-                    under_way.append(pool.submit(encode, job))
+                    running.append(pool.submit(encode, job))
         finally:
             pool.shutdown(cancel_futures=True)
 
 
 def _jobs(texts: Iterator[str]) -> Iterator[list[str]]:
-    """Runs of documents of about the same length together."""
+    """Yield lists of texts, each of about the same length in characters."""
     job, size = [], 0
     for text in texts:
         job.append(text)
@@ -113,7 +112,7 @@ def _jobs(texts: Iterator[str]) -> Iterator[list[str]]:
 class _Process:
     """A process that encodes."""
 
-    def __init__(self, vocabulary: Vocabulary) -> None:
+    def __init__(self, vocabulary: Vocabulary):
         root = str(Path(__file__).parents[2])
         path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
         self._process = subprocess.Popen(
@@ -125,14 +124,14 @@ class _Process:
         self._send(vocabulary.to_files())
 
     def encode(self, texts: list[str]) -> list[np.ndarray]:
-        """Raises DataError if the process is gone."""
+        """Return the ids of each text. Raises DataError if the process has ended."""
         try:
             self._send(texts)
             return pickle.load(cast(IO[bytes], self._process.stdout))
         except (EOFError, OSError, pickle.UnpicklingError) as error:
             raise DataError(
-                f"A process that encodes text was ended (exit status {self._process.wait()}); out "
-                "of memory, most likely. The same command goes on where it stopped."
+                f"a process that encodes text was ended (exit status {self._process.wait()}), most "
+                "likely because it ran out of memory; run the same command again to resume"
             ) from error
 
     def _send(self, value: object) -> None:
@@ -149,9 +148,9 @@ class _Process:
 
 
 def _serve(requests: IO[bytes], answers: IO[bytes]) -> None:
-    """Answers lists of texts with lists of ids until the parent closes the pipe."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    vocabulary = from_files(pickle.load(requests))
+    """Answer lists of texts with lists of ids until the parent closes the pipe."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
+    vocabulary = vocabulary_from_files(pickle.load(requests))
     while True:
         try:
             texts = pickle.load(requests)

@@ -1,4 +1,4 @@
-"""The text of one corpus as tokens, read in order and without end, from any place that was saved."""
+"""The text of one corpus as an endless series of tokens, read in order from any saved position."""
 
 import itertools
 from collections import deque
@@ -7,41 +7,35 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data.text.corpus import DocumentReader, Files
+from data.text.corpus import DocumentReader, SavedFiles
 from data.tokens.encoding import encode_documents
-from data.vocabularies.base import Vocabulary
+from data.vocabularies.vocabulary import Vocabulary
 
-# A snapshot holds the documents that wait to be shuffled: of C4 20 MB, written in 0.15 s. It is taken
-# when so much text, and at least as much as it holds itself, was read since the last one.
+# A snapshot holds the documents of the shuffle buffer: 20 MB for C4, written in 0.15 s. The next
+# one is taken after reading this much text, and at least as much as the last snapshot holds itself.
 _SNAPSHOT_CHARACTERS = 1 << 25
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Where a reader of documents stood.
+    """The saved state of a document reader."""
 
-    Attributes:
-      files: what the reader saved.
-      num_documents: that it had read, without those that are held out.
-    """
-
-    files: Files
+    files: SavedFiles
+    """Files that the reader saved."""
     num_documents: int
+    """Documents it had read, without held-out ones."""
 
 
 @dataclass(frozen=True)
-class Position:
-    """Where a stream of tokens stands.
-
-    Attributes:
-      snapshot: the newest before it.
-      num_documents: that are read to their end.
-      offset: tokens of the next that are read.
-    """
+class StreamPosition:
+    """A position in a stream of tokens."""
 
     snapshot: Snapshot
+    """The newest snapshot before the position."""
     num_documents: int
+    """Documents read to their end."""
     offset: int
+    """Tokens read of the next document."""
 
 
 class TokenStream:
@@ -53,40 +47,43 @@ class TokenStream:
         trains_on: Callable[[str], bool],
         vocabulary: Vocabulary,
         num_processes: int,
-        position: Position | None,
-    ) -> None:
-        """Reads the first of the documents, at `position` or where they begin.
+        position: StreamPosition | None,
+    ):
+        """Open the stream at `position`, or at its beginning if that is None.
+
+        Raises DataError if the documents cannot be read.
 
         Args:
           documents: newly opened.
-          trains_on: whether a text is one to train on.
-          num_processes: that encode.
-
-        Raises:
-          DataError: the documents cannot be read.
+          trains_on: returns whether a text belongs to the training text.
+          vocabulary: encodes the texts.
+          num_processes: number of processes that encode.
+          position: where an earlier stream of the same documents stood.
         """
         self._documents, self._trains_on = documents, trains_on
         if position is None:
-            position = Position(Snapshot(self._documents.save(), 0), 0, 0)
+            position = StreamPosition(Snapshot(self._documents.save(), 0), 0, 0)
         else:
             self._documents.restore(position.snapshot.files)
         self._snapshots = deque([position.snapshot])
         self._num_documents, self._offset = position.num_documents, position.offset
-        num_again = position.num_documents - position.snapshot.num_documents
-        texts = itertools.islice(self._texts(), num_again, None)
+        num_read_again = position.num_documents - position.snapshot.num_documents
+        texts = itertools.islice(self._texts(), num_read_again, None)
         self._encoded = encode_documents(texts, vocabulary, num_processes)
         first = next(self._encoded)
         self._unread = first[self._offset :]
-        self._lengths = deque([len(first)])  # of the documents that have tokens in `_unread`
+        self._lengths = deque([len(first)])  # of the documents with tokens in `_unread`
 
     @property
-    def position(self) -> Position:
-        """Where the next window begins."""
-        return Position(self._snapshots[0], self._num_documents, self._offset)
+    def position(self) -> StreamPosition:
+        """The position at which the next window begins."""
+        return StreamPosition(self._snapshots[0], self._num_documents, self._offset)
 
     def windows(self, count: int, seq_len: int) -> np.ndarray:
-        """The next `count` windows, [count, T + 1] int32: each begins with the last token of the one
-        before, so that every token is a target once."""
+        """Return the next `count` windows, [count, T + 1] int32.
+
+        Each begins with the last token of the one before, so that every token is a target once.
+        """
         tokens, length = [self._unread], len(self._unread)
         while length <= count * seq_len:
             tokens.append(next(self._encoded))
@@ -100,7 +97,7 @@ class TokenStream:
         ]
 
     def close(self) -> None:
-        """Ends the processes that encode."""
+        """End the processes that encode."""
         self._encoded.close()
 
     def _advance(self, num_tokens: int) -> None:
@@ -112,7 +109,7 @@ class TokenStream:
             self._snapshots.popleft()
 
     def _texts(self) -> Iterator[str]:
-        """The documents from the snapshot on, which takes a snapshot now and then."""
+        """Yield the training texts after the snapshot, and take new snapshots on the way."""
         last, num_characters = self._snapshots[0], 0
         num_documents = last.num_documents
         while True:

@@ -1,45 +1,40 @@
-"""Vocabularies that came with imported weights, with their own ids and their own idea of text.
+"""Vocabularies that came with imported weights.
 
-They are faithful rather than lossless: they give the ids that the weights were trained on, also
-where that lowers case or adds a space.
+They return the ids that the weights were trained on, even where this changes the text: some lower
+its case, some add a space.
 """
 
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import tokenizers
 from tokenizers.decoders import DecodeStream
 
 from data.errors import DataError
-from data.vocabularies.base import (
+from data.vocabularies.sentencepiece_model import (
     MODEL_FILE,
-    ByteDecoder,
-    LosslessVocabulary,
-    StreamDecoder,
-    Vocabulary,
-    piece_bytes,
+    SPACE_MARK,
     read_sentencepiece,
+    token_bytes,
 )
+from data.vocabularies.vocabulary import ByteDecoder, StreamDecoder, Vocabulary
 
 JSON_FILE = "tokenizer.json"
-MARKS_FILE = "marks.json"
+SPECIAL_IDS_FILE = "marks.json"
 SETTINGS_FILES = (
     "tokenizer_config.json",
     "special_tokens_map.json",
     "added_tokens.json",
     "chat_template.jinja",
 )
-"""Files of Hugging Face's that are kept as they are, for the way back."""
-FILES = (JSON_FILE, MODEL_FILE, MARKS_FILE, *SETTINGS_FILES)
-"""All files that a vocabulary may consist of."""
+"""Files of a Hugging Face folder that are kept unchanged, to be written again on export."""
 
 
 @dataclass(frozen=True)
-class Marks:
-    """Ids that are not text; None where there is no such mark."""
+class SpecialIds:
+    """The ids of the special tokens; None for each that a vocabulary does not have."""
 
     bos_id: int | None
     eos_id: int | None
@@ -47,17 +42,17 @@ class Marks:
     unk_id: int | None
 
 
-class _Imported(Vocabulary):
-    """What both kinds have in common: marks, and files that are kept as they came."""
+class _ImportedVocabulary(Vocabulary):
+    """The part that both kinds share: special ids, and files that are kept unchanged."""
 
-    def __init__(self, files: dict[str, bytes], marks: Marks, size: int) -> None:
-        self.bos_id, self.eos_id = marks.bos_id, marks.eos_id
-        self.pad_id, self.unk_id = marks.pad_id, marks.unk_id
+    def __init__(self, files: dict[str, bytes], special_ids: SpecialIds, size: int):
+        self.bos_id, self.eos_id = special_ids.bos_id, special_ids.eos_id
+        self.pad_id, self.unk_id = special_ids.pad_id, special_ids.unk_id
         self.size = size
-        self._files = files | {MARKS_FILE: json.dumps(asdict(marks)).encode()}
-        for name, mark in asdict(marks).items():
-            if mark is not None and not 0 <= mark < size:
-                raise DataError(f"{name}={mark} is outside the vocabulary of {size} pieces.")
+        self._files = files | {SPECIAL_IDS_FILE: json.dumps(asdict(special_ids)).encode()}
+        for name, token_id in asdict(special_ids).items():
+            if token_id is not None and not 0 <= token_id < size:
+                raise DataError(f"{name}={token_id} is outside the vocabulary of {size} tokens")
 
     def to_files(self) -> dict[str, bytes]:
         return self._files
@@ -66,25 +61,26 @@ class _Imported(Vocabulary):
         checked = list(ids)
         for token_id in checked:
             if not 0 <= token_id < self.size:
-                raise ValueError(f"id {token_id} is not in a vocabulary of {self.size} pieces")
+                raise ValueError(f"id {token_id} is not in a vocabulary of {self.size} tokens")
         return checked
 
 
-class TokenizersVocabulary(_Imported):
+class TokenizersVocabulary(_ImportedVocabulary):
     """A tokenizer.json, run by the `tokenizers` library."""
 
-    def __init__(self, files: dict[str, bytes], marks: Marks) -> None:
-        """Raises DataError if the file is damaged or a mark lies outside it."""
+    def __init__(self, files: dict[str, bytes], special_ids: SpecialIds):
+        """Read tokenizer.json. Raises DataError if it is damaged or lacks a special id."""
         try:
             self._tokenizer = tokenizers.Tokenizer.from_str(files[JSON_FILE].decode("utf-8"))
         except Exception as error:  # the library raises a bare Exception
-            raise DataError(f"{JSON_FILE} is damaged: {error}.") from error
-        # What was set for another program's batches would cut or fill documents.
+            raise DataError(f"{JSON_FILE} is damaged: {error}") from error
+        # Settings for another program's batches would cut or pad documents.
         self._tokenizer.no_truncation()
-        # A document that spells out a mark must not become two documents.
-        self._tokenizer.encode_special_tokens = True
         self._tokenizer.no_padding()
-        super().__init__(files, marks, 1 + max(self._tokenizer.get_vocab().values(), default=-1))
+        # Text that spells out a special token must not end a document.
+        self._tokenizer.encode_special_tokens = True
+        size = 1 + max(self._tokenizer.get_vocab().values(), default=-1)
+        super().__init__(files, special_ids, size)
 
     def encode(self, text: str) -> list[int]:
         text.encode("utf-8")  # the library would panic at half of a surrogate pair
@@ -96,48 +92,50 @@ class TokenizersVocabulary(_Imported):
     def stream_decoder(self, prompt_ids: Sequence[int] = ()) -> StreamDecoder:
         return _TokenizersDecoder(self._tokenizer, prompt_ids)
 
-    def id_of(self, piece: str) -> int | None:
-        """The id of a piece, if there is such a piece."""
-        return self._tokenizer.token_to_id(piece)
+    def id_of(self, token: str) -> int | None:
+        """Return the id of `token`, or None if there is no such token."""
+        return self._tokenizer.token_to_id(token)
 
     def begins_with_space(self, token_id: int) -> bool:
-        # \u0120 stands for a space in byte-level pieces, \u2581 in those of SentencePiece.
-        return (self._tokenizer.id_to_token(token_id) or "").startswith((" ", "\u0120", "\u2581"))
+        # \u0120 stands for a space in byte-level tokens.
+        return (self._tokenizer.id_to_token(token_id) or "").startswith((" ", "\u0120", SPACE_MARK))
 
 
 class _TokenizersDecoder:
-    """The library's own decoder of streams. It needs the prompt: the first word of a text and the
-    next one are decoded differently."""
+    """The stream decoder of the `tokenizers` library.
 
-    def __init__(self, tokenizer: tokenizers.Tokenizer, prompt_ids: Sequence[int]) -> None:
+    It needs the prompt, because the library decodes the first word of a text differently.
+    """
+
+    def __init__(self, tokenizer: tokenizers.Tokenizer, prompt_ids: Sequence[int]):
         self._tokenizer = tokenizer
         self._stream = DecodeStream(ids=list(prompt_ids), skip_special_tokens=True)
         self._ids = list(prompt_ids)
-        self._held: list[int] = []
+        self._pending: list[int] = []
 
     def feed(self, token_id: int) -> str:
         text = self._stream.step(self._tokenizer, token_id)
         self._ids.append(token_id)
-        self._held = [] if text is not None else [*self._held, token_id]
+        self._pending = [] if text is not None else [*self._pending, token_id]
         return text or ""
 
     def flush(self) -> str:
-        if not self._held:
+        if not self._pending:
             return ""
         whole = self._tokenizer.decode(self._ids, skip_special_tokens=True)
         shown = self._tokenizer.decode(
-            self._ids[: len(self._ids) - len(self._held)], skip_special_tokens=True
+            self._ids[: len(self._ids) - len(self._pending)], skip_special_tokens=True
         )
         return whole.removeprefix(shown)
 
 
-class SentencePieceVocabulary(_Imported):
-    """A SentencePiece model made elsewhere, such as LLaMA's, which puts a space before every text."""
+class SentencePieceVocabulary(_ImportedVocabulary):
+    """A SentencePiece model made elsewhere; LLaMA's, for one, puts a space before every text."""
 
-    def __init__(self, files: dict[str, bytes], marks: Marks) -> None:
-        """Raises DataError if the model is damaged or a mark lies outside it."""
+    def __init__(self, files: dict[str, bytes], special_ids: SpecialIds):
+        """Read tokenizer.model. Raises DataError if it is damaged or lacks a special id."""
         self._processor = read_sentencepiece(files[MODEL_FILE])
-        super().__init__(files, marks, self._processor.vocab_size())
+        super().__init__(files, special_ids, self._processor.vocab_size())
 
     def encode(self, text: str) -> list[int]:
         return self._processor.encode(text.encode("utf-8"))
@@ -146,106 +144,77 @@ class SentencePieceVocabulary(_Imported):
         return self._processor.decode(self._check_ids(ids))
 
     def stream_decoder(self, prompt_ids: Sequence[int] = ()) -> StreamDecoder:
-        begun = any(self._bytes_of(token_id) for token_id in prompt_ids)
-        return ByteDecoder(self._bytes_of) if begun else _FirstWordDecoder(self._bytes_of)
+        prompt_has_text = any(self._bytes_of(token_id) for token_id in prompt_ids)
+        return ByteDecoder(self._bytes_of) if prompt_has_text else _FirstWordDecoder(self._bytes_of)
 
-    def id_of(self, piece: str) -> int | None:
-        """The id of a piece, if there is such a piece."""
-        token_id = self._processor.piece_to_id(piece)
-        return token_id if self._processor.id_to_piece(token_id) == piece else None
+    def id_of(self, token: str) -> int | None:
+        """Return the id of `token`, or None if there is no such token."""
+        token_id = self._processor.piece_to_id(token)
+        return token_id if self._processor.id_to_piece(token_id) == token else None
 
     def begins_with_space(self, token_id: int) -> bool:
         return self._bytes_of(token_id).startswith(b" ")
 
     def _bytes_of(self, token_id: int) -> bytes:
         (token_id,) = self._check_ids([token_id])
-        return piece_bytes(self._processor, token_id)
+        return token_bytes(self._processor, token_id)
 
 
 class _FirstWordDecoder(ByteDecoder):
-    """Leaves out the space that the vocabulary puts before a text's first word."""
+    """A decoder that leaves out the space that the vocabulary puts before a text's first word."""
 
-    _begun = False
+    _has_text = False
 
     def feed(self, token_id: int) -> str:
         text = super().feed(token_id)
-        if self._begun or not text:
+        if self._has_text or not text:
             return text
-        self._begun = True
+        self._has_text = True
         return text.removeprefix(" ")
 
 
-def from_files(files: dict[str, bytes]) -> Vocabulary:
-    """The inverse of `to_files`, for a vocabulary of any kind. Raises DataError."""
-    if MARKS_FILE not in files:
-        return LosslessVocabulary(files.get(MODEL_FILE, b""))
-    try:
-        marks = Marks(**json.loads(files[MARKS_FILE]))
-    except (ValueError, TypeError) as error:
-        raise DataError(f"{MARKS_FILE} is damaged: {error}.") from error
-    return _imported(files, marks)
+def vocabulary_from_hf(files: dict[str, bytes], config: dict[str, Any]) -> Vocabulary:
+    """Return the vocabulary of a Hugging Face folder.
 
-
-def read_vocabulary(path: str) -> Vocabulary:
-    """The vocabulary in the folder `path`, from `python -m data.vocabulary`, or in one model file.
-
-    Raises:
-      DataError: it is not there, or is damaged.
+    `files` are those that it has of tokenizer.json, tokenizer.model and SETTINGS_FILES. A special
+    token that they do not name gets its id from `config`, the folder's config.json. Raises
+    DataError if there is no tokenizer, or it is damaged or lacks a special id.
     """
-    folder = Path(path).expanduser()
-    try:
-        if folder.is_dir():
-            found = {name: folder / name for name in FILES if (folder / name).is_file()}
-        else:
-            found = {MODEL_FILE: folder}
-        return from_files({name: file.read_bytes() for name, file in found.items()})
-    except (OSError, DataError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise DataError(
-            f"data.vocabulary={path!r} cannot be used: {reason} "
-            "Make one with python -m data.vocabulary --out=FOLDER."
-        ) from error
-
-
-def from_hf(files: dict[str, bytes], config: dict[str, Any]) -> Vocabulary:
-    """The vocabulary of a Hugging Face folder.
-
-    Args:
-      files: those of the folder among tokenizer.json, tokenizer.model and SETTINGS_FILES.
-      config: config.json, whose ids count where the tokenizer names no mark.
-
-    Raises:
-      DataError: there is no tokenizer, it is damaged or it does not know its own marks.
-    """
-    pieces = _imported(files, Marks(None, None, None, None))
-    named: dict[str, Any] = {}
+    vocabulary = imported_vocabulary(files, SpecialIds(None, None, None, None))
+    settings: dict[str, Any] = {}
     for name in ("special_tokens_map.json", "tokenizer_config.json"):
         try:
-            named |= json.loads(files.get(name, b"{}"))
+            settings |= json.loads(files.get(name, b"{}"))
         except (ValueError, TypeError) as error:
-            raise DataError(f"{name} is damaged: {error}.") from error
+            raise DataError(f"{name} is damaged: {error}") from error
 
-    def mark(name: str) -> int | None:
-        token = named.get(f"{name}_token")
+    def special_id(name: str) -> int | None:
+        token = settings.get(f"{name}_token")
         if token is not None:
-            content = token["content"] if isinstance(token, dict) else token
-            return pieces.id_of(content)
-        found = config.get(f"{name}_token_id")
-        found = found[0] if isinstance(found, list) and found else found
-        return found if isinstance(found, int) and 0 <= found < pieces.size else None
+            return vocabulary.id_of(token["content"] if isinstance(token, dict) else token)
+        token_id = config.get(f"{name}_token_id")
+        if isinstance(token_id, list) and token_id:
+            token_id = token_id[0]
+        if isinstance(token_id, int) and 0 <= token_id < vocabulary.size:
+            return token_id
+        return None
 
-    bos_id, eos_id, pad_id, unk_id = (mark(name) for name in ("bos", "eos", "pad", "unk"))
-    # Some tokenizers name a mark that means something as padding too: there is no padding then.
+    bos_id, eos_id, pad_id, unk_id = (special_id(name) for name in ("bos", "eos", "pad", "unk"))
+    # Some tokenizers also use another special token as padding: then there is no padding token.
     pad_id = None if pad_id in (bos_id, eos_id, unk_id) else pad_id
     unk_id = None if unk_id in (bos_id, eos_id) else unk_id
-    return _imported(files, Marks(bos_id, eos_id, pad_id, unk_id))
+    return imported_vocabulary(files, SpecialIds(bos_id, eos_id, pad_id, unk_id))
 
 
-def _imported(
-    files: dict[str, bytes], marks: Marks
-) -> "TokenizersVocabulary | SentencePieceVocabulary":
+def imported_vocabulary(
+    files: dict[str, bytes], special_ids: SpecialIds
+) -> TokenizersVocabulary | SentencePieceVocabulary:
+    """Return the vocabulary of tokenizer.json or, without one, of tokenizer.model.
+
+    Raises DataError if there is neither, or it is damaged or lacks a special id.
+    """
     if JSON_FILE in files:
-        return TokenizersVocabulary(files, marks)
+        return TokenizersVocabulary(files, special_ids)
     if MODEL_FILE in files:
-        return SentencePieceVocabulary(files, marks)
+        return SentencePieceVocabulary(files, special_ids)
     raise DataError(f"there is neither a {JSON_FILE} nor a {MODEL_FILE}")

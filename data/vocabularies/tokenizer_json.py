@@ -1,4 +1,4 @@
-"""A vocabulary that was trained here in the words of Hugging Face's `tokenizers`."""
+"""A vocabulary trained here, exported to the format of Hugging Face's `tokenizers`."""
 
 import json
 
@@ -6,51 +6,58 @@ from tokenizers import AddedToken, Tokenizer, decoders, normalizers
 from tokenizers.models import BPE
 from tokenizers.processors import TemplateProcessing
 
-from data.vocabularies.base import BOS_ID, EOS_ID, PAD_ID, UNK_ID, LosslessVocabulary
-
-_SPACE_MARK = "\u2581"
+from data.vocabularies.lossless import LosslessVocabulary
+from data.vocabularies.sentencepiece_model import BOS_ID, EOS_ID, PAD_ID, SPACE_MARK, UNK_ID
 
 
 def to_tokenizer_json(vocabulary: LosslessVocabulary) -> dict[str, bytes]:
-    """tokenizer.json and tokenizer_config.json, which give the ids of `vocabulary` after its BOS.
+    """Return tokenizer.json and tokenizer_config.json, which encode to BOS and the same ids.
 
-    Two things differ there: U+2581 stands for a space, and the names of the marks in a text mean the
-    marks.
+    The export differs in two ways: U+2581 in a text becomes a space, and the name of a special
+    token in a text becomes that token.
     """
-    ids = {vocabulary.piece(i): i for i in range(vocabulary.size)}
-    marks = {
-        "bos_token": vocabulary.piece(BOS_ID),
-        "eos_token": vocabulary.piece(EOS_ID),
-        "unk_token": vocabulary.piece(UNK_ID),
-        "pad_token": vocabulary.piece(PAD_ID),
+    ids = {vocabulary.token_string(i): i for i in range(vocabulary.size)}
+    special_tokens = {
+        "bos_token": vocabulary.token_string(BOS_ID),
+        "eos_token": vocabulary.token_string(EOS_ID),
+        "unk_token": vocabulary.token_string(UNK_ID),
+        "pad_token": vocabulary.token_string(PAD_ID),
     }
     tokenizer = Tokenizer(
-        BPE(vocab=ids, merges=_merges(ids), unk_token=marks["unk_token"], byte_fallback=True)
+        BPE(
+            vocab=ids,
+            merges=_merges(ids),
+            unk_token=special_tokens["unk_token"],
+            byte_fallback=True,
+        )
     )
-    tokenizer.normalizer = normalizers.Replace(" ", _SPACE_MARK)
+    tokenizer.normalizer = normalizers.Replace(" ", SPACE_MARK)
     tokenizer.decoder = decoders.Sequence(
-        [decoders.Replace(_SPACE_MARK, " "), decoders.ByteFallback(), decoders.Fuse()]
+        [decoders.Replace(SPACE_MARK, " "), decoders.ByteFallback(), decoders.Fuse()]
     )
-    bos = marks["bos_token"]
+    bos = special_tokens["bos_token"]
     tokenizer.post_processor = TemplateProcessing(
         single=f"{bos} $A", special_tokens=[(bos, BOS_ID)]
     )
     tokenizer.add_special_tokens(
-        [AddedToken(mark, special=True, normalized=False) for mark in marks.values()]
+        [AddedToken(token, special=True, normalized=False) for token in special_tokens.values()]
     )
     settings = {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False}
     return {
         "tokenizer.json": tokenizer.to_str(pretty=True).encode(),
-        "tokenizer_config.json": json.dumps(settings | marks, indent=2).encode(),
+        "tokenizer_config.json": json.dumps(settings | special_tokens, indent=2).encode(),
     }
 
 
 def _merges(ids: dict[str, int]) -> list[tuple[str, str]]:
-    """Every way to put a piece together from two others, in the order of the pieces' ids: the order in
-    which the trainer made them, which is the order in which the encoder merges."""
+    """Return every split of a token into two other tokens, in the order of the ids.
+
+    The trainer numbered the tokens in the order in which it made them, and the encoder merges in
+    that order.
+    """
     return [
-        (piece[:cut], piece[cut:])
-        for piece in ids
-        for cut in range(1, len(piece))
-        if piece[:cut] in ids and piece[cut:] in ids
+        (token[:cut], token[cut:])
+        for token in ids
+        for cut in range(1, len(token))
+        if token[:cut] in ids and token[cut:] in ids
     ]

@@ -1,4 +1,4 @@
-"""Tokens read per second by each way of filling rows, on one core.
+"""The tokens per second that each way of filling rows reads, on one core.
 
 python tests/benchmarks/token_reading.py
 """
@@ -7,14 +7,15 @@ import time
 
 import numpy as np
 
-from data.batches.rows import PackedDocuments, Rows, TokenWindows, row_starts
-from data.vocabularies.base import BOS_ID, EOS_ID
+from data.batches.packing import row_starts
+from data.batches.rows import PackedDocuments, Rows, TokenWindows
+from data.vocabularies.sentencepiece_model import BOS_ID, EOS_ID
 
 ROWS, SEQ_LEN, DOCUMENT, NUM_DOCUMENTS = 64, 1024, 3000, 333
 
 
 def tokens_per_s(rows: Rows, steps: int = 50) -> float:
-    """The best of some batches, by the processor's own clock."""
+    """Return the best rate of some batches, by the processor's own clock."""
     taken_s = []
     for step in range(steps):
         start_s = time.process_time()

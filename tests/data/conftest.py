@@ -1,4 +1,4 @@
-"""A small corpus and its vocabulary, made once, and a disk that is full."""
+"""A small corpus and its vocabulary, made once, and a full disk."""
 
 import errno
 import os
@@ -7,7 +7,8 @@ import hypothesis
 import pytest
 
 from data.text.corpus import Corpus
-from data.vocabularies.base import Vocabulary, train_vocabulary
+from data.vocabularies.lossless import train_vocabulary
+from data.vocabularies.vocabulary import Vocabulary
 from tests.data.samples import corpus_of, small_documents
 
 # The same examples in every run, however slow the machine.
@@ -27,7 +28,7 @@ def vocabulary(corpus: Corpus) -> Vocabulary:
 
 @pytest.fixture
 def fill_the_disk(monkeypatch):
-    """A function after which every write to the disk fails."""
+    """Return a function after whose call every write to the disk fails."""
 
     def no_space(_: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -10,7 +10,7 @@ _TEMPLATE = "def function_{0}(value):\n    if value > {0}:\n        return value
 
 
 def small_documents(count: int) -> list[Document]:
-    """Documents that differ in their numbers, with enough repetition for a small vocabulary."""
+    """Return documents that differ in their numbers and repeat enough for a small vocabulary."""
     return [
         Document(f"{i}.py", "".join(_TEMPLATE.format(i * j) for j in range(1, 6)))
         for i in range(count)
@@ -18,5 +18,5 @@ def small_documents(count: int) -> list[Document]:
 
 
 def corpus_of(documents: Sequence[Document], source: str = "here") -> Corpus:
-    """Documents in memory as a corpus."""
+    """Return a corpus of documents in memory."""
     return SplitCorpus("small", source, lambda: documents, take_survey(documents, []))

@@ -14,7 +14,7 @@ from data.errors import DataConfigError, DataError
 from data.evaluation_text import EvaluationText
 from data.text.corpus import Corpus
 from data.training_data import TrainingData
-from data.vocabularies.base import Vocabulary
+from data.vocabularies.vocabulary import Vocabulary
 from tests.data.samples import corpus_of, small_documents
 
 SEQ_LEN, BATCH_SIZE = 32, 4

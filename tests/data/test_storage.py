@@ -30,13 +30,13 @@ def test_a_full_disk_leaves_the_old_file(tmp_path, fill_the_disk):
     path = tmp_path / "file"
     replace_file(path, b"old")
     fill_the_disk()
-    with pytest.raises(DataError, match=r"file: No space left on device\. .*data\.cache_dir"):
+    with pytest.raises(DataError, match=r"file: No space left on device; .*data\.cache_dir"):
         replace_file(path, b"new")
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_file_where_a_folder_should_be_is_explained(tmp_path):
+def test_a_file_in_place_of_a_folder_is_refused(tmp_path):
     (tmp_path / "cache").write_text("")
     with pytest.raises(DataError, match=r"data\.cache_dir"):
         replace_file(tmp_path / "cache" / "file", b"")
@@ -55,7 +55,7 @@ def test_a_folder_appears_only_when_it_is_complete(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_what_an_interrupted_writer_left_is_found_by_the_next(tmp_path):
+def test_the_files_of_an_interrupted_writer_are_found_by_the_next(tmp_path):
     path = tmp_path / "folder"
     with pytest.raises(KeyboardInterrupt), growing_folder(path, no_wait) as folder:
         (folder / "file").write_text("half")
@@ -67,11 +67,11 @@ def test_what_an_interrupted_writer_left_is_found_by_the_next(tmp_path):
 
 @pytest.mark.parametrize("finishes", [True, False])
 def test_a_second_writer_waits_for_the_first(tmp_path, finishes):
-    path, waiting, found = tmp_path / "folder", threading.Event(), []
+    path, waiting, yielded = tmp_path / "folder", threading.Event(), []
 
     def second() -> None:
         with growing_folder(path, waiting.set) as folder:
-            found.append(folder)
+            yielded.append(folder)
 
     thread = threading.Thread(target=second)
     with contextlib.suppress(KeyboardInterrupt), growing_folder(path, no_wait) as folder:
@@ -81,5 +81,5 @@ def test_a_second_writer_waits_for_the_first(tmp_path, finishes):
             shutil.rmtree(folder)
             raise KeyboardInterrupt
     thread.join(10)
-    assert found == [path if finishes else tmp_path / "folder.partial"]
+    assert yielded == [path if finishes else tmp_path / "folder.partial"]
     assert list(tmp_path.iterdir()) == [path]

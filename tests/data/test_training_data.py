@@ -11,19 +11,20 @@ import numpy as np
 import pytest
 
 from data import catalog, training_data
-from data.batches.rows import Batches, Rows
+from data.batches.batch import Batches
+from data.batches.rows import Rows
 from data.batches.streaming import Stream
 from data.config import Data, Files, Mixture
 from data.errors import DataConfigError, DataError
 from data.tokens import cache as token_cache
 from data.tokens.encoding import encode_documents
 from data.training_data import TrainingData, load
-from data.vocabularies.base import Vocabulary
+from data.vocabularies.vocabulary import Vocabulary
 from tests.data.samples import small_documents
 
 SECOND_RUN = """
 import sys
-import data.batches.rows, data.vocabularies.base
+import data.batches.rows, data.vocabularies.lossless
 from data.config import Data, Files
 from data.training_data import load
 
@@ -194,7 +195,7 @@ def test_a_damaged_token_cache_is_refused(folder):
     load_files(folder)
     (tokens,) = folder.rglob("train.tokens")
     tokens.write_bytes(tokens.read_bytes()[:-10])
-    with pytest.raises(DataError, match=f"{tokens.parent} is damaged .* Delete it"):
+    with pytest.raises(DataError, match=f"{tokens.parent} is damaged .* delete it"):
         load_files(folder)
 
 
@@ -221,7 +222,7 @@ def test_an_interrupted_encoding_goes_on(folder, monkeypatch):
     monkeypatch.setattr(training_data, "encode_documents", encode_documents)
     lines: list[str] = []
     again = load_files(folder, report=lines.append)
-    assert any(re.match(r"going on after \d+ documents", line) for line in lines)
+    assert any(re.match(r"resuming after \d+ documents", line) for line in lines)
     np.testing.assert_array_equal(rows(again.train).tokens, rows(whole.train).tokens)
 
 

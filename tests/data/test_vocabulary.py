@@ -10,10 +10,10 @@ from data.batches.rows import Rows
 from data.config import Data, Files
 from data.errors import DataConfigError, DataError
 from data.training_data import load
-from data.vocabularies.imported import read_vocabulary
+from data.vocabularies.files import read_vocabulary
 from data.vocabulary import train
 from tests.data.samples import small_documents
-from tests.data.vocabularies.test_base import unicode_texts
+from tests.data.vocabularies.test_lossless import unicode_texts
 
 TEXTS = [document.text for document in small_documents(60)]
 SIZE = 330
@@ -77,7 +77,7 @@ def test_gpt2_has_one_mark_the_last_id(trained):
 @pytest.mark.parametrize(
     ("size", "style", "model_type", "message"),
     [
-        (9999, "palm", "bpe", "9999 is more than the training text has pieces for"),
+        (9999, "palm", "bpe", "9999 is more than the training text has tokens for"),
         (9999, "gpt2", "bpe", r"--size=9999 is more than .* Set it to at most \d+, or add text"),
         (256, "gpt2", "bpe", "--size=256 has no room for 256 bytes and a mark"),
         (300, "gpt2", "unigram", "--style=gpt2 is byte-level BPE"),
@@ -126,5 +126,5 @@ def test_a_person_is_told_how_to_go_on(folder, capsys):
 def test_a_vocabulary_that_is_not_there_is_explained(tmp_path):
     with pytest.raises(DataError, match=r"data\.vocabulary='.*none' .*No such file.* --out"):
         read_vocabulary(f"{tmp_path}/none")
-    with pytest.raises(DataError, match=r"cannot be used: The SentencePiece model is empty"):
+    with pytest.raises(DataError, match=r"cannot be used: the SentencePiece model is empty"):
         read_vocabulary(str(tmp_path))

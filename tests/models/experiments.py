@@ -13,7 +13,7 @@ import numpy as np
 import configs
 from configs.experiment import AdamW, Experiment, WarmupCosine
 from data.batches.rows import TokenWindows
-from data.vocabularies.base import BOS_ID, EOS_ID
+from data.vocabularies.sentencepiece_model import BOS_ID, EOS_ID
 from models.config import Attention, Execution, FeedForward
 from tests.models import samples
 from zoo.distribution.devices import configure

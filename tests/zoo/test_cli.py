@@ -114,9 +114,9 @@ def test_mesh_must_fit_the_model(nano, tmp_path, run_process):
 @pytest.mark.parametrize(
     ("content", "parts"),
     [
-        (None, ("matches no file", "Give a path or a glob that does, in quotes")),
-        (b"", ("has no text to train on", "Add more")),
-        (b"caf\xe9 au lait\n", ("is not UTF-8 text", "at byte 3", "Convert it to UTF-8")),
+        (None, ("matches no file", "write a path or a glob that does, in quotes")),
+        (b"", ("has no text to train on", "add more")),
+        (b"caf\xe9 au lait\n", ("is not UTF-8 text", "at byte 3", "convert it to UTF-8")),
         (b"one two three four\nfive six\n" * 40, ("46 tokens", "seq_len + 1 = 65", "Add text")),
     ],
     ids=["no file", "empty", "not UTF-8", "shorter than a window"],

@@ -203,7 +203,7 @@ def test_a_stopped_streamed_run_goes_on_bit_for_bit(
     shutil.rmtree(checkpoint.find(stopped) / "stream")
     damaged = run_here(train.main, *flags, f"--workdir={stopped}", "--num-steps=122")
     assert damaged.code == 3
-    assert "where the stream stood is not in the checkpoint" in damaged.stderr
+    assert "the checkpoint's position in the stream is missing" in damaged.stderr
 
 
 def test_a_stream_begins_anew_where_that_is_allowed(streamed, tmp_path, run_here, losses):

@@ -22,8 +22,8 @@ from jax.sharding import SingleDeviceSharding
 
 from configs.experiment import Experiment
 from data.errors import DataError
-from data.vocabularies import imported
-from data.vocabularies.base import Vocabulary
+from data.vocabularies.files import FILES, vocabulary_from_files
+from data.vocabularies.vocabulary import Vocabulary
 from models.transformer import abstract_params
 from zoo import serialize
 from zoo.checkpoints.files import FilesRestore
@@ -112,9 +112,9 @@ def read_run(folder: Path) -> Run:
 def read_vocabulary(folder: Path) -> Vocabulary:
     """Read the vocabulary that the model was trained with."""
     files = _read(folder, "tokenizer", FilesRestore(owner="run"))
-    known = {name: files[name] for name in imported.FILES if name in files}
+    known = {name: files[name] for name in FILES if name in files}
     try:
-        return imported.from_files(known)
+        return vocabulary_from_files(known)
     except DataError as error:
         raise CheckpointError(f"the tokenizer in {folder} is damaged: {error}") from error
 

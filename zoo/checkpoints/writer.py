@@ -10,7 +10,7 @@ import orbax.checkpoint as ocp
 from flax import nnx
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
-from data.vocabularies.base import Vocabulary
+from data.vocabularies.vocabulary import Vocabulary
 from zoo.checkpoints.checkpoint import FOLDER, Run
 from zoo.checkpoints.files import FilesHandler, FilesSave
 from zoo.errors import is_lost_host

@@ -17,10 +17,11 @@ from flax import nnx
 from configs import recipes
 from configs.experiment import Experiment, Mesh
 from data.errors import DataError
-from data.vocabularies import imported
-from data.vocabularies.base import LosslessVocabulary, Vocabulary
-from data.vocabularies.imported import FILES, JSON_FILE, MARKS_FILE
+from data.vocabularies.files import FILES
+from data.vocabularies.imported import JSON_FILE, SPECIAL_IDS_FILE, vocabulary_from_hf
+from data.vocabularies.lossless import LosslessVocabulary
 from data.vocabularies.tokenizer_json import to_tokenizer_json
+from data.vocabularies.vocabulary import Vocabulary
 from models.config import ConfigError, ModelConfig
 from models.transformer import abstract_model, num_params
 from zoo.checkpoints import checkpoint
@@ -132,10 +133,10 @@ def export_checkpoint(
 
 
 def _read_vocabulary(source: Path, config: dict[str, Any], model: ModelConfig) -> Vocabulary:
-    paths = {name: source / name for name in FILES if name != MARKS_FILE}
+    paths = {name: source / name for name in FILES if name != SPECIAL_IDS_FILE}
     try:
         files = {name: path.read_bytes() for name, path in paths.items() if path.is_file()}
-        vocabulary = imported.from_hf(files, config)
+        vocabulary = vocabulary_from_hf(files, config)
     except (OSError, DataError) as error:
         raise CheckpointError(
             f"the tokenizer in {source} cannot be used: {error}; if transformers can load it, "
@@ -153,7 +154,7 @@ def _hf_tokenizer(vocabulary: Vocabulary) -> dict[str, bytes]:
     """Return the files that `AutoTokenizer` reads: the imported ones, or ours translated."""
     if isinstance(vocabulary, LosslessVocabulary):
         return to_tokenizer_json(vocabulary)
-    return {name: text for name, text in vocabulary.to_files().items() if name != MARKS_FILE}
+    return {name: text for name, text in vocabulary.to_files().items() if name != SPECIAL_IDS_FILE}
 
 
 def _shardings(experiment: Experiment) -> nnx.State:

@@ -14,7 +14,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int
 
 from configs.experiment import Experiment
-from data.vocabularies.base import Vocabulary
+from data.vocabularies.vocabulary import Vocabulary
 from models.config import check
 from models.positions import Positions
 from models.transformer import Transformer, abstract_model

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.batches.mixture import Mixture, cycle
+from data.batches.mixture import Mixture, balanced_cycle
 from data.batches.rows import TokenWindows
 
 weights = st.lists(st.integers(1, 60), min_size=1, max_size=6)
@@ -16,7 +16,7 @@ def shares_of(numbers) -> tuple[Fraction, ...]:
 
 
 def stream(document: int, length: int) -> np.ndarray:
-    """A stream of one document whose every token but the marks says which it is."""
+    """Return one document, whose tokens between BOS and EOS tell its number."""
     return np.array([3, *[10 + document] * (length - 2), 1], np.uint16)
 
 
@@ -31,15 +31,15 @@ def mixture_of(numbers, batch_size: int = 4, seq_len: int = 8) -> Mixture:
 @given(weights)
 def test_every_prefix_has_each_sources_share_to_within_one(numbers):
     shares = shares_of(numbers)
-    order = cycle(shares)
+    order = balanced_cycle(shares)
     counts = np.cumsum(order[:, None] == np.arange(len(shares)), axis=0)
     expected = np.arange(1, len(order) + 1)[:, None] * np.array(shares, float)
     assert np.abs(counts - expected).max() < 1
     assert counts[-1].tolist() == [int(share * len(order)) for share in shares]
 
 
-def test_odd_shares_are_rounded_and_none_is_forgotten():
-    order = cycle(shares_of(["0.123456789", "0.7", "0.00000001"]))
+def test_odd_shares_are_rounded_and_no_source_is_dropped():
+    order = balanced_cycle(shares_of(["0.123456789", "0.7", "0.00000001"]))
     counts = np.bincount(order)
     assert counts.tolist() == [round(10_000 * 0.123456789 / 0.823456799), 8501, 1]
 
@@ -51,7 +51,7 @@ def source_of(batch) -> list[int]:
 @given(weights, st.integers(1, 9), st.integers(0, 10**9))
 def test_rows_come_from_the_source_that_the_cycle_names(numbers, batch_size, step):
     mixture = mixture_of(numbers, batch_size)
-    order = cycle(mixture.shares)
+    order = balanced_cycle(mixture.shares)
     draws = np.arange(step * batch_size, (step + 1) * batch_size) % len(order)
     assert source_of(mixture.train_batch(step)) == order[draws].tolist()
 
@@ -66,16 +66,16 @@ def test_hosts_read_slices_of_the_same_batch(numbers, hosts, step):
             np.testing.assert_array_equal(part, whole[key][rows])
 
 
-def test_every_source_has_epochs_of_its_own():
+def test_every_source_has_its_own_epochs():
     mixture = mixture_of([2, 1])
     for source, rows in enumerate(mixture.sources.values()):
         targets: list[int] = []
         step = 0
         while len(targets) < 3 * rows.num_predictions:
             batch = mixture.train_batch(step)
-            mine = np.array(source_of(batch)) == source
-            real = batch["segment_ids"][mine] > 0
-            targets += batch["targets"][mine][real].tolist()
+            of_source = np.array(source_of(batch)) == source
+            real = batch["segment_ids"][of_source] > 0
+            targets += batch["targets"][of_source][real].tolist()
             step += 1
         assert targets.count(1) in (3, 4)  # EOS: once an epoch
 

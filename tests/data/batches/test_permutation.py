@@ -31,7 +31,7 @@ def test_the_argument_is_left_alone():
     assert index.tolist() == list(range(10))
 
 
-def test_epochs_and_seeds_have_orders_of_their_own():
+def test_every_epoch_and_seed_has_another_order():
     orders = [tuple(epoch(number, 100, seed)) for number in range(10) for seed in range(10)]
     assert len(set(orders)) == 100
 

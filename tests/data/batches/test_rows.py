@@ -6,14 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.batches import rows as pipeline
-from data.batches.rows import Batch, PackedDocuments, Rows, TokenWindows, row_starts
+from data.batches.batch import Batch
+from data.batches.packing import row_starts
+from data.batches.rows import PackedDocuments, Rows, TokenWindows
 
 PAD, EOS, BOS = 0, 1, 3
 
 
 def stream(lengths: list[int]) -> np.ndarray:
-    """Documents of the given numbers of ids, every id another one."""
+    """Return documents of the given numbers of ids, all ids different."""
     tokens, next_id = [], 4
     for length in lengths:
         tokens += [BOS, *range(next_id, next_id + length), EOS]
@@ -32,7 +33,7 @@ windows = st.builds(
 
 
 def packed(lengths: list[int], seq_len: int, batch_size: int, seed: int) -> PackedDocuments:
-    """Whole documents of the given numbers of ids."""
+    """Return rows of whole documents of the given numbers of ids."""
     offsets = np.cumsum([0, *(length + 2 for length in lengths)])
     return PackedDocuments(
         stream(lengths),
@@ -56,7 +57,7 @@ either = st.one_of(windows, packed_documents)
 
 
 def all_targets(data: Rows) -> list[int]:
-    """What an epoch is to learn: every token but the first or, of whole documents, every BOS."""
+    """Return the targets of an epoch: all but the first token or, in whole documents, but BOS."""
     if isinstance(data, TokenWindows):
         return data.tokens[1:].tolist()
     return [token for token in data.tokens.tolist() if token != BOS]
@@ -169,7 +170,7 @@ def test_a_batch_is_a_pure_function_of_seed_and_step():
 
 
 def rows_as_documents(data: Rows) -> list[list[list[int]]]:
-    """The inputs of each row, by segment."""
+    """Return the inputs of each row, by segment."""
     rows = []
     for batch in data.eval_batches(1):
         inputs, segments = batch["inputs"][0], batch["segment_ids"][0]
@@ -188,8 +189,8 @@ def test_whole_documents_are_cut_only_if_they_are_longer_than_a_row(lengths, seq
         for start in range(0, len(document), seq_len)
     ]
     rows = rows_as_documents(data)
-    assert [piece for row in rows for piece in row] == expected
-    # As many as fit: the first piece of the next row had no room.
+    assert [part for row in rows for part in row] == expected
+    # As many as fit: there was no room for the first part of the next row.
     for row, following in itertools.pairwise(rows):
         assert sum(map(len, row)) + len(following[0]) > seq_len
 
@@ -210,15 +211,6 @@ def test_a_packed_batch_by_hand():
     }
 
 
-@given(document_lengths, st.integers(1, 40), st.integers(1, 5))
-def test_planning_in_pieces_changes_nothing(lengths, seq_len, documents):
-    offsets = np.cumsum([0, *(length + 2 for length in lengths)])
-    whole = np.concatenate(list(row_starts(offsets, seq_len)))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline, "_PLANNED_DOCUMENTS", documents)
-        assert np.concatenate(list(row_starts(offsets, seq_len))).tolist() == whole.tolist()
-
-
 @pytest.mark.parametrize(
     ("bos", "eos", "documents", "segments", "weights"),
     [
@@ -228,7 +220,7 @@ def test_planning_in_pieces_changes_nothing(lengths, seq_len, documents):
         (None, None, [[5, 0], [6, 7]], [1, 1, 1], [1, 1, 1]),
     ],
 )
-def test_marks_may_be_one_or_missing_and_id_0_may_mean_something(
+def test_special_ids_may_be_equal_or_missing_and_id_0_may_be_text(
     bos, eos, documents, segments, weights
 ):
     tokens = np.array([token for document in documents for token in document])
@@ -246,11 +238,8 @@ def test_counters_tell_epochs_and_tokens():
     assert data.counters(10) == {"data/epochs": 2, "data/tokens": 2 * 99}
 
 
-# --- vocabularies with other marks ---------------------------------------------------------------
-
-
 def test_a_real_token_is_never_padding():
-    """Id 0 is a piece of text in most vocabularies."""
+    """Id 0 is text in most vocabularies."""
     windows = TokenWindows(np.array([9, 0, 0, 9, 0, 4]), 4, 2, 0, bos_id=9, eos_id=9)
     (batch,) = windows.eval_batches(2)
     assert batch["weights"].tolist() == [[1, 1, 1, 1], [1, 0, 0, 0]]

@@ -4,12 +4,11 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from data.batches.mixture import Turns
+from data.batches.mixture import MixtureSchedule
 from data.batches.rows import TokenWindows
-from data.batches.streaming import ComputedReader, Stream
+from data.batches.streaming import Stream
 from data.errors import DataConfigError, DataError
 from data.text.corpus import PresplitCorpus, Shard
-from data.tokens import stream as token_stream
 from data.tokens.encoding import encode_document
 from tests.data.samples import small_documents
 
@@ -23,7 +22,7 @@ SEQ_LEN, BATCH_SIZE = 13, 8
 class Documents:
     """A shard of some texts, in order, epoch after epoch."""
 
-    def __init__(self, texts: list[str], shard: Shard) -> None:
+    def __init__(self, texts: list[str], shard: Shard):
         self.texts = texts[shard.index :: shard.count]
         self.num_read = 0
 
@@ -51,15 +50,15 @@ def corpus(name: str) -> PresplitCorpus:
 
 @pytest.fixture
 def stream(vocabulary, monkeypatch):
-    """Makes a stream of a host's rows of a batch."""
+    """Return a function that makes the stream of a host's rows."""
     monkeypatch.setattr("data.batches.streaming.num_cores", lambda: 1)
-    monkeypatch.setattr(token_stream, "_SNAPSHOT_CHARACTERS", 1500)
+    monkeypatch.setattr("data.tokens.stream._SNAPSHOT_CHARACTERS", 1500)
 
     def make(rows=slice(None), shares=((1, 1),)) -> Stream:
         corpora = {name: corpus(name) for name, _ in zip(TEXTS, shares, strict=False)}
-        turns = Turns(tuple(Fraction(*share) for share in shares))
+        schedule = MixtureSchedule(tuple(Fraction(*share) for share in shares))
         shard = Shard.of_rows(rows, BATCH_SIZE)
-        return Stream(corpora, turns, shard, vocabulary, SEQ_LEN, BATCH_SIZE, seed=0)
+        return Stream(corpora, schedule, shard, vocabulary, SEQ_LEN, BATCH_SIZE, seed=0)
 
     return make
 
@@ -82,7 +81,7 @@ def test_a_batch_is_the_rows_that_a_cache_would_give(stream, vocabulary):
 
 @pytest.mark.parametrize("shares", [((1, 1),), ((3, 4), (1, 4))])
 @pytest.mark.parametrize("rows", [slice(None), slice(4, 6)])
-def test_a_stream_goes_on_exactly_at_every_step(stream, rows, shares):
+def test_a_stream_resumes_exactly_at_every_step(stream, rows, shares):
     whole = stream(rows, shares).read_from(5, None)
     states, batches = [whole.state(5)], []
     for step in range(5, 65):
@@ -95,8 +94,8 @@ def test_a_stream_goes_on_exactly_at_every_step(stream, rows, shares):
             assert_same(reader.train_batch(following), batches[following - 5])
 
 
-def test_what_is_read_ahead_does_not_count(stream):
-    """The batches that wait on the devices are read again."""
+def test_batches_read_ahead_do_not_count(stream):
+    """Batches that wait on the devices are read again after a resume."""
     reader, ahead = stream().read_from(0, None), stream().read_from(0, None)
     for step in range(12):
         reader.train_batch(step)
@@ -110,7 +109,7 @@ def test_what_is_read_ahead_does_not_count(stream):
 
 def test_batches_come_in_order_only(stream):
     reader = stream().read_from(3, None)
-    with pytest.raises(ValueError, match="batch 4 of a stream that stands at 3"):
+    with pytest.raises(ValueError, match="batch 4 of a stream whose next batch is 3"):
         reader.train_batch(4)
 
 
@@ -134,7 +133,7 @@ def test_rows_without_an_even_share_are_refused():
         Shard.of_rows(slice(1, 5), 8)
 
 
-def test_sources_take_turns_and_are_counted(stream, vocabulary):
+def test_sources_are_mixed_and_counted(stream, vocabulary):
     reader = stream(shares=((3, 4), (1, 4))).read_from(0, None)
     notes = 0
     for step in range(10):
@@ -146,8 +145,12 @@ def test_sources_take_turns_and_are_counted(stream, vocabulary):
     assert counters["data/tokens/other"] == counters["data/tokens"] / 4
     assert counters["data/tokens/one"] == counters["data/tokens"] * 3 / 4
     assert set(counters) == {
-        "data/tokens", "data/tokens/one", "data/tokens/other", "data/epochs/one", "data/epochs/other"
-    }  # fmt: skip
+        "data/tokens",
+        "data/tokens/one",
+        "data/tokens/other",
+        "data/epochs/one",
+        "data/epochs/other",
+    }
     assert 0 < notes <= 10 * BATCH_SIZE / 4
 
 
@@ -162,7 +165,7 @@ def test_epochs_count_the_documents(stream):
 
 
 @pytest.mark.parametrize("damage", ["gone", "cut", "other share", "no snapshot"])
-def test_a_state_that_is_not_of_this_stream_is_refused(stream, damage):
+def test_a_state_of_another_stream_is_refused(stream, damage):
     state = stream().read_from(0, None).state(0)
     damaged = {
         "gone": {},
@@ -170,13 +173,5 @@ def test_a_state_that_is_not_of_this_stream_is_refused(stream, damage):
         "other share": stream(slice(0, 4)).read_from(0, None).state(0),
         "no snapshot": {"positions.json": state["positions.json"]},
     }[damage]
-    with pytest.raises(DataError, match="damaged .*Delete that checkpoint .*--fresh"):
+    with pytest.raises(DataError, match="damaged .*delete that checkpoint .*--fresh"):
         stream().read_from(0, damaged)
-
-
-def test_batches_that_are_computed_need_no_state(vocabulary):
-    rows = TokenWindows(np.arange(4, 200), SEQ_LEN, BATCH_SIZE, seed=0)
-    reader = ComputedReader(rows, slice(2, 4))
-    assert_same(reader.train_batch(7), rows.train_batch(7, slice(2, 4)))
-    assert reader.counters(7) == rows.counters(7)
-    assert reader.state(7) == {}

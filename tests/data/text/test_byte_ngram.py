@@ -55,7 +55,7 @@ def reference(texts: list[bytes]):
     return probability
 
 
-# So many of them come three times that the estimated discount of what comes twice is below zero.
+# So many n-grams come three times that the estimated discount of those that come twice is negative.
 THRICE = [b"a", *[b"b"] * 2, *[b"c", b"d", b"e", b"f"] * 3, *[b"g"] * 4]
 
 
@@ -78,7 +78,7 @@ def test_probabilities_sum_to_one(texts, context):
 
 
 def test_one_document_leaves_a_probability_to_every_byte():
-    """In this one the estimated discount of some counts is below zero."""
+    """The estimated discounts of some counts of this document are negative."""
     text = TEXTS[5]
     model = ByteNgram([text])
     last = [probabilities(model, text[:end] + bytes([255]))[-1] for end in range(len(text))]

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from data.config import Files
 from data.errors import DataError
-from data.text import files as sources
 from data.text.files import Document, TextFiles, open_stream, unescaped
 
 
@@ -19,7 +18,7 @@ def read(pattern, skipped=None, **options) -> list[Document]:
 
 
 def write(path: Path, content: bytes) -> Path:
-    """Compressed as the name says."""
+    """Write `content`, compressed as the suffix says."""
     if path.suffix == ".gz":
         path.write_bytes(gzip.compress(content))
     elif path.suffix == ".zst":
@@ -68,7 +67,7 @@ def test_a_line_of_json_is_a_document(tmp_path, kind, suffix):
     write(tmp_path / f"a.{kind}{suffix}", lines)
     name = f"a.{kind}{suffix}"
     expected = [(f"{name}:1", "one\n"), (f"{name}:2", ""), (f"{name}:4", "é")]
-    assert read(tmp_path / "*") == [Document(*each) for each in expected]
+    assert read(tmp_path / "*") == [Document(*fields) for fields in expected]
 
 
 def test_the_field_of_the_text_can_be_named(tmp_path):
@@ -81,9 +80,9 @@ def test_the_field_of_the_text_can_be_named(tmp_path):
     [
         (b'{"text": "cut sho', "is not JSON: Unterminated string"),
         (b'"text"', "is not a JSON object"),
-        (b'{"body": "x", "id": 1}', "has no field 'text'; it has: body, id. Set data.field"),
-        (b'{"text": 7}', "has a 'text' that is not text"),
-        (b'{"text": "\\ud800"}', "holds half of a surrogate pair"),
+        (b'{"body": "x", "id": 1}', r"has no field 'text' \(it has: body, id\); set data.field"),
+        (b'{"text": 7}', "has a field 'text' that is not text"),
+        (b'{"text": "\\ud800"}', "has half of a surrogate pair"),
         (b'{"text": "\xff"}', "is not JSON: .* can't decode byte 0xff"),
         (b"[" * 100_000, "is not JSON: "),
     ],
@@ -103,15 +102,17 @@ separated_texts = st.lists(st.text("aé|<> \n", max_size=8), min_size=1, max_siz
 
 
 @given(separated_texts, st.sampled_from(["||", "<|", "\n\n"]), st.integers(1, 5))
-def test_documents_are_what_stands_between_separators(tmp_path_factory, texts, separator, chunk):
+def test_documents_are_the_texts_between_separators(tmp_path_factory, texts, separator, chunk):
     whole = separator.join(texts)
     path = tmp_path_factory.mktemp("files") / "a.txt"
     path.write_bytes(whole.encode())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sources, "_CHUNK_BYTES", chunk)
-        found = read(path, separator=separator)
-    assert [document.text for document in found] == whole.split(separator)
-    assert [document.name for document in found] == [f"a.txt:{i + 1}" for i in range(len(found))]
+        patch.setattr("data.text.files._BUFFER_BYTES", chunk)
+        read_documents = read(path, separator=separator)
+    assert [document.text for document in read_documents] == whole.split(separator)
+    assert [document.name for document in read_documents] == [
+        f"a.txt:{i + 1}" for i in range(len(read_documents))
+    ]
 
 
 def test_a_separator_may_be_written_as_in_a_shell(tmp_path):
@@ -121,19 +122,17 @@ def test_a_separator_may_be_written_as_in_a_shell(tmp_path):
     assert texts == ["one", "two"]
 
 
-def test_a_glob_without_files_is_explained(tmp_path):
+def test_a_glob_without_files_is_refused(tmp_path):
     (tmp_path / "folder").mkdir()
-    with pytest.raises(DataError, match=r"data\.files='.*/\*' matches no file\. Give"):
+    with pytest.raises(DataError, match=r"data\.files='.*/\*' matches no file; write"):
         read(tmp_path / "*")
 
 
 @pytest.mark.parametrize("separator", [None, "|"])
 def test_a_file_that_is_not_text_is_named_with_the_byte(tmp_path, separator, monkeypatch):
-    monkeypatch.setattr(sources, "_CHUNK_BYTES", 3)
+    monkeypatch.setattr("data.text.files._BUFFER_BYTES", 3)
     write(tmp_path / "photo.txt", "12é45".encode() + b"\xff67")
-    message = (
-        r"photo\.txt is not UTF-8 text: .* at byte 6\. Convert it to UTF-8, or .*on-error=skip"
-    )
+    message = r"photo\.txt is not UTF-8 text: .* at byte 6; convert it to UTF-8, or .*on-error=skip"
     with pytest.raises(DataError, match=message):
         read(tmp_path / "*", separator=separator)
     write(tmp_path / "text.txt", b"text")
@@ -142,7 +141,7 @@ def test_a_file_that_is_not_text_is_named_with_the_byte(tmp_path, separator, mon
     assert len(skipped) == 1
 
 
-def test_a_character_cut_at_the_end_of_a_file_is_found(tmp_path):
+def test_a_character_cut_at_the_end_of_a_file_is_named(tmp_path):
     write(tmp_path / "a.txt", b"12" + "é".encode()[:1])
     with pytest.raises(DataError, match="at byte 2"):
         read(tmp_path / "*", separator="|")
@@ -164,15 +163,15 @@ def test_a_file_that_vanishes_in_the_middle_is_named(tmp_path, suffix):
     documents = TextFiles.matching(Files(f"{tmp_path}/*")).documents([])
     next(documents)
     (tmp_path / f"b.txt{suffix}").unlink()
-    with pytest.raises(DataError, match=rf"Cannot read .*b\.txt{suffix}: .*No such file"):
+    with pytest.raises(DataError, match=rf"cannot read .*b\.txt{suffix}: .*No such file"):
         next(documents)
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path):
     (tmp_path / "gone.txt").symlink_to(tmp_path / "nothing")
-    with pytest.raises(DataError, match=r"Cannot read .*gone\.txt: No such file"):
+    with pytest.raises(DataError, match=r"cannot read .*gone\.txt: No such file"):
         read(tmp_path / "*")
-    with pytest.raises(DataError, match=r"Cannot read .*gone\.txt: No such file"):
+    with pytest.raises(DataError, match=r"cannot read .*gone\.txt: No such file"):
         TextFiles.matching(Files(f"{tmp_path}/*")).listing()
 
 

@@ -1,4 +1,4 @@
-"""Sets made on the spot and read through the real reader of TensorFlow Datasets."""
+"""Sets made here and read through the real reader of TensorFlow Datasets."""
 
 import itertools
 import json
@@ -69,7 +69,7 @@ def read(config: Data, folder):
     return corpus, {split: list(corpus.texts(split)) for split in ("train", "validation")}
 
 
-def test_a_set_is_read_and_what_is_held_out_is_not_trained_on(c4, tmp_path):
+def test_a_set_is_read_and_held_out_text_is_not_trained_on(c4, tmp_path):
     corpus, texts = read(Data(source=c4_en(c4)), tmp_path)
     assert sorted(texts["train"]) == sorted(TRAIN)
     assert texts["validation"] == VALIDATION
@@ -82,8 +82,8 @@ def test_the_environment_names_the_folder_too(c4, tmp_path, monkeypatch):
     assert texts["validation"] == VALIDATION
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
     with pytest.raises(DataError, match=f"--data-dir={tmp_path}"):
-        tfds_sets.find("c4_en", None)
-    assert tfds_sets.find("c4_en", str(c4)).data_dir == str(c4)
+        tfds_sets.find_prepared("c4_en", None)
+    assert tfds_sets.find_prepared("c4_en", str(c4)).data_dir == str(c4)
 
 
 def test_only_the_beginning_of_a_large_validation_split_is_held_out(c4, tmp_path, monkeypatch):
@@ -110,7 +110,7 @@ def test_training_reads_a_set_once_and_without_tensorflow_again(c4, tmp_path, mo
 
 
 def test_a_stream_has_the_documents_of_the_cache_and_no_cache(tmp_path, monkeypatch):
-    """Each of them once an epoch, with the same ids; the held-out ones are not among them."""
+    """Each document comes once an epoch, with the same ids; held-out ones do not come."""
     monkeypatch.setattr("data.batches.streaming.num_cores", lambda: 1)
     make_set(tmp_path, {"train": [*TRAIN, VALIDATION[2]], "validation": VALIDATION}, ordered=False)
     config = Data(source=c4_en(tmp_path), cache_dir=str(tmp_path / "cache"))
@@ -154,7 +154,7 @@ def test_a_stream_has_the_documents_of_the_cache_and_no_cache(tmp_path, monkeypa
 
 
 @pytest.mark.parametrize("source", [None, Task("stdlib"), Files("a.txt")])
-def test_what_streamed_is_evaluated_without_its_training_text(c4, tmp_path, source, monkeypatch):
+def test_a_streamed_run_is_evaluated_without_its_training_text(c4, tmp_path, source, monkeypatch):
     monkeypatch.chdir(tmp_path)
     config = Data(source=c4_en(c4), cache_dir=str(tmp_path), streaming=True)
     run = load(config, vocab_size=300, seq_len=32, batch_size=4, report=print)
@@ -177,7 +177,7 @@ def test_what_streamed_is_evaluated_without_its_training_text(c4, tmp_path, sour
     assert any("it is not searched" in line for line in lines) == isinstance(source, Files)
 
 
-def test_a_stream_has_a_fingerprint_of_its_own(c4, tmp_path):
+def test_a_stream_has_another_fingerprint_than_a_cache(c4, tmp_path):
     config = Data(source=c4_en(c4), cache_dir=str(tmp_path))
 
     def fingerprint(config: Data, rows: slice):
@@ -195,7 +195,10 @@ def test_a_stream_has_a_fingerprint_of_its_own(c4, tmp_path):
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        (Data(streaming=True), r"data\.task='stdlib' is cached in seconds\. Leave it out"),
+        (
+            Data(streaming=True),
+            r"data\.task='stdlib' is cached in seconds; leave out data.streaming",
+        ),
         (Data(streaming=True, source=Files(__file__)), r"data\.files='.*' is cached in seconds"),
         (
             Data(streaming=True, source=Task("c4_en"), packing="whole"),
@@ -207,7 +210,9 @@ def test_a_stream_has_a_fingerprint_of_its_own(c4, tmp_path):
         ),
     ],
 )
-def test_what_cannot_be_streamed_is_refused_before_anything_is_made(c4, tmp_path, config, message):
+def test_text_that_cannot_be_streamed_is_refused_before_anything_is_made(
+    c4, tmp_path, config, message
+):
     source = with_options(config.source, {"data_dir": str(c4)})
     config = replace(config, source=source, cache_dir=str(tmp_path))
     with pytest.raises(DataConfigError, match=message):
@@ -222,11 +227,11 @@ def test_a_set_whose_order_is_fixed_cannot_be_streamed(c4, tmp_path):
         streamed.read_from(0, None, print)
 
 
-def test_the_newest_version_is_read_and_its_fingerprint_is_its_own(tmp_path):
+def test_the_newest_version_is_read_and_has_another_fingerprint(tmp_path):
     make_set(tmp_path, {"train": TRAIN, "validation": VALIDATION}, version="3.0.9")
-    old = tfds_sets.find("c4_en", str(tmp_path))
+    old = tfds_sets.find_prepared("c4_en", str(tmp_path))
     make_set(tmp_path, {"train": TRAIN, "validation": VALIDATION}, version="3.0.10")
-    new = tfds_sets.find("c4_en", str(tmp_path))
+    new = tfds_sets.find_prepared("c4_en", str(tmp_path))
     assert (old.tfds_name, new.tfds_name) == ("c4/en:3.0.9", "c4/en:3.0.10")
     assert old.fingerprint != new.fingerprint
 
@@ -237,12 +242,12 @@ def test_a_set_that_is_not_prepared_gets_the_command_at_once(task, tmp_path):
         f"data.task='{task}' is not prepared.*python -m data.prepare --task={task} --data-dir="
     )
     with pytest.raises(DataError, match=f"(?s){message}{tmp_path}.*data.data_dir or TFDS_DATA_DIR"):
-        tfds_sets.find(task, str(tmp_path))
+        tfds_sets.find_prepared(task, str(tmp_path))
 
 
 def test_a_bucket_that_is_out_of_reach_is_not_prepared():
     with pytest.raises(DataError, match=r"(?s)gs://no-such-bucket.*--data-dir=gs://no-such-bucket"):
-        tfds_sets.find("c4_en", "gs://no-such-bucket")
+        tfds_sets.find_prepared("c4_en", "gs://no-such-bucket")
 
 
 @pytest.mark.parametrize("content", ["", "{}", '{"splits": [{"name": "train"}]}'])
@@ -251,10 +256,10 @@ def test_a_damaged_description_is_named(tmp_path, content):
     folder.mkdir(parents=True)
     (folder / "dataset_info.json").write_text(content)
     with pytest.raises(DataError, match=f"{folder} is damaged .*python -m data.prepare"):
-        tfds_sets.find("c4_en", str(tmp_path))
+        tfds_sets.find_prepared("c4_en", str(tmp_path))
 
 
-def test_a_shard_that_is_gone_is_named(c4, tmp_path):
+def test_a_damaged_shard_is_named(c4, tmp_path):
     make_set(tmp_path, {"train": TRAIN, "validation": VALIDATION})
     (shard,) = tmp_path.rglob("*train.tfrecord*")
     shard.write_bytes(shard.read_bytes()[:1000])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from data.errors import DataError
-from data.tokens import cache as token_cache
+from data.tokens import cache
 
 DOCUMENTS = {
     "train": [([3, 10, 300, 1], 4), ([3, 1], 1)],
@@ -15,7 +15,7 @@ DOCUMENTS = {
 
 
 def build(path: Path, documents: Any = None, vocab_size: int = 65_536, report=print) -> None:
-    """Builds from lists, or from functions that list the documents from a number on."""
+    """Build from lists, or from functions that yield the documents from a number on."""
 
     def reader(listed: Any) -> Any:
         if callable(listed):
@@ -23,7 +23,7 @@ def build(path: Path, documents: Any = None, vocab_size: int = 65_536, report=pr
         return lambda first: ((np.array(ids, np.int32), size) for ids, size in listed[first:])
 
     given: dict[Any, Any] = documents or DOCUMENTS
-    token_cache.build(
+    cache.build(
         path,
         {split: reader(listed) for split, listed in given.items()},
         vocab_size=vocab_size,
@@ -35,19 +35,19 @@ def build(path: Path, documents: Any = None, vocab_size: int = 65_536, report=pr
 
 @pytest.fixture
 def small_blocks(monkeypatch):
-    """A block for each document."""
-    monkeypatch.setattr(token_cache, "_BLOCK_TOKENS", 1)
+    """Make every document a block."""
+    monkeypatch.setattr(cache, "_BLOCK_TOKENS", 1)
 
 
 @pytest.fixture
 def path(tmp_path) -> Path:
-    return token_cache.cache_path(tmp_path, corpus="c", vocabulary="v")
+    return cache.cache_path(tmp_path, corpus="c", vocabulary="v")
 
 
 @pytest.mark.parametrize(("vocab_size", "dtype"), [(65_536, "<u2"), (65_537, "<u4")])
 def test_what_is_written_is_read(path, vocab_size, dtype):
     build(path, vocab_size=vocab_size)
-    splits = token_cache.read(path)
+    splits = cache.read(path)
     assert splits.keys() == DOCUMENTS.keys()
     train = splits["train"]
     assert train.tokens.dtype == np.dtype(dtype)
@@ -59,15 +59,15 @@ def test_what_is_written_is_read(path, vocab_size, dtype):
     assert not train.tokens.flags.writeable
 
 
-def test_the_key_is_of_corpus_and_vocabulary(tmp_path):
+def test_the_path_depends_on_corpus_and_vocabulary(tmp_path):
     keys = [("a", "b"), ("a", "c"), ("c", "b")]
-    paths = [token_cache.cache_path(tmp_path, corpus=c, vocabulary=v) for c, v in keys]
+    paths = [cache.cache_path(tmp_path, corpus=c, vocabulary=v) for c, v in keys]
     assert len(set(paths)) == 3
 
 
-def test_a_missing_cache_is_not_an_error_of_its_own(path):
+def test_a_missing_cache_is_a_missing_file(path):
     with pytest.raises(FileNotFoundError):
-        token_cache.read(path)
+        cache.read(path)
 
 
 @pytest.mark.parametrize("name", ["train.tokens", "train.offsets", "manifest.json"])
@@ -85,8 +85,8 @@ def test_a_damaged_cache_is_refused(path, name, damage):
             file.write_bytes(content[:-9] + bytes([content[-9] ^ 1]) + content[-8:])
         case "removed":
             file.unlink()
-    with pytest.raises(DataError, match=f"{path} is damaged .* Delete it"):
-        token_cache.read(path)
+    with pytest.raises(DataError, match=f"{path} is damaged .* delete it"):
+        cache.read(path)
 
 
 def test_a_cut_file_is_refused_with_its_numbers(path):
@@ -94,15 +94,15 @@ def test_a_cut_file_is_refused_with_its_numbers(path):
     tokens = path / "train.tokens"
     tokens.write_bytes(tokens.read_bytes()[:-4])
     with pytest.raises(DataError, match=r"train\.tokens holds 4 items instead of 6"):
-        token_cache.read(path)
+        cache.read(path)
 
 
 def test_a_cache_of_a_newer_version_is_refused(path):
     build(path)
     manifest = json.loads((path / "manifest.json").read_text())
     (path / "manifest.json").write_text(json.dumps(manifest | {"version": 99}))
-    with pytest.raises(DataError, match=f"{path} has format 99 .* Delete it"):
-        token_cache.read(path)
+    with pytest.raises(DataError, match=f"{path} has format 99.* delete the cache"):
+        cache.read(path)
 
 
 def test_a_full_disk_leaves_nothing_behind(path, fill_the_disk):
@@ -125,7 +125,7 @@ def test_an_interrupted_first_block_leaves_nothing_behind(path):
 
 @pytest.mark.usefixtures("small_blocks")
 @pytest.mark.parametrize("torn", [False, True])
-def test_an_interrupted_build_goes_on_after_its_last_block(path, torn):
+def test_an_interrupted_build_resumes_after_its_last_block(path, torn):
     listed = [([3, *range(10, 10 + n), 1], n) for n in range(9)]
 
     def interrupted(first):
@@ -152,12 +152,12 @@ def test_an_interrupted_build_goes_on_after_its_last_block(path, torn):
 
     build(path, {"train": rest, "validation": DOCUMENTS["validation"]}, report=lines.append)
     assert read_from == [5]
-    assert lines == ["going on after 5 documents that were encoded before"]
-    train = token_cache.read(path)["train"]
+    assert lines == ["resuming after 5 documents that were encoded before"]
+    train = cache.read(path)["train"]
     assert train.tokens.tolist() == [token for ids, _ in listed for token in ids]
     assert np.diff(train.offsets).tolist() == [len(ids) for ids, _ in listed]
     assert train.num_bytes == sum(size for _, size in listed)
-    token_cache.verify(path)
+    cache.verify(path)
     names = {file.name for file in path.iterdir()}
     assert names == {f"{s}.{k}" for s in DOCUMENTS for k in ("tokens", "offsets")} | {
         "manifest.json"
@@ -165,14 +165,14 @@ def test_an_interrupted_build_goes_on_after_its_last_block(path, torn):
 
 
 @pytest.mark.usefixtures("small_blocks")
-def test_opening_compares_the_last_block_and_verifying_all(path):
+def test_reading_compares_the_last_block_and_verifying_all(path):
     build(path)
     tokens = path / "train.tokens"
     content = tokens.read_bytes()
     tokens.write_bytes(content[:2] + b"\7" + content[3:])
-    assert token_cache.read(path)["train"].tokens[1] == 7
-    with pytest.raises(DataError, match=f"{path} is damaged .*checksum of train .* Delete it"):
-        token_cache.verify(path)
+    assert cache.read(path)["train"].tokens[1] == 7
+    with pytest.raises(DataError, match=f"{path} is damaged .*checksum of train .* delete it"):
+        cache.verify(path)
 
 
 def test_a_cache_under_another_name_is_stale(path):
@@ -180,10 +180,10 @@ def test_a_cache_under_another_name_is_stale(path):
     other = path.with_name("0" * 64)
     path.rename(other)
     with pytest.raises(DataError, match="made from another text or vocabulary"):
-        token_cache.read(other)
+        cache.read(other)
 
 
-def test_a_cache_that_is_there_is_not_built_again(path):
+def test_an_existing_cache_is_not_built_again(path):
     build(path)
     build(path, {"train": lambda first: pytest.fail("read again")})
-    assert token_cache.read(path)["train"].num_bytes == 5
+    assert cache.read(path)["train"].num_bytes == 5

@@ -32,7 +32,7 @@ def test_documents_come_in_order_from_any_number_of_processes(vocabulary, num_pr
 
 @pytest.mark.usefixtures("small_jobs")
 @pytest.mark.parametrize("texts", [[], ["a"], ["a" * 11], ["", "a" * 60, ""]])
-def test_few_documents_are_no_special_case(vocabulary, texts):
+def test_few_documents_are_encoded_too(vocabulary, texts):
     encoded = list(encode_documents(texts, vocabulary, 2))
     assert [vocabulary.decode(ids.tolist()) for ids in encoded] == texts
 
@@ -46,15 +46,17 @@ def test_a_process_that_is_killed_is_named(vocabulary, monkeypatch):
             return super().encode(texts)
 
     monkeypatch.setattr(encoding, "_Process", Killed)
-    with pytest.raises(DataError, match=r"was ended \(exit status -9\); out of memory"):
+    with pytest.raises(
+        DataError, match=r"was ended \(exit status -9\), most likely because it ran out of memory"
+    ):
         list(encode_documents(["text"] * 100, vocabulary, 2))
 
 
 @pytest.mark.usefixtures("small_jobs")
-def test_a_mistake_in_the_texts_is_raised_and_ends_the_processes(vocabulary):
+def test_an_error_in_the_texts_is_raised_and_ends_the_processes(vocabulary):
     def texts():
         yield from ["text"] * 100
-        raise DataError("a.txt is not UTF-8.")
+        raise DataError("a.txt is not UTF-8")
 
     with pytest.raises(DataError, match="a.txt is not UTF-8"):
         list(encode_documents(texts(), vocabulary, 2))
@@ -64,12 +66,12 @@ def test_a_mistake_in_the_texts_is_raised_and_ends_the_processes(vocabulary):
 def test_closing_ends_the_processes_in_the_middle_of_endless_texts(vocabulary, monkeypatch):
     started: list[subprocess.Popen] = []
 
-    class Noted(encoding._Process):
-        def __init__(self, *arguments) -> None:
+    class Recorded(encoding._Process):
+        def __init__(self, *arguments):
             super().__init__(*arguments)
             started.append(self._process)
 
-    monkeypatch.setattr(encoding, "_Process", Noted)
+    monkeypatch.setattr(encoding, "_Process", Recorded)
     encoded = encode_documents(itertools.repeat("text"), vocabulary, 2)
     next(encoded)
     assert [process.poll() for process in started] == [None, None]
@@ -84,7 +86,7 @@ def test_a_program_without_a_main_guard_survives(vocabulary, tmp_path):
         textwrap.dedent("""
             import pathlib, sys
             from data.tokens import encoding
-            from data.vocabularies.base import LosslessVocabulary
+            from data.vocabularies.lossless import LosslessVocabulary
             encoding._MIN_BYTES_TO_DIVIDE = 1
             vocabulary = LosslessVocabulary(pathlib.Path(sys.argv[1]).read_bytes())
             print(len(list(encoding.encode_documents(["text"] * 9, vocabulary, 2))))

@@ -4,8 +4,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from data.text.corpus import Files
-from data.tokens import stream as token_stream
+from data.text.corpus import SavedFiles
 from data.tokens.encoding import encode_document
 from data.tokens.stream import TokenStream
 from tests.data.samples import small_documents
@@ -15,10 +14,10 @@ HELD_OUT = TEXTS[4]
 PER_READ = 3
 
 
-class Numbered:
-    """A reader of TEXTS, in another order every epoch, whose state is how many it has read."""
+class NumberedReader:
+    """A reader of TEXTS, in another order every epoch; its state is the number it has read."""
 
-    def __init__(self) -> None:
+    def __init__(self):
         self.num_read = 0
 
     def read(self) -> list[str]:
@@ -27,10 +26,10 @@ class Numbered:
         self.num_read += len(chosen)
         return chosen
 
-    def save(self) -> Files:
+    def save(self) -> SavedFiles:
         return {"state": json.dumps(self.num_read).encode()}
 
-    def restore(self, files: Files) -> None:
+    def restore(self, files: SavedFiles) -> None:
         self.num_read = json.loads(files["state"])
 
     @staticmethod
@@ -40,13 +39,13 @@ class Numbered:
 
 @pytest.fixture
 def open_stream(vocabulary, monkeypatch) -> Iterator:
-    """Opens streams that take a snapshot every few documents, and closes them."""
-    monkeypatch.setattr(token_stream, "_SNAPSHOT_CHARACTERS", 5 * len(TEXTS[0]))
+    """Open streams that take a snapshot every few documents, and close them."""
+    monkeypatch.setattr("data.tokens.stream._SNAPSHOT_CHARACTERS", 5 * len(TEXTS[0]))
     opened = []
 
     def open_it(position=None, num_processes=1, reader=None):
         trains_on = HELD_OUT.__ne__
-        reader = reader or Numbered()
+        reader = reader or NumberedReader()
         opened.append(TokenStream(reader, trains_on, vocabulary, num_processes, position))
         return opened[-1]
 
@@ -56,7 +55,7 @@ def open_stream(vocabulary, monkeypatch) -> Iterator:
 
 
 def tokens_of(windows: np.ndarray) -> list[int]:
-    """The stream that was cut: each window begins with the last token of the one before."""
+    """Return the stream that was cut; each window begins with the last token of the one before."""
     assert (windows[1:, 0] == windows[:-1, -1]).all()
     return [*windows[:, :-1].ravel().tolist(), int(windows[-1, -1])]
 
@@ -65,7 +64,7 @@ def test_windows_are_the_documents_end_to_end_without_the_held_out_ones(open_str
     expected = [
         token_id
         for epoch in range(3)
-        for text in Numbered.order(epoch)
+        for text in NumberedReader.order(epoch)
         if text != HELD_OUT
         for token_id in encode_document(vocabulary, text)
     ]
@@ -76,11 +75,11 @@ def test_windows_are_the_documents_end_to_end_without_the_held_out_ones(open_str
 
 
 @pytest.mark.parametrize("num_processes", [1, 2])
-def test_a_stream_goes_on_exactly_from_any_place(open_stream, num_processes, monkeypatch):
+def test_a_stream_resumes_exactly_from_any_position(open_stream, num_processes, monkeypatch):
     """Before, at and after snapshots, in the middle of documents, and over the ends of epochs."""
     monkeypatch.setattr("data.tokens.encoding._MIN_BYTES_TO_DIVIDE", 4000)
     monkeypatch.setattr("data.tokens.encoding._JOB_CHARACTERS", 1000)
-    reader = Numbered()
+    reader = NumberedReader()
     whole = open_stream(num_processes=num_processes, reader=reader)
     positions, windows = [whole.position], []
     for _ in range(40):
@@ -98,8 +97,8 @@ def test_a_stream_goes_on_exactly_from_any_place(open_stream, num_processes, mon
 
 
 def test_no_more_is_saved_than_is_read(open_stream):
-    """However much waits to be shuffled."""
-    reader = Numbered()
+    """However large the shuffle buffer is."""
+    reader = NumberedReader()
     large = {"state": b"0" * 20 * len(TEXTS[0])}
     reader.save = lambda: saved.append(reader.num_read) or large
     saved: list[int] = []

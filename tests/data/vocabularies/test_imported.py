@@ -1,4 +1,4 @@
-"""Vocabularies of imported weights: the ids of Hugging Face, and marks that may be missing."""
+"""Vocabularies of imported weights: Hugging Face's ids, and special tokens that may be missing."""
 
 import json
 
@@ -7,13 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data.errors import DataError
-from data.vocabularies.base import LosslessVocabulary, Vocabulary
+from data.vocabularies.files import vocabulary_from_files
 from data.vocabularies.imported import (
     SentencePieceVocabulary,
     TokenizersVocabulary,
-    from_files,
-    from_hf,
+    vocabulary_from_hf,
 )
+from data.vocabularies.lossless import LosslessVocabulary
+from data.vocabularies.vocabulary import Vocabulary
 from tests.zoo import hf_folders
 
 TEXT = "a model reads  tokens é😀\n"
@@ -32,8 +33,8 @@ def bpe(tmp_path_factory) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="module")
-def pieces(tmp_path_factory) -> dict[str, bytes]:
-    folder = tmp_path_factory.mktemp("pieces")
+def sentencepiece(tmp_path_factory) -> dict[str, bytes]:
+    folder = tmp_path_factory.mktemp("sentencepiece")
     hf_folders.write_sentencepiece(folder)
     return read(folder)
 
@@ -43,48 +44,50 @@ def stream(vocabulary: Vocabulary, prompt: list[int], ids: list[int]) -> str:
     return "".join(decoder.feed(token_id) for token_id in ids) + decoder.flush()
 
 
-def test_gpt2s_only_mark_is_begin_and_end_and_nothing_is_padding(bpe):
-    vocabulary = from_hf(bpe, {"pad_token_id": 0})
+def test_gpt2s_only_special_token_is_bos_and_eos_and_nothing_is_padding(bpe):
+    vocabulary = vocabulary_from_hf(bpe, {"pad_token_id": 0})
     assert isinstance(vocabulary, TokenizersVocabulary)
     assert (vocabulary.bos_id, vocabulary.eos_id) == (0, 0)
     assert (vocabulary.pad_id, vocabulary.unk_id) == (None, None)
     assert (vocabulary.start, vocabulary.end) == ([0], [0])
 
 
-def test_llamas_marks(pieces):
-    vocabulary = from_hf(pieces, {})
+def test_llamas_special_tokens(sentencepiece):
+    vocabulary = vocabulary_from_hf(sentencepiece, {})
     assert isinstance(vocabulary, SentencePieceVocabulary)
     assert (vocabulary.start, vocabulary.end) == ([1], [2])
     assert vocabulary.pad_id is None
 
 
-def test_marks_of_config_json_count_where_the_tokenizer_names_none(bpe):
+def test_ids_of_config_json_count_where_the_tokenizer_names_no_token(bpe):
     files = {"tokenizer.json": bpe["tokenizer.json"]}
-    vocabulary = from_hf(files, {"bos_token_id": 5, "eos_token_id": [7, 8], "pad_token_id": -1})
+    vocabulary = vocabulary_from_hf(
+        files, {"bos_token_id": 5, "eos_token_id": [7, 8], "pad_token_id": -1}
+    )
     assert (vocabulary.bos_id, vocabulary.eos_id, vocabulary.pad_id) == (5, 7, None)
-    without = from_hf(files, {})
+    without = vocabulary_from_hf(files, {})
     assert (without.start, without.end) == ([], [])
 
 
 @given(text=texts)
-def test_byte_level_pieces_keep_every_text(bpe, text):
-    vocabulary = from_hf(bpe, {})
+def test_byte_level_tokens_keep_every_text(bpe, text):
+    vocabulary = vocabulary_from_hf(bpe, {})
     ids = vocabulary.encode(text)
     assert vocabulary.decode(ids) == text
     assert stream(vocabulary, vocabulary.start, ids) == text
 
 
 @pytest.mark.parametrize("text", [TEXT, " a model", "a model", "é😀", ""])
-def test_sentencepiece_is_decoded_alike_at_once_and_in_a_stream(pieces, text):
-    vocabulary = from_hf(pieces, {})
+def test_sentencepiece_is_decoded_alike_at_once_and_in_a_stream(sentencepiece, text):
+    vocabulary = vocabulary_from_hf(sentencepiece, {})
     ids = vocabulary.encode(text)
     assert vocabulary.decode(ids) == text
     assert stream(vocabulary, vocabulary.start, ids) == text
 
 
-def test_after_a_prompt_a_word_keeps_its_space(bpe, pieces):
-    for files in (bpe, pieces):
-        vocabulary = from_hf(files, {})
+def test_after_a_prompt_a_word_keeps_its_space(bpe, sentencepiece):
+    for files in (bpe, sentencepiece):
+        vocabulary = vocabulary_from_hf(files, {})
         prompt, whole = vocabulary.encode("a model"), vocabulary.encode("a model reads")
         rest = whole[len(prompt) :]
         assert whole[: len(prompt)] == prompt
@@ -93,9 +96,9 @@ def test_after_a_prompt_a_word_keeps_its_space(bpe, pieces):
         assert stream(vocabulary, [*vocabulary.start, *prompt], rest) == " reads"
 
 
-def test_half_a_character_is_not_shown_before_its_end(bpe, pieces):
-    for files in (bpe, pieces):
-        vocabulary = from_hf(files, {})
+def test_half_a_character_is_not_shown_before_its_end(bpe, sentencepiece):
+    for files in (bpe, sentencepiece):
+        vocabulary = vocabulary_from_hf(files, {})
         ids = vocabulary.encode("a😀")
         decoder = vocabulary.stream_decoder(vocabulary.start)
         shown = [decoder.feed(token_id) for token_id in ids[:-1]]
@@ -103,42 +106,53 @@ def test_half_a_character_is_not_shown_before_its_end(bpe, pieces):
         assert decoder.flush().strip("\ufffd") == ""
 
 
-def test_a_vocabulary_travels_as_files(bpe, pieces, vocabulary):
-    for each in (from_hf(bpe, {}), from_hf(pieces, {}), vocabulary):
-        copy = from_files(each.to_files())
-        assert type(copy) is type(each)
-        assert copy.fingerprint == each.fingerprint
-        assert copy.encode(TEXT) == each.encode(TEXT)
-        assert (copy.start, copy.end, copy.pad_id) == (each.start, each.end, each.pad_id)
-    assert isinstance(from_files(vocabulary.to_files()), LosslessVocabulary)
+def test_a_vocabulary_can_be_made_from_its_files(bpe, sentencepiece, vocabulary):
+    for original in (
+        vocabulary_from_hf(bpe, {}),
+        vocabulary_from_hf(sentencepiece, {}),
+        vocabulary,
+    ):
+        copy = vocabulary_from_files(original.to_files())
+        assert type(copy) is type(original)
+        assert copy.fingerprint == original.fingerprint
+        assert copy.encode(TEXT) == original.encode(TEXT)
+        assert (copy.start, copy.end, copy.pad_id) == (
+            original.start,
+            original.end,
+            original.pad_id,
+        )
+    assert isinstance(vocabulary_from_files(vocabulary.to_files()), LosslessVocabulary)
 
 
-def test_what_was_set_for_other_programs_batches_does_not_cut_texts(bpe):
+def test_settings_for_other_programs_batches_do_not_cut_texts(bpe):
     settings = json.loads(bpe["tokenizer.json"])
     settings["truncation"] = {
-        "max_length": 3, "strategy": "LongestFirst", "stride": 0, "direction": "Right"
-    }  # fmt: skip
-    cut = from_hf(bpe | {"tokenizer.json": json.dumps(settings).encode()}, {})
-    assert cut.encode(TEXT) == from_hf(bpe, {}).encode(TEXT)
+        "max_length": 3,
+        "strategy": "LongestFirst",
+        "stride": 0,
+        "direction": "Right",
+    }
+    cut = vocabulary_from_hf(bpe | {"tokenizer.json": json.dumps(settings).encode()}, {})
+    assert cut.encode(TEXT) == vocabulary_from_hf(bpe, {}).encode(TEXT)
 
 
 @pytest.mark.parametrize("name", ["tokenizer.json", "tokenizer.model", "tokenizer_config.json"])
 @pytest.mark.parametrize("keep", [0, 60])
-def test_a_damaged_file_is_refused(bpe, pieces, name, keep):
-    files = dict(pieces if name == "tokenizer.model" else bpe)
+def test_a_damaged_file_is_refused(bpe, sentencepiece, name, keep):
+    files = dict(sentencepiece if name == "tokenizer.model" else bpe)
     files[name] = files[name][:keep]
     with pytest.raises(DataError, match=r"damaged|empty"):
-        from_hf(files, {})
+        vocabulary_from_hf(files, {})
 
 
 def test_a_folder_without_a_tokenizer_is_refused(bpe):
     with pytest.raises(DataError, match=r"neither a tokenizer\.json nor a tokenizer\.model"):
-        from_hf({"tokenizer_config.json": bpe["tokenizer_config.json"]}, {})
+        vocabulary_from_hf({"tokenizer_config.json": bpe["tokenizer_config.json"]}, {})
 
 
-def test_ids_outside_are_refused(bpe, pieces):
-    for files in (bpe, pieces):
-        vocabulary = from_hf(files, {})
+def test_ids_outside_the_vocabulary_are_refused(bpe, sentencepiece):
+    for files in (bpe, sentencepiece):
+        vocabulary = vocabulary_from_hf(files, {})
         for token_id in (-1, vocabulary.size):
             with pytest.raises(ValueError, match=f"id {token_id} is not in a vocabulary"):
                 vocabulary.decode([token_id])

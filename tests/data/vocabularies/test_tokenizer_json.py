@@ -1,4 +1,4 @@
-"""Our vocabulary in the words of the `tokenizers` library: the same ids."""
+"""A vocabulary trained here gives the same ids in the `tokenizers` library."""
 
 import json
 
@@ -35,7 +35,9 @@ def test_whole_documents_are_the_same(vocabulary, tokenizer, corpus):
         assert ids == [*vocabulary.start, *vocabulary.encode(document.text)]
 
 
-def test_the_marks_are_named(vocabulary):
+def test_the_special_tokens_are_named(vocabulary):
     settings = json.loads(to_tokenizer_json(vocabulary)["tokenizer_config.json"])
-    marks = {name: vocabulary.piece(i) for name, i in (("bos_token", 3), ("eos_token", 1))}
-    assert marks.items() <= settings.items()
+    special_tokens = {
+        name: vocabulary.token_string(i) for name, i in (("bos_token", 3), ("eos_token", 1))
+    }
+    assert special_tokens.items() <= settings.items()

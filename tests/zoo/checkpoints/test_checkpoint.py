@@ -12,7 +12,8 @@ from flax import nnx
 
 import zoo
 from configs.experiment import Experiment, Mesh
-from data.vocabularies.base import Vocabulary, train_vocabulary
+from data.vocabularies.lossless import train_vocabulary
+from data.vocabularies.vocabulary import Vocabulary
 from tests.models import experiments, samples
 from zoo.checkpoints import checkpoint
 from zoo.checkpoints.checkpoint import Run

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from data.vocabularies.base import LosslessVocabulary, train_vocabulary
-from data.vocabularies.imported import from_hf
+from data.vocabularies.imported import vocabulary_from_hf
+from data.vocabularies.lossless import LosslessVocabulary, train_vocabulary
 from models.config import ConfigError
 from tests.models import experiments, samples
 from tests.zoo import hf_folders
@@ -146,7 +146,7 @@ def test_a_vocabulary_without_marks_begins_with_the_prompt_and_ends_nowhere(
 ):
     hf_folders.write_bpe(tmp_path)
     files = {"tokenizer.json": (tmp_path / "tokenizer.json").read_bytes()}
-    unmarked = dataclasses.replace(model, vocabulary=from_hf(files, {}))
+    unmarked = dataclasses.replace(model, vocabulary=vocabulary_from_hf(files, {}))
     ids = unmarked.vocabulary.encode("a model")
     (score,) = unmarked.score(["a model"])
     log_p = jax.nn.log_softmax(model.logits([ids])[0])

@@ -2,16 +2,16 @@ import sentencepiece
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.vocabularies.sentencepiece_training import chunks, train_sentencepiece
+from data.vocabularies.sentencepiece_model import split_text, train_sentencepiece
 from tests.data.samples import small_documents
-from tests.data.vocabularies.test_base import unicode_texts
+from tests.data.vocabularies.test_lossless import unicode_texts
 
 
 @given(unicode_texts, st.integers(1, 7))
-def test_the_chunk_size_never_changes_the_text(text, size):
-    found = list(chunks(text, size))
-    assert "".join(found) == text
-    assert all(0 < len(chunk) <= size for chunk in found)
+def test_the_size_of_the_parts_never_changes_the_text(text, size):
+    parts = list(split_text(text, size))
+    assert "".join(parts) == text
+    assert all(0 < len(part) <= size for part in parts)
 
 
 def test_an_option_replaces_that_of_a_lossless_vocabulary():

@@ -7,13 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.errors import DataConfigError, DataError
-from data.vocabularies import base as vocabularies
-from data.vocabularies.base import LosslessVocabulary, cached_vocabulary, train_vocabulary
+from data.vocabularies import lossless
+from data.vocabularies.lossless import LosslessVocabulary, cached_vocabulary, train_vocabulary
 from tests.data.samples import small_documents
 
 TEXTS = [document.text for document in small_documents(60)]
 
-# Any character but halves of surrogate pairs, and more of what could be lost.
+# Any character except halves of surrogate pairs, and strings that could be lost.
 unicode_texts = st.lists(
     st.one_of(
         st.text(st.characters(exclude_categories=["Cs"])),
@@ -44,8 +44,8 @@ def test_a_stream_never_shows_half_a_character(vocabulary, text):
 
 
 @pytest.mark.parametrize("text", ["word " * 70_000, "é\n" * 200_000])
-def test_long_texts_are_encoded_in_chunks_without_loss(vocabulary, text):
-    assert len(text) > vocabularies._ENCODING_CHUNK
+def test_long_texts_are_encoded_in_parts_without_loss(vocabulary, text):
+    assert len(text) > lossless._ENCODING_PART_CHARACTERS
     assert vocabulary.decode(vocabulary.encode(text)) == text
 
 
@@ -58,7 +58,7 @@ def test_an_unfinished_character_becomes_a_replacement_character(vocabulary):
     assert decoder.flush() == "\ufffd"
 
 
-def test_special_ids_have_no_text(vocabulary):
+def test_special_tokens_have_no_text(vocabulary):
     specials = [vocabulary.pad_id, vocabulary.eos_id, vocabulary.unk_id, vocabulary.bos_id]
     assert specials == [0, 1, 2, 3]
     assert vocabulary.decode([*specials, *vocabulary.encode("a b"), *specials]) == "a b"
@@ -66,11 +66,11 @@ def test_special_ids_have_no_text(vocabulary):
 
 @pytest.mark.parametrize("token_id", [-1, 320])
 def test_ids_outside_the_vocabulary_are_refused(vocabulary, token_id):
-    with pytest.raises(ValueError, match=f"id {token_id} is not in a vocabulary of 320 pieces"):
+    with pytest.raises(ValueError, match=f"id {token_id} is not in a vocabulary of 320 tokens"):
         vocabulary.decode([token_id])
 
 
-def test_indentation_is_a_piece_and_digits_are_apart():
+def test_indentation_is_a_token_and_digits_are_apart():
     years = train_vocabulary(["        in 2024\n" * 100], 272)
     assert len(years.encode("        ")) <= 2
     assert [years.decode([token_id]) for token_id in years.encode("2024")] == ["2", "0", "2", "4"]
@@ -87,7 +87,7 @@ def test_the_same_texts_give_the_same_vocabulary(vocabulary, corpus):
     assert again.size == 320
 
 
-def test_a_vocabulary_travels_as_bytes(vocabulary):
+def test_a_vocabulary_can_be_made_from_its_bytes(vocabulary):
     copy = LosslessVocabulary(vocabulary.to_bytes())
     assert copy.fingerprint == vocabulary.fingerprint
     assert copy.encode("def f(x):\n") == vocabulary.encode("def f(x):\n")
@@ -123,7 +123,7 @@ def test_a_vocabulary_smaller_than_the_characters_names_the_smallest():
 
 
 @pytest.mark.parametrize(("texts", "size"), [([], 400), (["\n\n"], 400), (TEXTS, 2), (TEXTS, -1)])
-def test_a_vocabulary_that_cannot_be_is_explained(texts, size):
+def test_a_vocabulary_that_cannot_be_trained_is_explained(texts, size):
     with pytest.raises(DataConfigError, match=f"model.vocab_size={size} .* 300 or more"):
         train_vocabulary(texts, size)
 
@@ -136,8 +136,8 @@ def test_a_vocabulary_is_trained_once(tmp_path, monkeypatch):
     other_text = cached_vocabulary(upper, "TEXT", 320, tmp_path, lines.append)
     assert len({first.fingerprint, other_size.fingerprint, other_text.fingerprint}) == 3
     assert len(lines) == 3
-    assert "320 pieces" in lines[0]
-    monkeypatch.delattr(vocabularies, "train_vocabulary")
+    assert "320 tokens" in lines[0]
+    monkeypatch.delattr(lossless, "train_vocabulary")
     unread = iter(lambda: pytest.fail("read again"), None)
     again = cached_vocabulary(unread, "text", 320, tmp_path, lines.append)
     assert again.fingerprint == first.fingerprint
@@ -148,5 +148,5 @@ def test_a_damaged_cached_vocabulary_is_named(tmp_path):
     cached_vocabulary(TEXTS, "text", 320, tmp_path, print)
     (path,) = tmp_path.rglob("*.model")
     path.write_bytes(path.read_bytes()[:500])
-    with pytest.raises(DataError, match=f"{path}: .* Delete it"):
+    with pytest.raises(DataError, match=f"{path}: .*; delete it"):
         cached_vocabulary(TEXTS, "text", 320, tmp_path, print)

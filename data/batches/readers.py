@@ -1,0 +1,52 @@
+"""Readers: training batches in order, and the state that resumes them exactly."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from data.batches.batch import Batch, Batches
+from data.text.corpus import SavedFiles
+
+
+class Reader(Protocol):
+    """A source of training batches that knows where in the text they stand."""
+
+    def train_batch(self, step: int) -> Batch:
+        """Return this host's rows of batch `step`."""
+        ...
+
+    def counters(self, step: int) -> dict[str, float]:
+        """Return the epochs and tokens, without padding, that the first `step` batches hold."""
+        ...
+
+    def state(self, step: int) -> SavedFiles:
+        """Return what this host needs, besides `step`, to resume after `step` batches."""
+        ...
+
+    def close(self) -> None:
+        """End the processes that encode for this reader."""
+        ...
+
+
+@dataclass(frozen=True)
+class ComputedReader:
+    """A Reader of batches that are a pure function of their number."""
+
+    batches: Batches
+    rows: slice
+    """This host's share of each batch's rows."""
+
+    def train_batch(self, step: int) -> Batch:
+        """Return this host's rows of batch `step`."""
+        return self.batches.train_batch(step, self.rows)
+
+    def counters(self, step: int) -> dict[str, float]:
+        """Return epochs and tokens; see `Batches`."""
+        return self.batches.counters(step)
+
+    def state(self, step: int) -> SavedFiles:
+        """Return nothing: the step alone determines the next batch."""
+        del step
+        return {}
+
+    def close(self) -> None:
+        """Do nothing: there are no processes to end."""

@@ -1,0 +1,15 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from data.batches.packing import row_starts
+
+
+@given(st.lists(st.integers(0, 30), min_size=1, max_size=12), st.integers(1, 40), st.integers(1, 5))
+def test_planning_in_blocks_changes_nothing(lengths, seq_len, documents):
+    offsets = np.cumsum([0, *(length + 2 for length in lengths)])
+    whole = np.concatenate(list(row_starts(offsets, seq_len)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("data.batches.packing._PLANNED_DOCUMENTS", documents)
+        assert np.concatenate(list(row_starts(offsets, seq_len))).tolist() == whole.tolist()
