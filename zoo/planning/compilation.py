@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax.experimental import topologies
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from jax.sharding import AxisType
 
 from configs.experiment import Experiment
 from models.config import ConfigError
@@ -21,6 +21,7 @@ from zoo.distribution.devices import expect_no_tpu
 from zoo.errors import is_out_of_memory, out_of_memory_reason
 from zoo.inference.decode import DecodeState, Sampling, decode
 from zoo.planning.collectives import Collective, collectives
+from zoo.planning.decode_state import from_fields, shard_fields, to_fields
 from zoo.planning.hardware import Topology
 from zoo.training.program import Program
 
@@ -28,18 +29,6 @@ _QUICK: dict[str, Any] = {"exec_time_optimization_effort": -1.0}
 """Less optimisation. On two cores LLaMA-65B compiles in 8 s instead of 33 s, and PaLM-540B in 21 s
 instead of 65 s. They report 36.2 instead of 36.7 and 13.3 instead of 10.4 GiB per device, which is
 near enough to tell what fits with a tenth to spare."""
-
-
-_DECODE_AXES = {
-    ".cache.keys": (None, None, "batch", "kv_heads"),
-    ".cache.values": (None, None, "batch", "kv_heads"),
-    ".cache.distance_keys": (None, None, "heads"),
-    ".cache.positions.index": ("batch",),
-    ".cache.positions.segment_ids": ("batch",),
-    ".logits": ("batch",),
-    ".next_position": ("batch",),
-}
-"""How the state of a decode step is divided; what is not named is copied."""
 
 
 class DoesNotFitError(Exception):
@@ -95,7 +84,7 @@ def compile_decode(
 
 
 def lower(experiment: Experiment, mesh: jax.sharding.Mesh) -> jax.stages.Lowered:
-    """The train step of zoo.train, traced for a mesh whose devices need not be there."""
+    """Trace the train step of zoo.train for a mesh whose devices need not be present."""
     program = Program(experiment, mesh)
     with program.entered():
         return program.train_step.lower(program.state, program.batch)
@@ -104,52 +93,35 @@ def lower(experiment: Experiment, mesh: jax.sharding.Mesh) -> jax.stages.Lowered
 def lower_decode(
     experiment: Experiment, mesh: jax.sharding.Mesh, batch_size: int
 ) -> jax.stages.Lowered:
-    """One decoded token, traced for a mesh whose devices need not be there."""
+    """Trace the decoding of one token for a mesh whose devices need not be present."""
     model, dtype = experiment.model, jnp.dtype(experiment.execution.dtype)
-    program = Program(
-        dataclasses.replace(
-            experiment, batch_tokens=batch_size * experiment.seq_len, micro_batches=1
-        ),
-        mesh,
-    )
-    graphdef, rules = program.graphdef, program.rules
+    batch_tokens = batch_size * experiment.seq_len
+    experiment = dataclasses.replace(experiment, batch_tokens=batch_tokens, micro_batches=1)
+    program = Program(experiment, mesh)
+    graphdef = program.graphdef
 
-    def empty(params: nnx.State) -> DecodeState:
+    def empty_state(params: nnx.State) -> dict[str, Any]:
         transformer: Transformer = nnx.merge(graphdef, params)
         cache = transformer.empty_cache(batch_size, model.context_length)
         logits = jnp.zeros((batch_size, model.vocab_size), jnp.float32)
-        return DecodeState(cache, logits, jnp.zeros(batch_size, jnp.int32), jax.random.key(0))
+        next_position = jnp.zeros(batch_size, jnp.int32)
+        return to_fields(DecodeState(cache, logits, next_position, jax.random.key(0)))
 
-    def place(name: str, leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
-        axes = [dict(rules)[axis] if axis else None for axis in _DECODE_AXES.get(name, ())]
-        placed = NamedSharding(mesh, PartitionSpec(*axes))
-        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=placed)
-
-    # The state travels as a list: its classes hold arrays, not shapes of arrays.
-    names: list[str] = []
-    structure = jax.tree.structure(None)
-
-    def leaves(params: nnx.State) -> list[jax.Array]:
-        nonlocal structure
-        paths, structure = jax.tree_util.tree_flatten_with_path(empty(params))
-        names.extend(jax.tree_util.keystr(path) for path, _ in paths)
-        return [leaf for _, leaf in paths]
-
-    def next_token(params: nnx.State, allowed: jax.Array, leaves: list[jax.Array]):
-        state = jax.tree.unflatten(structure, leaves)
+    def next_token(params: nnx.State, allowed: jax.Array, fields: dict[str, Any]):
+        state = from_fields(DecodeState, fields)
         state, tokens = decode(graphdef, params, allowed, state, sampling=Sampling(), num_tokens=1)
-        return jax.tree.leaves(state), tokens
+        return to_fields(state), tokens
+
+    def in_run_dtype(array: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct(array.shape, dtype, sharding=array.sharding)
 
     with program.entered():
-        params = jax.tree.map(
-            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, dtype, sharding=leaf.sharding),
-            program.params,
-        )
-        state = jax.eval_shape(leaves, params)
-        allowed = jax.ShapeDtypeStruct((batch_size, model.vocab_size), jnp.bool_)
-        return jax.jit(next_token, donate_argnums=2).lower(
-            params, place(".logits", allowed), list(map(place, names, state))
-        )
+        params = jax.tree.map(in_run_dtype, program.params)
+        fields = jax.eval_shape(empty_state, params)
+        state = shard_fields(DecodeState, fields, mesh, program.rules)
+        logits = state["logits"]
+        allowed = jax.ShapeDtypeStruct(logits.shape, jnp.bool_, sharding=logits.sharding)
+        return jax.jit(next_token, donate_argnums=2).lower(params, allowed, state)
 
 
 def _compile(

@@ -134,23 +134,24 @@ def _temporaries(experiment: Experiment, shape: dict[str, int], params_bytes: in
     model, tensor, stages = experiment.model, shape["tensor"], shape["pipeline"]
     rows = rows_per_pass(experiment, stages) / (shape["data"] * shape["fsdp"])
     tokens = rows * experiment.seq_len / shape["sequence"]
-    size = 4 if experiment.execution.dtype == "float32" else 2
-    residual = tokens * model.d_model * size / tensor
-    products = tokens * _product_width(model) * size / tensor
-    scores = tokens * experiment.seq_len * model.attention.num_heads / tensor * (4 + size)
+    value_bytes = 4 if experiment.execution.dtype == "float32" else 2
+    residual = tokens * model.d_model * value_bytes / tensor
+    products = tokens * _product_width(model) * value_bytes / tensor
+    scores = tokens * experiment.seq_len * model.attention.num_heads / tensor * (4 + value_bytes)
     match experiment.execution.remat:
         case "none":
             kept = 4 * residual + 2 * products + scores
         case "dots":
-            kept = residual + products + tokens * model.d_model * size
+            kept = residual + products + tokens * model.d_model * value_bytes
         case "full":
             kept = residual
         case _:
             assert_never(experiment.execution.remat)
     # A stage of a pipeline keeps what it needs of every tick until the backward pass.
     ticks = pipeline_micro_batches(experiment.mesh, stages) + stages - 1
-    one_layer = _layer_params(model) / tensor * (2 * size + 4)  # gathered twice, its gradient
-    # One layer's backward pass at work, and the table of the vocabulary gathered with its gradient.
+    # One layer's weights are gathered twice, and have a gradient in float32.
+    one_layer = _layer_params(model) / tensor * (2 * value_bytes + 4)
+    # One layer's backward pass is at work; the embedding is gathered, with its gradient.
     working = 2 * products + scores + 6 * residual * tensor
     vocabulary = 3 * 4 * model.vocab_size * model.d_model / (tensor * stages)
     accumulated = params_bytes if experiment.micro_batches > 1 else 0
@@ -161,14 +162,14 @@ def _temporaries(experiment: Experiment, shape: dict[str, int], params_bytes: in
 
 
 def _product_width(model: ModelConfig) -> int:
-    """Return the numbers that the matrices of one layer write per token, without the residual stream."""
+    """Return the width of all products of one layer, those to the residual stream left out."""
     a, f = model.attention, model.feed_forward
     heads = 2 * a.num_heads + 2 * a.num_kv_heads
     return heads * a.head_dim + num_up_matrices(f.kind) * f.d_ff
 
 
 def _layer_params(model: ModelConfig) -> int:
-    """Return the parameters of a model of one layer without its embedding."""
+    """Return the number of parameters of a model with one layer, without its embedding."""
     attention = dataclasses.replace(model.attention, windows=(None,))
     one = dataclasses.replace(model, num_layers=1, attention=attention)
     return num_params(one) - model.vocab_size * model.d_model
