@@ -82,7 +82,6 @@ class Attention(nnx.Module):
 
         With a window, a token sees only the last `window` tokens.
         """
-        x = constrain(x, "batch", "length", None)
         query, key, value = self.query(x), self.key(x), self.value(x)  # B T N H, B T K H twice
         match self.position:
             case c.Rotary() as rotary:

@@ -29,7 +29,6 @@ class FeedForward(nnx.Module):
         )
 
     def __call__(self, x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
-        x = constrain(x, "batch", "length", None)
         match self.kind:
             case "gelu":
                 hidden = jax.nn.gelu(self.up(x), approximate=True)

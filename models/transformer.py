@@ -40,7 +40,7 @@ from models.positions import Positions
 from models.stages import run_stages
 
 FLOAT32 = Execution(dtype="float32")
-"""The execution of a model of which only the parameters matter."""
+"""The default execution, for callers to whom only the parameters matter."""
 
 
 class Block(nnx.Module):
@@ -65,18 +65,19 @@ class Block(nnx.Module):
         dropout_key: Key[Array, ""] | None,
     ) -> tuple[Float[Array, "B T D"], KVCache | None]:
         key_weights, key_a, key_f = split_key(dropout_key, 3)
+        # Everything that attention needs besides its input.
         context = (positions, cache, layer, window, key_weights)
         match self.layout:
             case "post_norm":
-                a, cache = self.attention(x, *context)
+                a, cache = self.attention(whole(x), *context)
                 x = self.attention_norm(self.add(x, a, key_a))
-                x = self.feed_forward_norm(self.add(x, self.feed_forward(x), key_f))
+                x = self.feed_forward_norm(self.add(x, self.feed_forward(whole(x)), key_f))
             case "pre_norm":
-                a, cache = self.attention(self.attention_norm(x), *context)
+                a, cache = self.attention(whole(self.attention_norm(x)), *context)
                 x = self.add(x, a, key_a)
-                x = self.add(x, self.feed_forward(self.feed_forward_norm(x)), key_f)
+                x = self.add(x, self.feed_forward(whole(self.feed_forward_norm(x))), key_f)
             case "parallel":
-                normed = self.attention_norm(x)
+                normed = whole(self.attention_norm(x))
                 a, cache = self.attention(normed, *context)
                 x = x + dropout(a, self.dropout_rate, key_a)
                 x = self.add(x, self.feed_forward(normed), key_f)
@@ -93,6 +94,14 @@ class Block(nnx.Module):
         """Return x + dropout(branch), sharded as the residual stream."""
         x = x + dropout(branch, self.dropout_rate, dropout_key)
         return constrain(x, "batch", "length", "residual")
+
+
+def whole(x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
+    """Return x whole along D on every device, as attention and feed-forward read it.
+
+    `Block` does this, and not the two parts, so that the parallel layout gathers once for both.
+    """
+    return constrain(x, "batch", "length", None)
 
 
 @no_type_check  # at run time: jax.custom_vjp fills the tree with placeholders to find its structure

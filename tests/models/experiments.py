@@ -36,7 +36,7 @@ GPT2 = dataclasses.replace(
 
 
 def packed_batch(experiment: Experiment, seed: int = 0) -> dict[str, np.ndarray]:
-    """Short documents packed into rows; the last rows are padding, so that weights are uneven."""
+    """Return short documents packed into rows; the last rows are padding, so weights are uneven."""
     rng = np.random.default_rng(seed)
     tokens = []
     while len(tokens) < 0.7 * experiment.batch_tokens:
@@ -53,7 +53,10 @@ R = TypeVar("R")
 
 
 def on_eight_devices(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """What `function`, of a module's top level, returns in a process with eight CPU devices."""
+    """Return function(*args, **kwargs), run in a process with eight CPU devices.
+
+    The function must be at the top level of its module.
+    """
     return _eight_devices().submit(function, *args, **kwargs).result()
 
 
@@ -68,5 +71,5 @@ def _eight_devices() -> ProcessPoolExecutor:
 
 def _make_eight_devices() -> None:
     configure(fake_devices=8)
-    # Every test compiles programs of its own there, and runs them for a few steps.
+    # The tests compile many programs in that process and run each for only a few steps.
     jax.config.update("jax_disable_most_optimizations", True)

@@ -15,11 +15,11 @@ from models.transformer import FLOAT32, Transformer, abstract_model
 from tests.reference import gopher, gpt1, gpt2, gpt3, llama, palm
 
 WINDOW = 5
-"""Tokens that a banded layer of a sample sees."""
+"""Number of tokens that a banded layer of a sample sees."""
 
 
 def shrunk(model: c.ModelConfig) -> c.ModelConfig:
-    """The same choices in prime sizes; twice a prime where a choice needs halves."""
+    """Return the same choices in prime sizes; twice a prime where a choice needs an even size."""
     heads, windows = model.attention, model.attention.windows
     assert heads.num_kv_heads in (1, heads.num_heads), "no published size groups its queries"
     return dataclasses.replace(
@@ -59,7 +59,7 @@ MODELS = {
     "llama_tied": dataclasses.replace(LLAMA, tie_embeddings=True),
     "llama_theta": dataclasses.replace(LLAMA_GQA, position=c.Rotary(theta=500_000.0)),
 }
-"""Each family, and the LLaMA-shaped models that people have."""
+"""Every family, and the variants of LLaMA that people use."""
 REFERENCES = {
     "gpt1": gpt1.logits,
     "gpt2": gpt2.logits,
@@ -74,14 +74,13 @@ REFERENCES = {
     "llama_tied": functools.partial(llama.logits, eps=1e-5, theta=10_000),
     "llama_theta": functools.partial(llama.logits, eps=1e-5, theta=500_000),
 }
-"""With every number that a paper publishes; what it does not is the config's own choice."""
+"""The NumPy model of each, with the numbers that its paper publishes and the config's others."""
 
 
 def random_model(
     config: c.ModelConfig, *, seed: int = 0, execution: c.Execution = FLOAT32
 ) -> Transformer:
-    """A model whose every parameter, biases and norm scales included, makes a visible
-    difference."""
+    """Return a model in which every parameter, biases and norm scales too, changes the result."""
     graphdef, params = nnx.split(abstract_model(config, execution), nnx.Param)
     rng = np.random.default_rng(seed)
 
@@ -96,18 +95,18 @@ def random_model(
 
 @functools.partial(jax.jit, static_argnums=0)
 def initial_params(config: c.ModelConfig) -> nnx.State:
-    """The parameters with which training begins."""
+    """Return the parameters with which training starts."""
     return nnx.state(Transformer(config, rngs=nnx.Rngs(0)), nnx.Param)
 
 
 def random_tokens(config: c.ModelConfig, batch_size: int, seq_len: int, seed: int = 0):
-    """[B, T] int32 ids from the whole vocabulary."""
+    """Draw int32 ids [B, T] from the whole vocabulary."""
     rng = np.random.default_rng(seed)
     return rng.integers(config.vocab_size, size=(batch_size, seq_len), dtype=np.int32)
 
 
 def to_numpy(params: nnx.State) -> dict[str, np.ndarray]:
-    """Dotted names and float64 values of all parameters."""
+    """Return the float64 values of all parameters by their dotted names."""
     return {
         ".".join(map(str, path)): np.asarray(value[...], np.float64)
         for path, value in nnx.to_flat_state(params)
@@ -117,20 +116,19 @@ def to_numpy(params: nnx.State) -> dict[str, np.ndarray]:
 def hidden(
     model: Transformer, tokens, positions: Positions | None = None, dropout_key=None
 ) -> jax.Array:
-    """[B, T, D], each row one document unless `positions` says otherwise."""
+    """Return hidden states [B, T, D]; without `positions`, each row is one document."""
     positions = positions or Positions.whole_rows(*tokens.shape)
     return _hidden_and_logits(model, tokens, positions, dropout_key)[0]
 
 
 def logits(model: Transformer, tokens, positions: Positions | None = None) -> jax.Array:
-    """[B, T, V], each row one document unless `positions` says otherwise."""
+    """Return logits [B, T, V]; without `positions`, each row is one document."""
     positions = positions or Positions.whole_rows(*tokens.shape)
     return _hidden_and_logits(model, tokens, positions, None)[1]
 
 
 def reference_logits(name: str, model: Transformer, tokens) -> np.ndarray:
-    """[T, V] float64, by the equations of `name`'s paper, of one document with this model's
-    values."""
+    """Return the logits [T, V] of one document in float64, by the equations of `name`'s paper."""
     return REFERENCES[name](to_numpy(nnx.state(model, nnx.Param)), tokens)
 
 

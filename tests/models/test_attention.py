@@ -22,34 +22,34 @@ def step(graphdef, params, tokens, positions, cache):
     return model.logits(hidden), cache
 
 
-def decode(model: Transformer, tokens, positions: Positions, pieces: list[int]) -> tuple:
-    """Logits of all tokens, fed through a cache in pieces of the given lengths; and the cache."""
+def decode(model: Transformer, tokens, positions: Positions, chunks: list[int]) -> tuple:
+    """Return the logits of all tokens, decoded in chunks of these lengths, and the cache."""
     graphdef, params = nnx.split(model, nnx.Param)
     batch_size, seq_len = tokens.shape
-    assert sum(pieces) == seq_len
+    assert sum(chunks) == seq_len
     cache = model.empty_cache(batch_size, seq_len + 2)
-    found, start = [], 0
-    for length in pieces:
+    logits_of_chunks, start = [], 0
+    for length in chunks:
         columns = slice(start, start + length)
-        # Sliced by NumPy: JAX would compile every slice.
-        piece = jax.tree.map(lambda x, at=columns: jnp.asarray(np.asarray(x)[:, at]), positions)
-        logits, cache = step(graphdef, params, tokens[:, columns], piece, cache)
-        found.append(logits)
+        # NumPy slices because JAX would compile every slice.
+        chunk = jax.tree.map(lambda x, at=columns: jnp.asarray(np.asarray(x)[:, at]), positions)
+        logits, cache = step(graphdef, params, tokens[:, columns], chunk, cache)
+        logits_of_chunks.append(logits)
         start += length
-    return jnp.concatenate(found, axis=1), cache
+    return jnp.concatenate(logits_of_chunks, axis=1), cache
 
 
 @pytest.mark.parametrize(
-    "pieces",
+    "chunks",
     [[1] * 13, [7, 1, 1, 1, 1, 1, 1], [7, 5, 1]],
-    ids=["one_by_one", "prefill", "in_two_pieces"],
+    ids=["one_by_one", "prefill", "in_two_chunks"],
 )
 @pytest.mark.parametrize("name", samples.MODELS)
-def test_decoding_with_a_cache_equals_the_full_forward_pass(name: str, pieces: list[int]):
+def test_decoding_with_a_cache_equals_the_full_forward_pass(name: str, chunks: list[int]):
     config = samples.MODELS[name]
     model = samples.random_model(config)
     tokens = samples.random_tokens(config, batch_size=3, seq_len=13)
-    decoded, cache = decode(model, tokens, Positions.whole_rows(3, 13), pieces)
+    decoded, cache = decode(model, tokens, Positions.whole_rows(3, 13), chunks)
     np.testing.assert_allclose(decoded, samples.logits(model, tokens), rtol=1e-4, atol=1e-4)
     assert cache.length == 13
     assert jnp.all(cache.keys[:, 13:] == 0)
@@ -75,7 +75,7 @@ def test_left_padded_prompts_of_different_lengths_decode_as_if_alone(name: str):
     config = samples.MODELS[name]
     model = samples.random_model(config)
     tokens = samples.random_tokens(config, batch_size=3, seq_len=13)
-    lengths = np.array([13, 8, 11])  # of prompts of 7, 2 and 5 tokens, and 6 more
+    lengths = np.array([13, 8, 11])  # prompts of 7, 2 and 5 tokens, and 6 more
     positions = np.arange(13) - (13 - lengths[:, None])
     positions = Positions(
         jnp.asarray(np.maximum(positions, 0)), jnp.asarray((positions >= 0).astype(np.int32))
@@ -86,7 +86,7 @@ def test_left_padded_prompts_of_different_lengths_decode_as_if_alone(name: str):
         np.testing.assert_allclose(decoded[row, 13 - length :], alone, rtol=1e-4, atol=1e-4)
 
 
-def test_an_empty_cell_of_the_cache_is_attended_to_by_nobody():
+def test_an_empty_cell_of_the_cache_is_attended_to_by_no_token():
     cache = samples.random_model(samples.PALM).empty_cache(1, 5)
     query = Positions(jnp.array([[3]]), jnp.array([[1]]))
     assert not causal_mask(query, cache.positions).any()

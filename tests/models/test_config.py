@@ -1,4 +1,4 @@
-"""What a model config may hold, and what it refuses."""
+"""The values that a model config accepts, and those that it refuses."""
 
 import dataclasses
 import typing
@@ -60,6 +60,14 @@ def test_heads_must_divide_and_rotary_heads_be_even():
         c.FeedForward(d_ff=0, kind="gelu")
     with pytest.raises(c.ConfigError, match="unroll=0"):
         c.Execution(unroll=0)
+
+
+def test_only_learned_positions_end_at_the_context_length():
+    lengths = {
+        position: dataclasses.replace(samples.LLAMA, position=position, d_model=22).max_length
+        for position in (c.Learned(), c.Rotary(), c.Relative())
+    }
+    assert lengths == {c.Learned(): 31, c.Rotary(): None, c.Relative(): None}
 
 
 def test_auto_precision_is_bfloat16_only_on_accelerators():

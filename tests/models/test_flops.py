@@ -1,4 +1,4 @@
-"""Every convention against the table it comes from, to the digits printed there."""
+"""Every convention, to the printed digits of the table that it comes from."""
 
 import itertools
 import math
@@ -45,8 +45,7 @@ def shape(
     windows: tuple[int | None, ...] = (None,),
     position: Learned | Rotary | Relative = LEARNED,
 ) -> ModelConfig:
-    """The fields that FLOPs depend on, in the order of the papers' tables; GELU, d_ff = 4
-    d_model."""
+    """Return a GELU model with d_ff = 4 d_model; arguments in the order of the papers' tables."""
     return ModelConfig(
         vocab_size=vocab_size,
         context_length=2048,
@@ -74,7 +73,7 @@ def digits(value: float, number: int) -> str:
 
 # --- 6N: GPT-3, Table D.1 ----------------------------------------------------------------------
 
-TABLE_D1 = [  # parameters exactly, and as printed; training FLOPs at 300 billion tokens
+TABLE_D1 = [  # exact and printed number of parameters; training FLOPs at 300 billion tokens
     (125_226_240, 125e6, 2.25e20),
     (355_871_744, 356e6, 6.41e20),
     (760_300_032, 760e6, 1.37e21),
@@ -134,27 +133,30 @@ def test_mt_nlg_530b_has_palms_utilisation():
     tokens_per_s = 1920 * 2048 / 60.1
     with_attention = tokens_per_s * train_flops_palm(model, 530e9, 2048)
     without = tokens_per_s * train_flops_6n(530e9)
-    found = [percent(each, "NVIDIA A100-SXM4-80GB", 2240) for each in (with_attention, without)]
-    assert [math.floor(10 * each) / 10 for each in found] == [30.2, 29.7]
+    a100 = "NVIDIA A100-SXM4-80GB"
+    percents = [percent(flops_per_s, a100, 2240) for flops_per_s in (with_attention, without)]
+    assert [math.floor(10 * value) / 10 for value in percents] == [30.2, 29.7]
 
 
 def test_gopher_280b_has_palms_utilisation_if_its_6m_tokens_are_3072_sequences():
     model = shape(80, 16_384, 128, 128, position=Relative())
     flops = train_flops_palm(model, 280e9, 2048)
-    devices = 2 * 4096  # JAX sees two in a TPU v3 chip
+    devices = 2 * 4096  # a TPU v3 chip is two devices in JAX
     assert percent(0.0152 * 3072 * 2048 * flops, "TPU v3", devices) == pytest.approx(32.5, abs=0.05)
     assert percent(0.0152 * 6.0e6 * flops, "TPU v3", devices) == pytest.approx(31.0, abs=0.05)
 
 
 def test_gpt3s_utilisation_is_not_reproduced():
-    """PaLM's Table 3 says 21.3 %, of 24.6 TFLOP/s a V100 (Patterson et al. 2021) and a peak that it
-    does not state: neither peak of a V100 gives it, with attention or without."""
+    """PaLM's Table 3 says 21.3 %, and neither peak of a V100 gives it, with or without attention.
+
+    It uses 24.6 TFLOP/s per V100 (Patterson et al. 2021) and a peak that it does not state.
+    """
     model = shape(96, 12_288, 96, 128, vocab_size=50_257)
     attention = train_flops_palm(model, 174.6e9, 2048) / train_flops_6n(174.6e9)
     of_125, of_112 = (100 * 24.6 / peak for peak in (125, 112))
-    found = [of_125, of_125 * attention, of_112, of_112 * attention]
-    assert found == pytest.approx([19.7, 20.2, 22.0, 22.6], abs=0.05)
-    assert all(abs(each - 21.3) > 0.5 for each in found)
+    percents = [of_125, of_125 * attention, of_112, of_112 * attention]
+    assert percents == pytest.approx([19.7, 20.2, 22.0, 22.6], abs=0.05)
+    assert all(abs(value - 21.3) > 0.5 for value in percents)
 
 
 # --- Chinchilla: Appendix F and Table A4 ---------------------------------------------------------
@@ -170,7 +172,7 @@ TABLE_A4 = [  # layers, d_model, heads, key size, ratio to 6N
 
 
 def chinchilla_params(num_layers: int, d_model: int, num_heads: int, head_dim: int) -> int:
-    """The count that gives all 50 sizes of Table A9: with relative positions and its biases."""
+    """Return the count that gives all 50 sizes of Table A9, with relative positions and biases."""
     width = num_heads * head_dim
     per_layer = 5 * d_model * width + 8 * d_model * d_model + 8 * d_model + 2 * width
     return 32_000 * d_model + 32_000 + d_model + num_layers * per_layer
@@ -205,27 +207,35 @@ def test_appendix_f_term_by_term():
 
 
 def test_gophers_training_flops_are_not_reproduced():
-    """Chinchilla's "Gopher budget" of 5.76e23 and Gopher's own 6.31e23 follow from no
-    convention."""
+    """No convention gives Chinchilla's "Gopher budget" of 5.76e23, or Gopher's own 6.31e23."""
     model, n, tokens = shape(80, 16_384, 128, 128, position=Relative()), 280e9, 300e9
-    found = [
+    totals = [
         train_flops_6n(n) * tokens,
         train_flops_palm(model, n, 2048) * tokens,
         train_flops_chinchilla(model, 2048) * tokens,
         train_flops_chinchilla_layers(model, 2048) * tokens,
     ]
-    assert [digits(each, 3) for each in found] == ["5.04e+23", "5.14e+23", "4.75e+23", "4.74e+23"]
-    assert max(found) < 0.9 * 5.76e23
+    assert [digits(flops, 3) for flops in totals] == [
+        "5.04e+23",
+        "5.14e+23",
+        "4.75e+23",
+        "4.74e+23",
+    ]
+    assert max(totals) < 0.9 * 5.76e23
 
 
 # --- bands ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("train_flops", [
-    lambda model, seq_len: train_flops_palm(model, 0, seq_len),
-    lambda model, seq_len: train_flops_chinchilla(model, seq_len)
-    - train_flops_chinchilla(shape(4, 24, 3, 8), 0),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "train_flops",
+    [
+        lambda model, seq_len: train_flops_palm(model, 0, seq_len),
+        lambda model, seq_len: (
+            train_flops_chinchilla(model, seq_len) - train_flops_chinchilla(shape(4, 24, 3, 8), 0)
+        ),
+    ],
+)
 def test_a_banded_layer_costs_its_band(train_flops):
     dense, banded = shape(4, 24, 3, 8), shape(4, 24, 3, 8, windows=(None, 128))
     assert train_flops(banded, 128) == train_flops(dense, 128)
@@ -236,8 +246,7 @@ def test_a_banded_layer_costs_its_band(train_flops):
 
 
 def test_decoding_multiplies_with_every_parameter_but_the_norms():
-    """PaLM has no biases and one table: 2N, with the N that its paper prints, which leaves norms
-    out."""
+    """PaLM has no biases and one table, so this is 2N; the paper's N leaves the norms out."""
     assert forward_flops_per_token(configs.get("palm_540b").model, 0) == 2 * 540_354_281_472
 
 
@@ -250,7 +259,7 @@ def test_every_key_in_sight_costs_a_score_and_a_value(position, per_key):
 
 
 def test_decoding_and_appendix_f_count_the_same_products():
-    """Without the embedding, which is a lookup, and the softmax, which is no product."""
+    """The embedding, a lookup, and the softmax, which is not a product, are subtracted."""
     model, keys = shape(10, 640, 10, 64), 2048
     embedding, softmax = 2 * 32_000 * 640, 10 * 3 * 10 * keys
     forward = train_flops_chinchilla(model, keys) / 3
@@ -258,13 +267,13 @@ def test_decoding_and_appendix_f_count_the_same_products():
 
 
 def test_decoding_reads_the_weights_once_for_a_batch_and_a_cache_for_each_row():
-    """By the equation of a dense multi-head model: 2 bytes a value, B rows of S tokens."""
+    """The equation of a dense multi-head model, with 2 bytes per value and B rows of S tokens."""
     d, f, v, layers, s = 24, 96, 32_000, 4, 100
     weights, cache = layers * (4 * d * d + 2 * d * f) + v * d, layers * 2 * d * s
     for batch in (1, 64):
         flops = batch * (2 * weights + 4 * d * s * layers)
-        found = decoding_intensity(shape(layers, d, 3, 8), batch, s)
-        assert found == pytest.approx(flops / (2 * (weights + batch * cache)))
+        intensity = decoding_intensity(shape(layers, d, 3, 8), batch, s)
+        assert intensity == pytest.approx(flops / (2 * (weights + batch * cache)))
 
 
 def test_one_row_decodes_at_one_flop_a_byte_unless_its_heads_share_keys():

@@ -16,7 +16,7 @@ AXES = ("embed", "mlp")
 
 
 def operands(dtype) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """x [B, T, I], kernel [I, O] in float32, and a cotangent [B, T, O]."""
+    """Return x [B, T, I], a kernel [I, O] in float32 and a cotangent [B, T, O]."""
     rng = np.random.default_rng(0)
     x, kernel, d_out = (rng.normal(size=shape) for shape in ((5, 7, 11), (11, 13), (5, 7, 13)))
     return jnp.asarray(x, dtype), jnp.asarray(kernel, jnp.float32), jnp.asarray(d_out, dtype)

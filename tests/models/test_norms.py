@@ -45,6 +45,6 @@ def test_bfloat16_input_is_normalised_in_float32():
     x = jnp.asarray(X, jnp.bfloat16)
     normed = norm(c.LayerNorm(eps=1e-6))(x)
     assert normed.dtype == jnp.bfloat16
-    # Nothing but the input and the result is rounded, each to 8 bits.
+    # Only the input and the result are rounded, each to 8 bits.
     exact = parts.layer_norm(np.asarray(x, np.float64), SCALE, eps=1e-6)
     np.testing.assert_allclose(np.asarray(normed, np.float64), exact, rtol=2**-8, atol=1e-3)

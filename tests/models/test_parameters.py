@@ -1,4 +1,4 @@
-"""The count from the config is the count of the arrays."""
+"""Counts from the config against counts of the arrays."""
 
 import dataclasses
 

@@ -11,7 +11,7 @@ HEAD = np.random.default_rng(0).normal(size=(2, 14))  # a query and a key
 
 
 def rotated(vector: np.ndarray, positions) -> np.ndarray:
-    """[T, H]: the same vector at each of T positions."""
+    """Return the vector rotated to each of T positions, [T, H]."""
     x = jnp.broadcast_to(jnp.asarray(vector, jnp.float32), (1, len(positions), 1, 14))
     return np.asarray(rotate(x, jnp.asarray(positions)[None], Rotary(theta=100.0)))[0, :, 0]
 
@@ -40,8 +40,8 @@ def test_rotation_keeps_lengths_and_leaves_position_zero():
     np.testing.assert_allclose(turned[0], HEAD[0], rtol=1e-6)
 
 
-def test_slow_pairs_are_slowed_fast_ones_kept_and_those_between_blended():
-    """In turns over the original length: one below, one above and the middle of the band."""
+def test_slow_pairs_are_slowed_fast_ones_kept_and_the_others_blended():
+    # Turns over the original length: below, in the middle of and above the blended range.
     slowed = SlowedRotation(factor=8.0, slow_turns=1.0, fast_turns=4.0, original_length=100)
     turns = np.array([0.5, 2.5, 7.0])
     expected = turns * [1 / 8, (1 + 1 / 8) / 2, 1]

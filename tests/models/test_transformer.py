@@ -12,7 +12,7 @@ from flax import nnx
 from models import config as c
 from models.attention import LARGEST_BLOCK, SMALLEST_BLOCK
 from models.positions import Positions
-from models.transformer import FLOAT32, Transformer, abstract_params, num_params
+from models.transformer import FLOAT32, Transformer, abstract_model, abstract_params, num_params
 from tests.models import samples
 from tests.reference import gpt3
 
@@ -20,7 +20,7 @@ TOLERANCE = 1e-4
 
 
 def assert_reference_agrees(name: str, model: Transformer, tokens, ours) -> None:
-    """The logits [T, V] of the T tokens of one document are those of the paper's equations."""
+    """Assert that the logits [T, V] of one document are those of the paper's equations."""
     theirs = samples.reference_logits(name, model, tokens)
     assert theirs.std() > 0.1
     np.testing.assert_allclose(ours, theirs, rtol=TOLERANCE, atol=TOLERANCE)
@@ -60,12 +60,12 @@ def test_gradients_are_the_slopes_of_the_papers_equations(name: str):
         direction = rng.normal(size=value.shape)
         ahead, behind = (mean(values | {part: value + h * direction}) for h in (1e-5, -1e-5))
         slope = (ahead - behind) / 2e-5
-        found = np.sum(gradients[part] * direction)
-        assert found == pytest.approx(slope, rel=1e-3, abs=1e-5), part
+        derivative = np.sum(gradients[part] * direction)
+        assert derivative == pytest.approx(slope, rel=1e-3, abs=1e-5), part
 
 
 @pytest.mark.parametrize("name", ["gopher", "palm", "llama"])
-def test_positions_without_a_table_go_on_beyond_the_context_length(name: str):
+def test_positions_without_a_table_continue_beyond_the_context_length(name: str):
     config = samples.MODELS[name]
     model = samples.random_model(config)
     tokens = samples.random_tokens(config, batch_size=1, seq_len=2 * config.context_length + 1)
@@ -96,12 +96,12 @@ def test_output_bias_is_added_to_the_logits():
 
 # --- packed documents --------------------------------------------------------------------------
 
-DOCUMENT_LENGTHS = [(31,), (5, 7, 19), (23, 2, 1, 5)]  # of each row
-PADDING = [0, 7, 29]  # tokens of it in front of each row's document
+DOCUMENT_LENGTHS = [(31,), (5, 7, 19), (23, 2, 1, 5)]  # in each row
+PADDING = [0, 7, 29]  # tokens in front of the document of each row
 
 
 def packed(rows: list[tuple[int, ...]]) -> Positions:
-    """Documents of these lengths side by side in each row."""
+    """Return the positions of rows that hold documents of these lengths one after the other."""
     positions = [np.concatenate([np.arange(n) for n in lengths]) for lengths in rows]
     segments = [np.repeat(np.arange(1, len(lengths) + 1), lengths) for lengths in rows]
     return Positions(jnp.asarray(np.stack(positions)), jnp.asarray(np.stack(segments)))
@@ -146,7 +146,7 @@ def test_editing_one_packed_document_leaves_the_logits_of_the_others(name: str):
 
 
 @pytest.mark.parametrize("name", ["gpt2", "gopher", "llama_gqa"])
-def test_a_banded_layer_hands_a_token_on_by_its_window_and_no_further(name: str):
+def test_a_banded_layer_passes_a_token_on_by_its_window_and_no_further(name: str):
     config = samples.MODELS[name]
     heads = dataclasses.replace(config.attention, windows=(samples.WINDOW,))
     model = samples.random_model(dataclasses.replace(config, attention=heads))
@@ -172,14 +172,19 @@ def test_a_band_of_any_width_equals_the_papers_equations(window: int, seq_len: i
 
 
 LONG = 2 * SMALLEST_BLOCK + LARGEST_BLOCK + 17
-"""Tokens that attention scores in several blocks, whatever the window."""
+"""Number of tokens that attention scores in several blocks, with any window."""
 
 
 @pytest.mark.parametrize(
     ("name", "window"),
-    [("gopher", None), ("llama_gqa", None), ("gpt3", samples.WINDOW), ("gpt3", SMALLEST_BLOCK + 3),
-     ("gpt3", LARGEST_BLOCK + 45)],
-)  # fmt: skip
+    [
+        ("gopher", None),
+        ("llama_gqa", None),
+        ("gpt3", samples.WINDOW),
+        ("gpt3", SMALLEST_BLOCK + 3),
+        ("gpt3", LARGEST_BLOCK + 45),
+    ],
+)
 def test_blocks_of_queries_equal_the_papers_equations(name: str, window: int | None):
     config = dataclasses.replace(samples.MODELS[name], context_length=LONG)
     heads = dataclasses.replace(config.attention, windows=(None, window) if window else (None,))
@@ -207,7 +212,7 @@ def test_a_later_token_does_not_change_an_earlier_one():
     assert jnp.abs(before[:, 7:] - after[:, 7:]).max(axis=-1).min() > 1e-4
 
 
-# --- execution: the same function, computed otherwise ------------------------------------------
+# --- execution: the same function, computed in other ways ----------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -231,10 +236,8 @@ def test_remat_and_unrolling_change_neither_logits_nor_gradients(change: dict):
         value, gradient = mean(params)
         return {"value": np.asarray(value)} | samples.to_numpy(gradient)
 
-    plain, other = (
-        value_and_gradient(FLOAT32),
-        value_and_gradient(dataclasses.replace(FLOAT32, **change)),
-    )
+    plain = value_and_gradient(FLOAT32)
+    other = value_and_gradient(dataclasses.replace(FLOAT32, **change))
     for name in plain:
         np.testing.assert_allclose(other[name], plain[name], rtol=1e-5, atol=1e-7, err_msg=name)
 
@@ -250,6 +253,11 @@ def test_bfloat16_computes_in_bfloat16_from_float32_parameters():
     assert rounded.dtype == jnp.float32
     difference = jnp.abs(rounded - exact_logits).max()
     assert 1e-5 < difference < 0.1 * jnp.abs(exact_logits).max()
+
+
+def test_a_model_is_not_made_before_its_precision_is_known():
+    with pytest.raises(AssertionError, match="dtype='auto'; pass execution.resolve"):
+        abstract_model(samples.PALM, c.Execution(dtype="auto"))
 
 
 def test_dropout_acts_only_with_a_key():

@@ -23,10 +23,10 @@ def train(
     weight_decay_exponent: float = 2.0,
     clip_norm: float = 1.0,
 ) -> Arrays:
-    """The parameters after one step for each of the gradients.
+    """Return the parameters after one step with each of the gradients.
 
-    `decayed` names the parameters with weight decay, `stacked` those that hold one matrix or vector
-    per layer along their first axis.
+    `decayed` names the parameters with weight decay; `stacked` names those that hold one matrix or
+    vector per layer along their first axis.
     """
     params = dict(params)
     second = {name: np.zeros_like(p) for name, p in params.items()}

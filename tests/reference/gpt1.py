@@ -10,7 +10,7 @@ from tests.reference.parts import layer_norm, layer_of, num_layers
 
 
 def logits(params: dict[str, np.ndarray], tokens) -> np.ndarray:
-    """[T, V] scores after each of the T tokens of one document."""
+    """Return the scores [T, V] after each of the T tokens of one document."""
     x = params["embedding"][tokens] + params["position_embedding"][: len(tokens)]
     for index in range(num_layers(params)):
         p = layer_of(params, index)

@@ -13,7 +13,7 @@ from tests.reference.parts import layer_norm, layer_of, num_layers
 
 
 def logits(params: dict[str, np.ndarray], tokens, *, windows: Sequence[int | None]) -> np.ndarray:
-    """[T, V] scores after each of the T tokens of one document; a window of None is dense."""
+    """Return the scores [T, V] after each of the T tokens of one document; None is dense."""
     x = params["embedding"][tokens] + params["position_embedding"][: len(tokens)]
     for index in range(num_layers(params)):
         p = layer_of(params, index)

@@ -1,7 +1,7 @@
 """LLaMA (Touvron et al. 2023, section 2.2) with grouped queries (Ainslie et al. 2023), in NumPy.
 
-The halves of a layer are PaLM's, one after the other: RMSNorm before each, and an output matrix of
-its own, which LLaMA-shaped models of others share with the input embedding.
+The halves of a layer are PaLM's, one after the other, with an RMSNorm before each. LLaMA has a
+separate output matrix; some models of its shape use the input embedding instead.
 """
 
 import numpy as np
@@ -11,7 +11,7 @@ from tests.reference.parts import layer_of, num_layers, rms_norm
 
 
 def logits(params: dict[str, np.ndarray], tokens, *, eps: float, theta: float) -> np.ndarray:
-    """[T, V] scores after each of the T tokens of one document."""
+    """Return the scores [T, V] after each of the T tokens of one document."""
     x = params["embedding"][tokens]
     for index in range(num_layers(params)):
         p = layer_of(params, index)

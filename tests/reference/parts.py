@@ -25,7 +25,7 @@ def softmax(x):
 
 
 def gelu(x):
-    """Hendrycks & Gimpel 2016, the tanh form."""
+    """Hendrycks & Gimpel 2016, in the tanh form."""
     return 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
 
 
@@ -34,7 +34,7 @@ def swish(x):
 
 
 def rope(x, theta):
-    """Su et al. 2021: [T, heads, H], each pair of coordinates a complex number turned by its angle.
+    """Su et al. 2021: rotate each pair of coordinates of [T, heads, H] as a complex number.
 
     The pairs are (i, i + H/2), as models/positions.py documents.
     """
@@ -48,7 +48,7 @@ def rope(x, theta):
 def causal_attention(q, k, v, window=None):
     """Vaswani et al. 2017, section 3.2.1, one query head at a time: [T, N, H] from K shared heads.
 
-    A token sees itself and all before it, or the last `window` of these.
+    A token sees itself and all tokens before it; with a window, the last `window` of these.
     """
     t, n, h = q.shape
     group = n // k.shape[1]
@@ -62,7 +62,7 @@ def causal_attention(q, k, v, window=None):
 
 
 def layer_of(params, index):
-    """One layer's own parameters: 'layers.a.b' stacked over layers becomes 'a.b'."""
+    """Return the parameters of one layer: 'layers.a.b', stacked over layers, becomes 'a.b'."""
     prefix = "layers."
     return {
         name.removeprefix(prefix): value[index]
