@@ -30,8 +30,8 @@ BUILT_IN = ("stdlib", *tfds_sets.SETS)
 def find(config: Data, folder: Path) -> Weighted:
     """Return the corpora of `config.source` with their shares. Files are read only if they changed.
 
-    Raises DataConfigError for an unknown task or module or a rate that is not positive, and DataError
-    for files that are missing, text that cannot be read, or a set that is not prepared.
+    Raises DataConfigError for an unknown task or module or a rate that is not positive, and
+    DataError for files that are missing, text that cannot be read, or a set that is not prepared.
 
     Args:
       folder: the cache.
@@ -79,8 +79,8 @@ def _task_corpora(task: Task, folder: Path, *, streaming: bool) -> Weighted:
         return own_tasks.find(task.name, task.module, folder, built_ins, streaming=streaming)
     near = difflib.get_close_matches(task.name, BUILT_IN, n=len(BUILT_IN), cutoff=0.0)
     raise DataConfigError(
-        f"data.task={task.name!r} is not a known task; write one of {', '.join(near)}, name your own "
-        "files with data.files, or the module that registers the task with data.module"
+        f"data.task={task.name!r} is not a known task; write one of {', '.join(near)}, name your "
+        "own files with data.files, or the module that registers the task with data.module"
     )
 
 

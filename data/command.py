@@ -52,10 +52,10 @@ def report(line: str) -> None:
     console.print(line, markup=False, soft_wrap=True)
 
 
-def ending(error: BaseException) -> Ending | None:
-    """Return how a command of `data` ends after `error`: 2 for its flags, 3 for its data, 130 for Ctrl-C.
+def data_ending(error: BaseException) -> Ending | None:
+    """Return how a command of `data` ends after `error`; None: `error` is a bug.
 
-    None: `error` is a bug.
+    The exit codes are 2 for a wrong flag, 3 for wrong data and 130 for Ctrl-C.
     """
     match error:
         case KeyboardInterrupt():
@@ -75,7 +75,7 @@ def _exit(code: int, error: BaseException) -> NoReturn:
 
 def run(
     main: Callable[[list[str]], None],
-    ending: Callable[[BaseException], Ending | None] = ending,
+    ending: Callable[[BaseException], Ending | None] = data_ending,
     leave: Callable[[int, BaseException], NoReturn] = _exit,
 ) -> None:
     """Run a command's `main` on argv; print what went wrong as one message and exit with its code.

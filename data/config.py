@@ -125,14 +125,14 @@ class Data:
 
 
 def leaves(source: Source) -> tuple[Task | Files, ...]:
-    """Return the sources that are no mixture themselves: those of a mixture's parts, or `source`."""
+    """Return the sources of a mixture's parts, or else `source` alone."""
     if isinstance(source, Mixture):
         return tuple(part.source for part in source.parts)
     return (source,)
 
 
 def with_options(source: Source, options: Mapping[str, Any]) -> Source:
-    """Return `source` with those of `options`, values by field, that its kind or its parts' have."""
+    """Return `source` with the `options`, values by field, that it or its parts have."""
     match source:
         case Task() | Files():
             names = {field.name for field in dataclasses.fields(source)}

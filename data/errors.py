@@ -10,4 +10,4 @@ class DataError(Exception):
 
 
 class DataConfigError(DataError):
-    """A setting is wrong rather than the text: for example an unknown task, or too large a vocabulary."""
+    """A setting is wrong rather than the text, such as an unknown task."""

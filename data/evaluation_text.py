@@ -19,8 +19,8 @@ from data.training_data import Report, text_fingerprint
 from data.vocabularies.vocabulary import Vocabulary
 
 _OTHER_TEXT = (
-    "this is not the text that the checkpoint's run read, or it has changed since: the result cannot "
-    "be compared with that run's validation loss"
+    "this is not the text that the checkpoint's run read, or it has changed since: the result "
+    "cannot be compared with that run's validation loss"
 )
 
 
@@ -42,8 +42,8 @@ class EvaluationText:
     def first_tokens(self, max_tokens: int, vocabulary: Vocabulary) -> "EvaluationText":
         """Return the text cut after `max_tokens` predictions, with the baselines of the whole text.
 
-        Raises DataConfigError for a mixture, and for documents that are kept whole: they have no such
-        beginning.
+        Raises DataConfigError for a mixture, and for documents that are kept whole: they have no
+        such beginning.
         """
         if not isinstance(self.rows, TokenWindows):
             raise DataConfigError(
@@ -87,7 +87,8 @@ def load(
       batch_size: rows of a batch over all hosts.
       report: takes a line of progress.
     """
-    # The checkpoint's own vocabulary is given, so the file that it may have come from is not needed.
+    # The checkpoint's own vocabulary is given, so the file that it may have come from is not
+    # needed.
     trained_with = replace(trained_with, vocabulary=None)
     if cache_dir is not None:
         trained_with = replace(trained_with, cache_dir=cache_dir)
@@ -122,7 +123,7 @@ def load(
 
 
 def _can_be_streamed(source: Source) -> bool:
-    """Tell whether no part of the source is cached in seconds, as the standard library and files are."""
+    """Return whether `source` may be streamed: neither the standard library nor files may."""
     return all(isinstance(leaf, Task) and leaf.name != "stdlib" for leaf in leaves(source))
 
 
@@ -142,8 +143,8 @@ def _whole_files(
     texts = [document.text.encode("utf-8") for document in documents]
     num_bytes = sum(map(len, texts))
     report(
-        f"text: {files.setting}, {len(documents):,} documents and {num_bytes / 1e6:.2f} MB, all of it "
-        "to evaluate"
+        f"text: {files.setting}, {len(documents):,} documents and {num_bytes / 1e6:.2f} MB, all of "
+        "it to evaluate"
     )
     corpora = _training_corpora(trained_with, trained_on)
     if not corpora:
@@ -199,6 +200,6 @@ def _seen_in_training(documents: Sequence[Document], corpora: Weighted) -> str |
     if not num_seen:
         return None
     return (
-        f"the model was trained on {num_seen} of these {len(documents)} documents; without --data.files "
-        "only what its run held out is evaluated"
+        f"the model was trained on {num_seen} of these {len(documents)} documents; without "
+        "--data.files only what its run held out is evaluated"
     )

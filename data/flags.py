@@ -34,8 +34,8 @@ class SourceFlags:
     `tiny_shakespeare`, `wiki40b_en`, `lm1b`, `c4_en` through TensorFlow Datasets; or one of
     --data.module's."""
     files: str | None = None
-    """Your own text: a glob such as 'notes/**/*.txt', also of .jsonl, and of both as .gz or .zst (UTF-8;
-    a document is a file, or a line of JSON)."""
+    """Your own text: a glob such as 'notes/**/*.txt', also of .jsonl, and of both as .gz or .zst
+    (UTF-8; a document is a file, or a line of JSON)."""
     mixture: tuple[str, ...] = ()
     """Several tasks or globs, each with the rate at which its sequences are drawn, such as
     'stdlib=3' 'notes/**/*.txt=1'."""
@@ -43,19 +43,19 @@ class SourceFlags:
     """With a task: a Python module that registers your own seqio tasks or mixtures when it is
     imported."""
     data_dir: Annotated[str | None, tyro.conf.arg(aliases=("--data-dir",))] = None
-    """With a task: the folder of TensorFlow Datasets' prepared sets, a gs:// folder too; by default the
-    environment's TFDS_DATA_DIR, or ~/tensorflow_datasets."""
+    """With a task: the folder of TensorFlow Datasets' prepared sets, a gs:// folder too; by default
+    the environment's TFDS_DATA_DIR, or ~/tensorflow_datasets."""
     field: str | None = None
     """With files: the key of the text in a line of JSON; by default `text`."""
     separator: str | None = None
-    r"""With files: the text between two documents of a text file, such as '<|endoftext|>' or '\n\n\n'; by
-    default a file is one document."""
+    r"""With files: the text between two documents of a text file, such as '<|endoftext|>' or
+    '\n\n\n'; by default a file is one document."""
     on_error: Literal["stop", "skip"] | None = None
-    """With files: what to do at a damaged line of JSON or a file that is not UTF-8. stop (the default),
-    or skip: leave it out and count it."""
+    """With files: what to do at a damaged line of JSON or a file that is not UTF-8. stop (the
+    default), or skip: leave it out and count it."""
 
     def named_source(self) -> Source | None:
-        """Return the source that --data.task, --data.files or --data.mixture names; None: no flag does.
+        """Return the source that one of the first three flags names; None: none of them does.
 
         Raises DataConfigError if several do.
         """
@@ -68,8 +68,8 @@ class SourceFlags:
             sources[f"--data.mixture {' '.join(self.mixture)}"] = Mixture.parse(self.mixture)
         if len(sources) > 1:
             raise DataConfigError(
-                f"{' and '.join(sources)} exclude each other; write one of them, or both sources in "
-                "one --data.mixture"
+                f"{' and '.join(sources)} exclude each other; write one of them, or --data.mixture "
+                "for text of several sources"
             )
         return next(iter(sources.values()), None)
 
@@ -84,15 +84,15 @@ class SourceFlags:
         A named source keeps those options of `default` that it has and that are not given. Raises
         DataConfigError for an option that the source does not have.
         """
-        source = self.named_source() or default
-        options = self.options()
+        named, options = self.named_source(), self.options()
+        source = default if named is None else with_options(named, _options_of(default))
         for name, value in options.items():
             if not any(hasattr(leaf, name) for leaf in leaves(source)):
                 raise DataConfigError(
-                    f"--data.{name.replace('_', '-')}={value} does not apply to {source.setting}; leave it "
-                    f"out, or name a source that has it with {_OPTIONS[name]}"
+                    f"--data.{name.replace('_', '-')}={value} does not apply to {source.setting}; "
+                    f"leave it out, or name a source that has it with {_OPTIONS[name]}"
                 )
-        return with_options(source, _options_of(default) | options)
+        return with_options(source, options)
 
 
 def _options_of(source: Source) -> dict[str, Any]:
@@ -107,8 +107,11 @@ def _options_of(source: Source) -> dict[str, Any]:
 
 @dataclass(frozen=True, kw_only=True)
 class DataFlags(Data, SourceFlags):
-    """Which text a run reads and in which order. Without --data.task, --data.files and --data.mixture
-    it is the standard library, or with --init-from the text of that checkpoint's run."""
+    """The text of a run and its order.
+
+    Without --data.task, --data.files and --data.mixture the text is the standard library, or with
+    --init-from the text of that checkpoint's run.
+    """
 
     source: tyro.conf.Suppress[tyro.conf.Fixed[Source]] = Task()
     """The source that the flags change."""

@@ -1,4 +1,4 @@
-"""What a model will really see: `python -m data.inspect --data.files='notes/**/*.txt'`."""
+"""Show what a model will see of a text: `python -m data.inspect --data.files='notes/**/*.txt'`."""
 
 import hashlib
 import json
@@ -29,13 +29,13 @@ class InspectCommand:
 
     data: Data = Data()
     vocab_size: int = 4096
-    """Pieces of the vocabulary to train, unless data.vocabulary names one."""
+    """Tokens of the vocabulary to train, unless --data.vocabulary names one."""
     seq_len: int = 256
     """Tokens per sequence."""
     num_windows: int = 3
     """Sequences to show decoded."""
     picture: str | None = None
-    """File to make for the histogram of the documents' lengths, such as lengths.png."""
+    """File to write the histogram of the documents' lengths to, such as lengths.png."""
     verify: bool = False
     """Compare the checksums of the whole token caches too."""
     json: bool = False
@@ -44,13 +44,13 @@ class InspectCommand:
 
 @dataclass(frozen=True)
 class SplitReport:
-    """Numbers of one split of one source. Lengths are in tokens, BOS and EOS included."""
+    """The numbers of one split of one source. Lengths are in tokens, BOS and EOS included."""
 
     source: str
     split: Split
     documents: int
     duplicates: int
-    """Documents that are the same, token by token, as one before them."""
+    """Documents that equal an earlier one token by token."""
     bytes: int
     tokens: int
     bytes_per_token: float
@@ -64,16 +64,21 @@ class SplitReport:
 def main(argv: list[str]) -> None:
     """Encode the text as training would, and describe it."""
     flags = command.parse(
-        InspectCommand, argv, prog="python -m data.inspect", description="Look at training text."
+        InspectCommand,
+        argv,
+        prog="python -m data.inspect",
+        description="Show what a model will see of a text.",
     )
     if flags.data.streaming:
         raise DataConfigError(
-            "data.streaming: what is looked at here is the whole text, which is cached. Leave it out."
+            "data.streaming: this command reads the whole text, which is then cached; leave it out"
         )
     folder = cache_folder(flags.data.cache_dir)
     corpora = read_corpora(flags.data, folder, command.report)
     vocabulary = find_vocabulary(flags.data, corpora, flags.vocab_size, folder, command.report)
-    reports, windows, lengths = [], [], {}
+    reports: list[SplitReport] = []
+    windows: list[str] = []
+    lengths: dict[str, np.ndarray] = {}
     for corpus, _ in corpora:
         splits = encode(corpus, vocabulary, folder, command.report)
         if flags.verify:
@@ -89,16 +94,16 @@ def main(argv: list[str]) -> None:
     if flags.json:
         report = {
             "vocabulary": {"size": vocabulary.size, "fingerprint": vocabulary.fingerprint},
-            "splits": [asdict(each) for each in reports],
+            "splits": [asdict(split_report) for split_report in reports],
             "windows": windows,
             "picture": flags.picture,
         }
         print(json.dumps(report))
         return
-    for each in reports:
-        print(_sentence(each, flags.seq_len))
-    for name, each in lengths.items():
-        print(f"{name}, train: lengths of the documents, {_bars(each)}")
+    for split_report in reports:
+        print(_sentence(split_report, flags.seq_len))
+    for name, source_lengths in lengths.items():
+        print(f"{name}, train: lengths of the documents, {_histogram(source_lengths)}")
     print(f"picture: {flags.picture}" if flags.picture else "as a picture: --picture=lengths.png")
     for number, window in enumerate(windows, start=1):
         print(f"\n════ sequence {number} ════\n{window}")
@@ -136,7 +141,7 @@ def _digests(encoded: TokenSplit) -> Iterator[bytes]:
 
 
 def _decoded(rows: Rows, vocabulary: Vocabulary) -> list[str]:
-    """The first training sequences, with a line where one document ends and another begins."""
+    """The first training sequences as text, with a line between two documents."""
     batch = rows.train_batch(0)
     return [
         _BORDER.join(
@@ -150,35 +155,37 @@ def _decoded(rows: Rows, vocabulary: Vocabulary) -> list[str]:
 def _sentence(r: SplitReport, seq_len: int) -> str:
     return (
         f"{r.source}, {r.split}: {r.documents:,} documents ({r.duplicates:,} duplicates), "
-        f"{r.bytes / 1e6:,.2f} MB, {r.tokens:,} tokens, {r.bytes_per_token:.2f} bytes a token; "
+        f"{r.bytes / 1e6:,.2f} MB, {r.tokens:,} tokens, {r.bytes_per_token:.2f} bytes per token; "
         f"a document has {r.shortest:,} to {r.longest:,} tokens, half of them below {r.median:,}; "
         f"in sequences of {seq_len:,}, padding is {r.padding_if_split:.2%} if documents are split "
         f"and {r.padding_if_whole:.2%} if they are kept whole"
     )
 
 
-def _bars(lengths: np.ndarray) -> str:
-    """A histogram in one line, on a logarithmic scale."""
+def _histogram(lengths: np.ndarray) -> str:
+    """A histogram of lengths in one line, on a logarithmic scale."""
     shortest, longest = int(lengths.min()), int(lengths.max())
     edges = np.geomspace(shortest, longest + 1, 25)
     counts, _ = np.histogram(lengths, edges)
-    heights = -(-counts * (len(_HEIGHTS) - 1) // counts.max())  # rounded up: what is there is seen
+    # Rounded up, so that every document is visible.
+    heights = -(-counts * (len(_HEIGHTS) - 1) // counts.max())
     return f"{shortest:,} {''.join(_HEIGHTS[height] for height in heights)} {longest:,}"
 
 
 def _draw(lengths: dict[str, np.ndarray], path: Path) -> None:
-    """A histogram of lengths in tokens, on a logarithmic scale, for each source."""
+    """Write a histogram of lengths in tokens, on a logarithmic scale, for each source."""
     import matplotlib
 
     matplotlib.use("agg")
     from matplotlib.figure import Figure
 
-    longest = max(int(each.max()) for each in lengths.values())
+    longest = max(int(source_lengths.max()) for source_lengths in lengths.values())
     bins = np.geomspace(1, longest + 1, 40)
     figure = Figure(figsize=(8, 4), layout="constrained")
     axes = figure.subplots()
-    for name, each in lengths.items():
-        axes.hist(each, bins=bins.tolist(), alpha=0.6, label=f"{name}: {len(each):,} documents")
+    for name, source_lengths in lengths.items():
+        label = f"{name}: {len(source_lengths):,} documents"
+        axes.hist(source_lengths, bins=bins.tolist(), alpha=0.6, label=label)
     axes.set(xscale="log", xlabel="tokens in a document", ylabel="documents")
     axes.grid(alpha=0.3)
     axes.legend()

@@ -1,7 +1,7 @@
 """Download and prepare a set: `python -m data.prepare --task=c4_en --data-dir=...`.
 
-It is the only command that uses the network, and the only step before a set of TensorFlow Datasets can
-be trained on. What has been downloaded is not downloaded again.
+It is the only command that uses the network, and the only step before a set of TensorFlow Datasets
+can be trained on. What has been downloaded is not downloaded again.
 """
 
 import contextlib
@@ -33,7 +33,8 @@ def main(argv: list[str]) -> None:
     task = flags.data.source
     if not isinstance(task, Task) or task.name not in tfds_sets.SETS:
         raise DataConfigError(
-            f"{task.setting} needs no preparing; write --task with one of {', '.join(tfds_sets.SETS)}"
+            f"{task.setting} needs no preparing; write --task with one of "
+            f"{', '.join(tfds_sets.SETS)}"
         )
     try:
         prepared = tfds_sets.find_prepared(task.name, task.data_dir)

@@ -1,4 +1,4 @@
-"""The front door: from a configuration to batches."""
+"""The entry point of `data`: from a run's settings to its batches."""
 
 import functools
 import itertools
@@ -27,52 +27,48 @@ from data.vocabularies.files import read_vocabulary
 from data.vocabularies.lossless import cached_vocabulary
 from data.vocabularies.vocabulary import Vocabulary
 
-# Of a larger corpus an even sample is enough to train a vocabulary: BPE takes 0.2 s and 15 MB of
-# memory a megabyte.
 MAX_VOCABULARY_BYTES = 100_000_000
-# Of a stream its beginning: four seconds of training.
+"""Text to train a vocabulary on: an even sample of a larger corpus is enough. BPE takes 0.2 s and
+15 MB of memory per megabyte."""
 _MAX_STREAMED_VOCABULARY_BYTES = 20_000_000
+"""The same for a stream, from its beginning: four seconds of training."""
 
 _PROGRESS_EVERY_S = 10.0
 
 Report = Callable[[str], None]
+"""A function that shows a line of progress."""
 
 
 @dataclass(frozen=True, eq=False)
 class TrainingData:
-    """What a run reads.
-
-    Attributes:
-      vocabulary: its size may be below the model's, never above.
-      train: training batches, by their number or streamed.
-      validation: evaluation batches; the same configuration as `train`.
-      num_validation_tokens: of the validation split, each document's BOS and EOS included.
-      num_validation_bytes: UTF-8 bytes of the validation text, for bits per byte.
-      opening: the first tokens of the validation split.
-      fingerprint: what the batches depend on. A resumed run must find it unchanged.
-    """
+    """The vocabulary and the batches of a run."""
 
     vocabulary: Vocabulary
+    """Its size may be below the model's, never above."""
     train: Batches | Stream
+    """The training batches, by their number or streamed."""
     validation: Batches
+    """The evaluation batches, made with the same settings as `train`."""
     num_validation_tokens: int
+    """Tokens of the validation split, each document's BOS and EOS included."""
     num_validation_bytes: int
+    """UTF-8 bytes of the validation text, for bits per byte."""
     opening: list[int]
+    """The first tokens of the validation split."""
     fingerprint: dict[str, str | int]
+    """Everything that the batches depend on. It must be the same when the run is resumed."""
     _rows: slice
     _corpora: Weighted
     _cache_folder: Path
 
     def read_from(self, first_step: int, state: SavedFiles | None, report: Report) -> Reader:
-        """Reads training batches from `first_step` on.
+        """Return a reader of the training batches from `first_step` on.
+
+        Raises DataError if a stream cannot be read, or cannot resume from `state`.
 
         Args:
-          state: what a reader of the same fingerprint gave at that step; None if there is none: a
-            stream then begins anew.
-          report: takes a line that says what a stream means.
-
-        Raises:
-          DataError: a stream cannot be read, or cannot go on from `state`.
+          state: that of a reader of the same fingerprint at that step; None: a stream starts over.
+          report: takes a line that explains the stream.
         """
         if isinstance(self.train, Stream):
             report(self.train.describe())
@@ -80,10 +76,11 @@ class TrainingData:
         return ComputedReader(self.train, self._rows)
 
     def baselines(self) -> dict[str, float]:
-        """Bits per byte to beat on the validation text, by name; see `data.text.baselines`.
+        """Return the bits per byte to beat on the validation text, by name.
 
-        2 s the first time, mostly outside Python's lock, so it can run beside the training. Of a
-        mixture, those of its sources in proportion to their validation bytes.
+        They take 2 s the first time, mostly outside Python's lock, so they can be measured while
+        the model trains. For a mixture they are the mean over its sources, weighted by validation
+        bytes. See `data.text.baselines`.
         """
         return cached_baselines([corpus for corpus, _ in self._corpora], self._cache_folder)
 
@@ -98,46 +95,42 @@ def load(
     vocabulary: Vocabulary | None = None,
     report: Report,
 ) -> TrainingData:
-    """Reads the text, and trains the vocabulary and encodes the text unless that was done before.
+    """Read the text; train the vocabulary and encode the text, unless both are in the cache.
+
+    Raises DataConfigError for an impossible task, module, rate or vocabulary size, and DataError
+    for text or a cache that cannot be read or written, or too little text.
 
     Args:
-      config: which text.
-      vocab_size: pieces of the vocabulary to train; what the model has room for.
+      vocab_size: tokens of the vocabulary to train: as many as the model has room for.
       seq_len: predictions in a row.
       batch_size: rows of a training batch over all hosts.
-      rows: which of them this host reads.
+      rows: the rows that this host reads.
       vocabulary: a checkpoint's, used instead of one trained on this text.
       report: takes a line of progress.
-
-    Raises:
-      DataConfigError: a task, a module, a rate, or a vocabulary size that is not possible.
-      DataError: text or a cache that cannot be read or written, or too little text.
     """
     folder = cache_folder(config.cache_dir)
     corpora = read_corpora(config, folder, report)
     if vocabulary is None:
         vocabulary = find_vocabulary(config, corpora, vocab_size, folder, report)
-    elif config.vocabulary and _differs(read_vocabulary(config.vocabulary), vocabulary):
-        raise DataConfigError(
-            f"data.vocabulary={config.vocabulary!r} is not the vocabulary that the model has learned. "
-            "Leave it out, or start a new run."
-        )
+    elif config.vocabulary:
+        _check_same_vocabulary(config.vocabulary, vocabulary)
     if vocabulary.size > vocab_size:
         raise DataConfigError(
-            f"model.vocab_size={vocab_size} has no room for the {vocabulary.size} pieces of the "
-            f"given vocabulary. Set it to at least {vocabulary.size}."
+            f"model.vocab_size={vocab_size} has no room for the {vocabulary.size} tokens of the "
+            f"given vocabulary; set it to at least {vocabulary.size}"
         )
     cached: Sequence[Split] = ("validation",) if config.streaming else SPLITS
     encoded = [encode(corpus, vocabulary, folder, report, cached) for corpus, _ in corpora]
-    made: dict[Split, list[Rows]] = {split: [] for split in cached}
-    for (corpus, _), splits in zip(corpora, encoded, strict=True):
+    rows_of: dict[Split, list[Rows]] = {split: [] for split in cached}
+    for number, ((corpus, _), splits) in enumerate(zip(corpora, encoded, strict=True)):
         for split in cached:
             _check_length(corpus, split, splits[split], seq_len)
-            made[split].append(
-                make_rows(config, splits[split], vocabulary, seq_len, batch_size, len(made[split]))
+            rows_of[split].append(
+                make_rows(config, splits[split], vocabulary, seq_len, batch_size, number)
             )
     if config.packing == "whole":
-        padding = sum(r.padding * len(r) for r in made["train"]) / sum(map(len, made["train"]))
+        train_rows = rows_of["train"]
+        padding = sum(r.padding * len(r) for r in train_rows) / sum(map(len, train_rows))
         report(f"documents are kept whole: {padding:.1%} of the training rows is padding")
     fingerprint: dict[str, str | int] = {
         **text_fingerprint(corpora),
@@ -159,12 +152,12 @@ def load(
         )
         fingerprint |= train.fingerprint
     else:
-        train = _mixed(corpora, made["train"])
+        train = _mixed(corpora, rows_of["train"])
     held_out = [splits["validation"] for splits in encoded]
     return TrainingData(
         vocabulary=vocabulary,
         train=train,
-        validation=_mixed(corpora, made["validation"]),
+        validation=_mixed(corpora, rows_of["validation"]),
         num_validation_tokens=sum(len(split.tokens) for split in held_out),
         num_validation_bytes=sum(split.num_bytes for split in held_out),
         opening=held_out[0].tokens[:8].tolist(),
@@ -176,23 +169,27 @@ def load(
 
 
 def read_corpora(config: Data, folder: Path, report: Report) -> Weighted:
-    """The text that `config` names; see `data.catalog.find`.
+    """Return the corpora of `config.source` and report what they are.
 
-    Raises DataConfigError, besides, if it is to be streamed and cannot be.
+    Raises as `data.catalog.find` does, and DataConfigError if they are to be streamed and cannot
+    be.
     """
     corpora = catalog.find(config, folder)
     if config.streaming:
         _check_streaming(config, corpora)
     for corpus, share in corpora:
-        of_batch = f", {float(share):.1%} of every batch" if len(corpora) > 1 else ""
-        report(f"text: {corpus.source}, {corpus.describe()}{of_batch}")
+        batch_share = f", {float(share):.1%} of every batch" if len(corpora) > 1 else ""
+        report(f"text: {corpus.source}, {corpus.describe()}{batch_share}")
     return corpora
 
 
 def find_vocabulary(
     config: Data, corpora: Weighted, size: int, folder: Path, report: Report
 ) -> Vocabulary:
-    """The one that `config` names, or one trained on the text. Raises as `load` does."""
+    """Return the vocabulary that `config` names, or one trained on the text.
+
+    Raises as `load` does.
+    """
     if config.vocabulary is not None:
         return read_vocabulary(config.vocabulary)
     max_bytes = _MAX_STREAMED_VOCABULARY_BYTES if config.streaming else MAX_VOCABULARY_BYTES
@@ -201,9 +198,17 @@ def find_vocabulary(
 
 
 def training_sample(corpora: Weighted, max_bytes: int = MAX_VOCABULARY_BYTES) -> Iterator[str]:
-    """Training texts for a vocabulary: of each source its share of `max_bytes`."""
+    """Yield training texts for a vocabulary: `max_bytes`, of which each source has its share."""
     for corpus, share in corpora:
         yield from corpus.training_sample(int(max_bytes * share))
+
+
+def _check_same_vocabulary(path: str, learned: Vocabulary) -> None:
+    if read_vocabulary(path).fingerprint != learned.fingerprint:
+        raise DataConfigError(
+            f"data.vocabulary={path!r} is not the vocabulary that the model has learned; leave it "
+            "out, or start a new run"
+        )
 
 
 def _check_streaming(config: Data, corpora: Weighted) -> None:
@@ -211,8 +216,8 @@ def _check_streaming(config: Data, corpora: Weighted) -> None:
         corpus.streamed()
     if config.packing != "split":
         raise DataConfigError(
-            f"data.packing={config.packing!r} plans its rows on a token cache, and data.streaming has "
-            "none. Leave out one of them."
+            f"data.packing={config.packing!r} plans its rows on a token cache, and data.streaming "
+            "has none; leave out one of them"
         )
 
 
@@ -223,29 +228,33 @@ def encode(
     report: Report,
     wanted: Sequence[Split] = SPLITS,
 ) -> dict[Split, TokenSplit]:
-    """The token cache of the `wanted` splits of `corpus`, built if it is not there.
+    """Return the token cache of the `wanted` splits of `corpus`, built if it is missing.
 
     Raises DataError as `load` does.
     """
     name = corpus.fingerprint if wanted == SPLITS else f"{'+'.join(wanted)} of {corpus.fingerprint}"
-    made_from = {"corpus": name, "vocabulary": vocabulary.fingerprint}
-    path = token_cache.cache_path(folder, **made_from)
+    inputs = {"corpus": name, "vocabulary": vocabulary.fingerprint}
+    path = token_cache.cache_path(folder, **inputs)
     try:
         return token_cache.read(path)
     except FileNotFoundError:
         pass
     start_s = time.monotonic()
 
-    def encoded(split: Split, skipped: int) -> Iterator[Encoded]:
-        texts = itertools.islice(corpus.texts(split), skipped, None)
-        return _encoded(split, texts, vocabulary, report)
+    def encode_from(split: Split, num_done: int) -> Iterator[Encoded]:
+        texts = itertools.islice(corpus.texts(split), num_done, None)
+        return _encode_texts(split, texts, vocabulary, report)
 
     token_cache.build(
         path,
-        # The held-out text first: it is short, and a mistake in it shows at once.
-        {split: functools.partial(encoded, split) for split in reversed(SPLITS) if split in wanted},
+        # The held-out text comes first: it is short, and a mistake in it shows at once.
+        {
+            split: functools.partial(encode_from, split)
+            for split in reversed(SPLITS)
+            if split in wanted
+        },
         vocab_size=vocabulary.size,
-        **made_from,
+        **inputs,
         report=report,
     )
     splits = token_cache.read(path)
@@ -255,10 +264,10 @@ def encode(
     return splits
 
 
-def _encoded(
+def _encode_texts(
     split: Split, texts: Iterator[str], vocabulary: Vocabulary, report: Report
 ) -> Iterator[Encoded]:
-    """The documents' ids and sizes, with a line of progress now and then."""
+    """Yield the ids and the bytes of each document, and report progress now and then."""
     texts, sized = itertools.tee(texts)
     sizes = (len(text.encode("utf-8")) for text in sized)
     start_s = shown_s = time.monotonic()
@@ -278,8 +287,8 @@ def _encoded(
 def _check_length(corpus: Corpus, split: Split, encoded: TokenSplit, seq_len: int) -> None:
     if len(encoded.tokens) <= seq_len:
         raise DataError(
-            f"The {split} text of {corpus.source} has {len(encoded.tokens):,} tokens, but one "
-            f"sequence needs seq_len + 1 = {seq_len + 1:,}. Add text, or lower --seq-len."
+            f"the {split} text of {corpus.source} has {len(encoded.tokens):,} tokens, but one "
+            f"sequence needs seq_len + 1 = {seq_len + 1:,}; add text, or lower --seq-len"
         )
 
 
@@ -290,12 +299,8 @@ def _mixed(corpora: Weighted, rows: list[Rows]) -> Batches:
     return Mixture(dict(zip(names, rows, strict=True)), tuple(share for _, share in corpora))
 
 
-def _differs(one: Vocabulary, other: Vocabulary) -> bool:
-    return one.fingerprint != other.fingerprint
-
-
 def text_fingerprint(corpora: Weighted) -> dict[str, str | int]:
-    """Of one corpus its fingerprint; of several one each, with the share."""
+    """Return the fingerprint of one corpus, or those of several with their shares."""
     if len(corpora) == 1:
         return {"corpus": corpora[0][0].fingerprint}
     return {f"corpus {corpus.name}": f"{corpus.fingerprint} {share}" for corpus, share in corpora}

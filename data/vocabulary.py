@@ -31,21 +31,21 @@ from data.vocabularies.vocabulary import Vocabulary
 
 Style = Literal["gpt2", "jurassic1", "gopher", "chinchilla", "palm", "llama"]
 
-# How each paper's SentencePiece differs from PaLM's, which keeps white space, splits digits and
-# spells in bytes what has no piece. What a paper does not say is PaLM's here: all else of it is
-# lossless, too.
 _SENTENCEPIECE: Mapping[str, Mapping[str, Any]] = {
-    # Lieber et al. 2021, section 2.2: pieces are not restricted to word boundaries.
+    # Lieber et al. 2021, section 2.2: tokens are not restricted to word boundaries.
     "jurassic1": {"split_by_whitespace": False, "split_digits": False},
-    # Rae et al. 2021, section 3.1, and what Hoffmann et al. 2022 say that they left out.
+    # Rae et al. 2021, section 3.1: NFKC, which Hoffmann et al. 2022 say that they left out.
     "gopher": {"normalization_rule_name": "nfkc", "split_digits": False},
     # Hoffmann et al. 2022, section 4.1: without NFKC normalisation.
     "chinchilla": {"split_digits": False},
     # Chowdhery et al. 2022, section 2.
     "palm": {},
-    # Touvron et al. 2023, section 2.1: byte pairs, digits split, bytes for what is unknown.
+    # Touvron et al. 2023, section 2.1: byte pairs, split digits, bytes for unknown characters.
     "llama": {},
 }
+"""The settings in which each paper's SentencePiece differs from PaLM's, which keeps white space,
+splits digits and spells unknown characters in bytes. Where a paper is silent, PaLM's setting is
+used, so that these vocabularies are lossless too."""
 _GPT2_MARK = "<|endoftext|>"
 
 
@@ -55,12 +55,12 @@ class VocabularyCommand:
 
     data: Data = Data()
     size: int = 32_000
-    """Pieces, marks and single bytes included. A unigram vocabulary may get fewer."""
+    """Tokens, special ones and single bytes included. A unigram vocabulary may get fewer."""
     style: Style = "palm"
-    """Whose settings: gpt2 is byte-level BPE, the others SentencePiece. All but gopher, which
-    normalises by NFKC as the paper did, give back every text exactly."""
+    """The paper whose settings are used: gpt2 is byte-level BPE, the others are SentencePiece. All
+    but gopher, which normalises by NFKC as the paper did, give back every text exactly."""
     model_type: Literal["bpe", "unigram"] = "bpe"
-    """How SentencePiece chooses pieces: by merging pairs, or by pruning a language model."""
+    """How SentencePiece chooses tokens: by merging pairs, or by pruning a language model."""
     out: str = "vocabulary"
     """Folder to make."""
     json: bool = False
@@ -68,20 +68,20 @@ class VocabularyCommand:
 
 
 def main(argv: list[str]) -> None:
-    """Train on the text's training split, and write the folder."""
+    """Train a vocabulary on the text's training split, and write its folder."""
     flags = command.parse(
         VocabularyCommand, argv, prog="python -m data.vocabulary", description="Train a vocabulary."
     )
     out = Path(flags.out).expanduser()
     if out.exists():
-        raise DataConfigError(f"--out={flags.out} is there already. Name another folder.")
+        raise DataConfigError(f"--out={flags.out} exists already; name another folder")
     corpora = read_corpora(flags.data, cache_folder(flags.data.cache_dir), command.report)
     command.report(
-        f"training {flags.size:,} pieces on at most {MAX_VOCABULARY_BYTES / 1e6:.0f} MB of it"
+        f"training {flags.size:,} tokens on at most {MAX_VOCABULARY_BYTES / 1e6:.0f} MB of the text"
     )
     start_s = time.monotonic()
     vocabulary = train(training_sample(corpora), flags.size, flags.style, flags.model_type)
-    command.report(f"{vocabulary.size:,} pieces in {time.monotonic() - start_s:.1f} s")
+    command.report(f"{vocabulary.size:,} tokens in {time.monotonic() - start_s:.1f} s")
     held_out = next(corpora[0][0].texts("validation"))
     num_tokens = len(vocabulary.encode(held_out))
     bytes_per_token = len(held_out.encode("utf-8")) / num_tokens
@@ -89,27 +89,38 @@ def main(argv: list[str]) -> None:
         for name, content in vocabulary.to_files().items():
             (folder / name).write_bytes(content)
     if flags.json:
-        print(json.dumps({"out": flags.out, "size": vocabulary.size, "style": flags.style,
-                          "bytes_per_token": bytes_per_token,
-                          "fingerprint": vocabulary.fingerprint}))  # fmt: skip
+        summary = {
+            "out": flags.out,
+            "size": vocabulary.size,
+            "style": flags.style,
+            "bytes_per_token": bytes_per_token,
+            "fingerprint": vocabulary.fingerprint,
+        }
+        print(json.dumps(summary))
         return
-    print(f"{flags.out}: {vocabulary.size:,} pieces, {bytes_per_token:.2f} bytes a token on the first "
-          "held-out document")  # fmt: skip
+    print(
+        f"{flags.out}: {vocabulary.size:,} tokens, {bytes_per_token:.2f} bytes per token on the "
+        "first held-out document"
+    )
     print(f"next: --data.vocabulary={flags.out} --model.vocab-size={vocabulary.size}")
 
 
 def train(
     texts: Iterable[str], size: int, style: Style, model_type: Literal["bpe", "unigram"]
 ) -> Vocabulary:
-    """Raises DataConfigError if the texts do not allow such a vocabulary, or the style such a type."""
+    """Train a vocabulary of at most `size` tokens.
+
+    Raises DataConfigError if the texts do not allow this size, or the style does not allow this
+    type.
+    """
     if style == "gpt2":
         if model_type != "bpe":
-            raise DataConfigError("--style=gpt2 is byte-level BPE. Leave out --model-type.")
+            raise DataConfigError("--style=gpt2 is byte-level BPE; leave out --model-type")
         return _train_byte_level(texts, size)
     options = dict(_SENTENCEPIECE[style])
     if model_type == "unigram":
-        # As many pieces as are worth having. The trainer's own coverage of rare characters:
-        # each would be a piece.
+        # The size is an upper limit. The coverage is the trainer's default: each rare character
+        # beyond it would take a token.
         options |= {
             "model_type": "unigram",
             "hard_vocab_limit": False,
@@ -123,12 +134,14 @@ def train(
 
 
 def _train_byte_level(texts: Iterable[str], size: int) -> Vocabulary:
-    """GPT-2's: pairs of bytes merged inside words (Radford et al. 2019, section 2.2), and one mark
-    between documents, the last id."""
+    """Train GPT-2's kind: pairs of bytes merged inside words (Radford et al. 2019, section 2.2).
+
+    One special token, the last id, stands between documents.
+    """
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     if size <= len(alphabet):
         raise DataConfigError(
-            f"--size={size} has no room for 256 bytes and a mark. Set 300 or more."
+            f"--size={size} has no room for 256 bytes and a special token; set 300 or more"
         )
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -139,8 +152,8 @@ def _train_byte_level(texts: Iterable[str], size: int) -> Vocabulary:
     tokenizer.train_from_iterator(texts, trainer)
     if (most := tokenizer.get_vocab_size() + 1) < size:
         raise DataConfigError(
-            f"--size={size} is more than the training text has pieces for. Set it to at most {most}, "
-            "or add text."
+            f"--size={size} is more than the training text has tokens for; set it to at most "
+            f"{most}, or add text"
         )
     tokenizer.add_special_tokens([AddedToken(_GPT2_MARK, special=True, normalized=False)])
     mark = tokenizer.token_to_id(_GPT2_MARK)

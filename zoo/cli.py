@@ -58,7 +58,7 @@ class Start:
 def parse_with_model(
     kind: Callable[[Experiment, str], Command], argv: list[str], *, prog: str, description: str
 ) -> Command:
-    """Fill a command from flags, after --model or --init-from has picked the config that they change.
+    """Fill a command from flags that change the config picked by --model or --init-from.
 
     Without --model, `--init-from=CHECKPOINT` picks the config of the run that wrote the checkpoint.
 

@@ -12,9 +12,12 @@ from zoo.process import keep_freed_memory
 
 @dataclass(frozen=True, kw_only=True)
 class TextFlags(SourceFlags):
-    """The text to evaluate instead of what the run held out: the validation split of a task or of a
-    mixture, or all of the files, whose 5-gram is trained on what the model was trained on. Options that
-    are not given are those of the run's own text."""
+    """The text to evaluate instead of what the run held out.
+
+    The validation split of a task or of a mixture is evaluated, or all of the files, whose 5-gram
+    is trained on what the model was trained on. Options that are not given are those of the run's
+    own text.
+    """
 
     cache_dir: str | None = None
     """Folder of token caches. None: the folder that the run used."""
@@ -35,7 +38,8 @@ class EvaluateCommand:
     """The workdir of a run (its newest checkpoint is taken) or one checkpoints/STEP folder."""
     data: TextFlags = TextFlags()
     seq_len: int | None = None
-    """Tokens in a row; rotary and relative positions allow more than the run had. None: as in the run."""
+    """Tokens in a row; rotary and relative positions allow more than the run had. None: as in the
+    run."""
     batch_tokens: int | None = None
     """Tokens evaluated at a time, over all devices; fewer need less memory. None: as in the run."""
     max_tokens: int | None = None
@@ -91,9 +95,10 @@ def main(argv: list[str]) -> None:
         }
         print(json.dumps(summary))
         return
+    seq_len = measured.experiment.seq_len
     print(
         f"text           {text.source}: {evaluation.num_bytes:,} bytes\n"
-        f"tokens         {evaluation.num_tokens:,} predicted, in rows of {measured.experiment.seq_len:,}\n"
+        f"tokens         {evaluation.num_tokens:,} predicted, in rows of {seq_len:,}\n"
         f"loss           {evaluation.loss:.4f} nats per token\n"
         f"perplexity     {evaluation.perplexity:.4g}\n"
         f"bits per byte  {evaluation.bits_per_byte:.4f}"

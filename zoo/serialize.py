@@ -78,8 +78,8 @@ _FLAT_SOURCE_FIELDS = frozenset(
 def _data_with_source(fields: Fields) -> Fields:
     """Gather the flat fields of `Data` that named its text into one `source`.
 
-    Version 0.1.0 wrote them until commit 98d5c7f: `mixture` took precedence over `files`, and `files`
-    over `task`.
+    Version 0.1.0 wrote them until commit 98d5c7f: `mixture` took precedence over `files`, and
+    `files` over `task`.
     """
     if "source" in fields:
         return fields

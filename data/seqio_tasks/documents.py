@@ -58,9 +58,9 @@ class TaskDocuments:
                 saved.assert_consumed()
             except (tf.errors.OpError, AssertionError, LookupError, ValueError) as error:
                 raise DataError(
-                    f"the task {self._task.name!r} cannot resume where it stood: the saved state of "
-                    f"its iterator is damaged ({tasks.first_line(error)}); delete that checkpoint to "
-                    "resume from the one before it, or start over with --fresh"
+                    f"the task {self._task.name!r} cannot resume where it stood: the saved state "
+                    f"of its iterator is damaged ({tasks.first_line(error)}); delete that "
+                    "checkpoint to resume from the one before it, or start over with --fresh"
                 ) from error
 
     def _begin(self, epoch: int) -> None:
@@ -80,8 +80,9 @@ class TaskDocuments:
             _check_can_be_saved(batches)
         except (ValueError, tf.errors.FailedPreconditionError) as error:
             raise DataConfigError(
-                f"the task {self._task.name!r} cannot be streamed: {tasks.first_line(error)}; leave out "
-                "--data.streaming, or make its dataset without Python generators and with a seed"
+                f"the task {self._task.name!r} cannot be streamed: {tasks.first_line(error)}; "
+                "leave out --data.streaming, or make its dataset without Python generators and "
+                "with a seed"
             ) from error
         self._batches: Iterator = iter(batches.with_options(options))
 

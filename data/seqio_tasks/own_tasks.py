@@ -1,8 +1,9 @@
 """Tasks and mixtures that a user's module registers with seqio.
 
 A task's own splits `train` and `validation` are used as they are. Without a `validation` split,
-documents of `train` are held out as they are for files. The text is encoded with the run's vocabulary.
-If the task is streamed, only its beginning is read to fingerprint it and to decide what to hold out.
+documents of `train` are held out as they are for files. The text is encoded with the run's
+vocabulary. If the task is streamed, only its beginning is read to fingerprint it and to decide what
+to hold out.
 """
 
 import difflib
@@ -35,8 +36,8 @@ BuiltIns = Mapping[str, Callable[[], Corpus]]
 def find(name: str, module: str, folder: Path, built_ins: BuiltIns, *, streaming: bool) -> Weighted:
     """Import `module` and return the corpora of its task or mixture `name`.
 
-    Raises DataConfigError if the module cannot be imported or registers no such name, or if a rate is
-    not positive, and DataError if the data is missing or cannot be read.
+    Raises DataConfigError if the module cannot be imported or registers no such name, or if a rate
+    is not positive, and DataError if the data is missing or cannot be read.
 
     Args:
       folder: the cache.
@@ -70,7 +71,7 @@ def find(name: str, module: str, folder: Path, built_ins: BuiltIns, *, streaming
 
 
 def _import(module: str) -> str:
-    """Import the module and return the hash of its source, which is the version of its functions."""
+    """Import the module and return the hash of its source, the version of its functions."""
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     try:
@@ -110,8 +111,8 @@ def _corpus(task: seqio.Task, version: str, folder: Path, *, streaming: bool) ->
         return beginning
     if survey.splits_inside:
         raise DataConfigError(
-            f"{source} has {survey.num_documents:,} documents, too few to hold any out of a stream; "
-            "leave out data.streaming"
+            f"{source} has {survey.num_documents:,} documents, too few to hold any out of a "
+            "stream; leave out data.streaming"
         )
     return _streamed_corpus(beginning, survey, key or version, read, open_documents)
 
@@ -138,7 +139,7 @@ def _streamed_corpus(
 
 
 def _key(task: seqio.Task, version: str) -> str | None:
-    """Return a key that changes if the task's text may have; None if only reading the text can tell.
+    """Return a key that changes if the text may have; None if only reading the text can tell.
 
     Args:
       version: the module's, whose functions may change the text.
@@ -165,7 +166,7 @@ def _key(task: seqio.Task, version: str) -> str | None:
 
 
 def _fingerprint(read: Callable[[Split], Iterator[str]], version: str, limit: int | None) -> str:
-    """Hash the whole text, or the module's version and the first `limit` documents of each split."""
+    """Return the hash of all text, or of `version` and `limit` documents of each split."""
     digest = hashlib.sha256(b"" if limit is None else version.encode())
     for split in SPLITS:
         for text in itertools.islice(read(split), limit):

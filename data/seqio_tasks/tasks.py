@@ -1,6 +1,7 @@
 """The corpora as seqio tasks. TensorFlow is imported here (4 s), so import this module late.
 
-A task yields documents as `{"targets": text}`: its text is encoded later, with the run's vocabulary.
+A task yields documents as `{"targets": text}`: its text is encoded later, with the run's
+vocabulary.
 """
 
 import functools
@@ -33,21 +34,22 @@ def _silent_stderr() -> Iterator[None]:
         os.close(null)
 
 
-# Without this TensorFlow logs the errors that it also raises. JAX has set a lower level, for itself.
+# Without this TensorFlow logs the errors that it also raises. JAX has set a lower level, for
+# itself.
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 with _silent_stderr():
     import seqio
     import tensorflow as tf
     import tensorflow_datasets as tfds
 
-    # The accelerators are for JAX: TensorFlow would take all their memory. It refuses if the program
-    # that imports this module has used them with TensorFlow already.
+    # The accelerators are for JAX: TensorFlow would take all their memory. It refuses if the
+    # program that imports this module has used TensorFlow already.
     with suppress(RuntimeError):
         tf.config.set_visible_devices([], "GPU")
         tf.config.set_visible_devices([], "TPU")
 absl.logging.set_verbosity(absl.logging.ERROR)
-# A set is read once per epoch. By default TensorFlow Datasets keeps a set below 250 MB in memory, and
-# in every snapshot of its iterator.
+# A set is read once per epoch. By default TensorFlow Datasets keeps a set below 250 MB in memory,
+# and in every snapshot of its iterator.
 seqio.set_tfds_read_config_override(tfds.ReadConfig(try_autocache=False))
 
 
@@ -61,8 +63,8 @@ _BATCH_DOCUMENTS = 64
 def register(name: str, texts: Callable[[Split], Iterator[str]]) -> seqio.Task:
     """Register texts as the task `name`, in place of an earlier one of that name.
 
-    It is for T5X and for users' own mixtures. When the task is read, the texts are held in memory: a
-    dataset that calls Python for each of them was measured to hang at the end of one program in
+    It is for T5X and for users' own mixtures. When the task is read, the texts are held in memory:
+    a dataset that calls Python for each of them was measured to hang at the end of one program in
     three if it is left in the middle. The token cache therefore reads `texts` itself.
     """
 
@@ -127,8 +129,8 @@ def text_batches(task: seqio.Task, split: str, **order: Any) -> tf.data.Dataset:
     """Return the texts of `split` in batches: [_BATCH_DOCUMENTS] strings, fewer in the last.
 
     A text is the feature `targets`, or, if the task encodes its text already, the feature
-    `targets_pretokenized` in which seqio's `tokenize` keeps it. Raises DataConfigError if the task has
-    neither.
+    `targets_pretokenized` in which seqio's `tokenize` keeps it. Raises DataConfigError if the task
+    has neither.
 
     Args:
       order: for `seqio.Task.get_dataset`: shuffle, seed, shard_info.
@@ -142,8 +144,8 @@ def text_batches(task: seqio.Task, split: str, **order: Any) -> tf.data.Dataset:
     key = next(filter(is_text, ("targets", "targets_pretokenized")), None)
     if key is None:
         raise DataConfigError(
-            f"the task {task.name!r} gives no text: neither `targets` nor `targets_pretokenized` is "
-            "a string; give it output_features={'targets': data.seqio_tasks.tasks.TEXT} and no "
+            f"the task {task.name!r} gives no text: neither `targets` nor `targets_pretokenized` "
+            "is a string; give it output_features={'targets': data.seqio_tasks.tasks.TEXT} and no "
             "tokenizer"
         )
     return dataset.map(lambda example: example[key]).batch(_BATCH_DOCUMENTS)
@@ -161,7 +163,7 @@ def read_errors(task: seqio.Task, split: str) -> Iterator[None]:
 
 
 def first_line(error: Exception) -> str:
-    """Return TensorFlow's reason without the names of its operations, its traces and a full stop."""
+    """Return TensorFlow's reason without names of operations, traces and a full stop."""
     reason = re.sub(r"\{\{.*?\}\} *| *\[Op:.*", "", str(error)).strip()
     return (reason.splitlines() or [type(error).__name__])[0][:300].rstrip(".")
 

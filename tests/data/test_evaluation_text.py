@@ -9,7 +9,7 @@ import pytest
 
 from data import evaluation_text, training_data
 from data.batches.rows import TokenWindows
-from data.config import Data, Files
+from data.config import Data, Files, Mixture, Source
 from data.errors import DataConfigError, DataError
 from data.evaluation_text import EvaluationText
 from data.text.corpus import Corpus
@@ -51,13 +51,14 @@ def load(
     run: TrainingData,
     *,
     files: str | None = None,
+    source: Source | None = None,
     cache_dir: str | None = None,
     report=no_report,
 ) -> EvaluationText:
     return evaluation_text.load(
         run_text,
         run.fingerprint,
-        source=None if files is None else Files(files),
+        source=source if files is None else Files(files),
         cache_dir=cache_dir,
         vocabulary=run.vocabulary,
         seq_len=SEQ_LEN,
@@ -131,6 +132,17 @@ def test_a_changed_text_of_the_run_is_read_with_a_warning(run_text, run, corpus)
     warning = load(run_text, run).warning
     assert warning is not None
     assert "not the text that the checkpoint's run read" in warning
+
+
+def test_a_mixture_is_evaluated_on_what_it_holds_out(run_text, run, tmp_path):
+    for document in small_documents(30):
+        (tmp_path / f"{document.name}.txt").write_text(document.text * 2)
+    folder = folder_of(run_text)
+    mixture = Mixture.parse([f"{folder}/*.py=1", f"{tmp_path}/*.txt=3"])
+    text = load(run_text, run, source=mixture)
+    assert text.source == f"the held-out part of {mixture.setting}"
+    assert text.num_bytes > run.num_validation_bytes
+    assert text.warning is None
 
 
 def test_files_must_have_text(run_text, run, tmp_path):

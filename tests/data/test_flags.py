@@ -89,6 +89,11 @@ def test_options_reach_every_part_of_a_mixture_that_has_them():
     )
 
 
+def test_the_parts_of_a_checkpoints_mixture_keep_their_own_options():
+    parts = (Part(Files("a", field="f"), Fraction(1)), Part(Files("b", field="g"), Fraction(1)))
+    assert parse(default=Mixture(parts)).source == Mixture(parts)
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [

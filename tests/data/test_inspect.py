@@ -41,13 +41,13 @@ def test_a_picture_is_drawn_where_it_is_asked_for(flags, tmp_path, capsys):
 
 
 def test_documents_of_one_length_are_drawn_too():
-    bars = inspect._bars(np.array([7, 7, 7]))
+    bars = inspect._histogram(np.array([7, 7, 7]))
     assert bars.startswith("7 █ ")
     assert bars.endswith(" 7")
 
 
 def test_a_stream_is_not_looked_at(flags):
-    with pytest.raises(DataConfigError, match="data.streaming: .*Leave it out"):
+    with pytest.raises(DataConfigError, match="data.streaming: .*leave it out"):
         inspect.main([*flags, "--data.streaming"])
 
 

@@ -174,7 +174,7 @@ def test_one_file_is_enough(folder):
 
 @pytest.mark.parametrize(("seq_len", "split"), [(10_000, "train"), (400, "validation")])
 def test_a_text_shorter_than_one_sequence_is_explained(folder, seq_len, split):
-    with pytest.raises(DataError, match=rf"The {split} text of data\.files=.* seq_len \+ 1"):
+    with pytest.raises(DataError, match=rf"the {split} text of data\.files=.* seq_len \+ 1"):
         load_files(folder, seq_len=seq_len)
 
 

@@ -78,8 +78,8 @@ def test_gpt2_has_one_mark_the_last_id(trained):
     ("size", "style", "model_type", "message"),
     [
         (9999, "palm", "bpe", "9999 is more than the training text has tokens for"),
-        (9999, "gpt2", "bpe", r"--size=9999 is more than .* Set it to at most \d+, or add text"),
-        (256, "gpt2", "bpe", "--size=256 has no room for 256 bytes and a mark"),
+        (9999, "gpt2", "bpe", r"--size=9999 is more than .* set it to at most \d+, or add text"),
+        (256, "gpt2", "bpe", "--size=256 has no room for 256 bytes and a special token"),
         (300, "gpt2", "unigram", "--style=gpt2 is byte-level BPE"),
     ],
 )
@@ -114,7 +114,7 @@ def test_a_model_trains_with_what_the_command_made(folder, style, packing, capsy
     num_documents = (loaded.train.tokens == eos).sum()
     num_documents //= 2 if style == "gpt2" else 1  # its mark begins a document too
     assert weighted == num_documents
-    with pytest.raises(DataConfigError, match="--out=mine is there already"):
+    with pytest.raises(DataConfigError, match="--out=mine exists already"):
         vocabulary.main([*flags, "--out=mine"])
 
 

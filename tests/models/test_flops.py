@@ -4,11 +4,6 @@ import itertools
 import math
 
 import pytest
-from tests.reference.flops import (
-    train_flops_6n,
-    train_flops_chinchilla,
-    train_flops_chinchilla_layers,
-)
 
 import configs
 from models.config import (
@@ -28,6 +23,11 @@ from models.flops import (
     train_flops_palm,
 )
 from models.transformer import num_params
+from tests.reference.flops import (
+    train_flops_6n,
+    train_flops_chinchilla,
+    train_flops_chinchilla_layers,
+)
 from zoo.planning.hardware import mfu
 
 LEARNED = Learned()

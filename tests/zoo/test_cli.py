@@ -67,6 +67,14 @@ BAD_FLAGS = {
         ["--mesh.fsdp=64"],
         ("--mesh.fsdp=64", "needs 64 devices", "--fake-devices="),
     ),
+    "two texts": (
+        ["--task=stdlib"],
+        ("--data.task=stdlib and --data.files=", "exclude each other", "write one of them"),
+    ),
+    "option of another text": (
+        ["--data.module=m"],
+        ("--data.module=m does not apply to data.files=", "--data.task"),
+    ),
     "unknown task": (["--data.task=stdlibs", "--data.files=None"], ("'stdlibs'", "stdlib")),
 }
 
@@ -117,7 +125,7 @@ def test_mesh_must_fit_the_model(nano, tmp_path, run_process):
         (None, ("matches no file", "write a path or a glob that does, in quotes")),
         (b"", ("has no text to train on", "add more")),
         (b"caf\xe9 au lait\n", ("is not UTF-8 text", "at byte 3", "convert it to UTF-8")),
-        (b"one two three four\nfive six\n" * 40, ("46 tokens", "seq_len + 1 = 65", "Add text")),
+        (b"one two three four\nfive six\n" * 40, ("46 tokens", "seq_len + 1 = 65", "add text")),
     ],
     ids=["no file", "empty", "not UTF-8", "shorter than a window"],
 )
@@ -311,6 +319,27 @@ def test_prompt_file_must_be_utf8(trained, tmp_path, run_here):
 def test_checkpoint_must_be_there(path, parts, tmp_path, run_here):
     outcome = run_here(sample.main, f"--checkpoint={tmp_path / path}", "--prompt=x")
     check_refusal(outcome, 3, (str(tmp_path / path), *parts))
+
+
+def test_help_says_whose_defaults_it_shows(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    for flags, text in (
+        (["--help"], "No --model is given: the defaults below are those of --model=palm_small."),
+        (["-h", "--model", "palm_nano"], "--model=palm_nano sets the defaults below."),
+    ):
+        with pytest.raises(SystemExit) as ended:
+            train.main(flags)
+        assert ended.value.code == 0
+        assert text in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("flag", ["--init-from={}", "--init_from={}"])
+def test_a_checkpoints_text_is_the_default(flag, copied, tmp_path, run_here):
+    """Without --model the checkpoint gives the config, its source of text included."""
+    flags = [flag.format(copied), f"--workdir={tmp_path / 'run'}", "--num-steps=1"]
+    outcome = run_here(train.main, *flags)
+    assert outcome.code == 0, outcome.stderr
+    assert "text: data.files=" in outcome.stderr
 
 
 @pytest.mark.parametrize("command", ["train", "sample", "evaluate", "convert"])

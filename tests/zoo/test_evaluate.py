@@ -223,6 +223,12 @@ def test_learned_positions_end(nano, tmp_path, run_here):
 
 BAD = {
     "two texts": (["--data.task=stdlib", "--data.files=x"], 2, ("exclude each other",)),
+    "option of no text": (["--data.field=x"], 2, ("data.field", "--data.files")),
+    "option of another text": (
+        ["--data.task=stdlib", "--data.field=x"],
+        2,
+        ("--data.field=x does not apply to data.task='stdlib'",),
+    ),
     "no such files": (["--data.files=nowhere/*"], 3, ("'nowhere/*'", "matches no file")),
     "unknown task": (["--data.task=stdlibs"], 2, ("'stdlibs'", "stdlib")),
     "no length": (["--seq-len=0"], 2, ("--seq-len=0", "above zero")),

@@ -78,7 +78,8 @@ from data.errors import DataError
 
 def read(split, shuffle_files, seed=None):
     texts = tf.data.Dataset.from_tensors({"targets": "fine"})
-    return texts.concatenate(texts.map(lambda x: {"targets": tf.strings.substr(x["targets"], 9, 1)}))
+    broken = texts.map(lambda x: {"targets": tf.strings.substr(x["targets"], 9, 1)})
+    return texts.concatenate(broken)
 
 source = seqio.FunctionDataSource(read, splits=["train"])
 task = seqio.TaskRegistry.add("broken", source=source, preprocessors=[],
