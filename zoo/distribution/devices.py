@@ -1,4 +1,4 @@
-"""What happens before the first computation: devices and the compilation cache."""
+"""The devices of this process, and the settings that must be made before JAX touches them."""
 
 import dataclasses
 import os
@@ -21,20 +21,22 @@ _NO_TPU_HERE = {
 
 
 def expect_no_tpu() -> None:
-    """Keep libtpu from looking for the TPUs of a cloud machine, which it does with many complaints, and
-    from refusing to serve two processes; must run before JAX touches a device."""
+    """Keep libtpu from searching for the TPUs of a cloud machine and from refusing two processes.
+
+    The search prints many complaints where there is no TPU. Call this before JAX touches a device.
+    """
     for name, value in _NO_TPU_HERE.items():
         os.environ.setdefault(name, value)
 
 
 def quiet_libtpu() -> None:
-    """`expect_no_tpu` where JAX found none; must run before JAX touches a device."""
+    """Call `expect_no_tpu` where JAX found no TPU. Call this before JAX touches a device."""
     if os.environ.get("TPU_SKIP_MDS_QUERY") == "1":  # JAX sets it when it is imported
         expect_no_tpu()
 
 
 def configure(*, cache_dir: str | None = None, fake_devices: int = 0) -> None:
-    """Compilation cache and fake devices; must run before JAX touches a device."""
+    """Set the compilation cache and fake devices. Call this before JAX touches a device."""
     check(
         fake_devices >= 0,
         f"--fake-devices={fake_devices} must be 0 or more; 0 uses the real devices",
@@ -45,8 +47,8 @@ def configure(*, cache_dir: str | None = None, fake_devices: int = 0) -> None:
     if fake_devices:
         jax.config.update("jax_platforms", "cpu")
         jax.config.update("jax_num_cpu_devices", fake_devices)
-        # A device may wait in several collectives at once, each wait takes a thread, and with one
-        # thread a device they wait for each other for ever. NPROC is what XLA sizes its pool by.
+        # A device may wait in several collectives at once, and each wait takes a thread. With one
+        # thread per device they would wait for each other for ever. XLA sizes its pool by NPROC.
         os.environ["NPROC"] = str(8 * fake_devices)
         jax.config.update("jax_cpu_enable_async_dispatch", False)
 
@@ -58,7 +60,7 @@ def resolve_dtype(experiment: Experiment) -> Experiment:
 
 
 def unused_accelerator() -> str | None:
-    """What to tell a person whose machine has a TPU or GPU that JAX does not use; None if all is well."""
+    """A complaint about a TPU or GPU of this machine that JAX does not use; None if there is none."""
     if jax.default_backend() != "cpu" or jax.config.values["jax_platforms"] == "cpu":
         return None
     if Path("/dev/nvidiactl").exists() or shutil.which("nvidia-smi"):
@@ -69,7 +71,7 @@ def unused_accelerator() -> str | None:
 
 
 def bytes_per_device() -> float:
-    """Memory that one device has; on a CPU its share of the computer's."""
+    """Memory of one device; on a CPU its share of the computer's memory."""
     stats = jax.local_devices()[0].memory_stats()
     if stats and "bytes_limit" in stats:
         return stats["bytes_limit"]
@@ -77,7 +79,7 @@ def bytes_per_device() -> float:
 
 
 def num_neighbours() -> int:
-    """Devices that fast links join: those of a TPU slice, else those of one process."""
+    """The number of devices that fast links join: those of a TPU slice, or those of one process."""
     devices = jax.devices()
     if devices[0].platform != "tpu":
         return jax.local_device_count()
@@ -85,7 +87,7 @@ def num_neighbours() -> int:
 
 
 def describe_devices() -> str:
-    """For example `1 x cpu (cpu)` or `8 x TPU v4 (tpu) of 2 processes`."""
+    """Describe the devices: `1 x cpu (cpu)` or `8 x TPU v4 (tpu) of 2 processes`."""
     devices, processes = jax.devices(), jax.process_count()
     of_processes = f" of {processes} processes" if processes > 1 else ""
     return f"{len(devices)} x {devices[0].device_kind} ({devices[0].platform}){of_processes}"

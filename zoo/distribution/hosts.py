@@ -1,4 +1,4 @@
-"""What the processes of a run do alike: all learn what one of them found, failed at or was asked."""
+"""The processes of one run: they exchange facts, fail together and stop together."""
 
 import dataclasses
 import functools
@@ -25,23 +25,23 @@ T = TypeVar("T")
 
 @dataclasses.dataclass(frozen=True)
 class Hosts:
-    """The processes of this run. All of them must call the same methods in the same order."""
+    """The processes of this run, which must all call the same methods in the same order."""
 
     names: tuple[str, ...] = ("localhost",)
     """The host of each process."""
 
     @property
     def is_primary(self) -> bool:
-        """Whether this process is the one that writes logs, metrics, plots and samples."""
+        """True in the process that writes logs, metrics, plots and samples."""
         return jax.process_index() == 0
 
     def name(self, process_id: int) -> str:
-        """For example `worker-3 (process 3)`."""
+        """Name a process for people: `worker-3 (process 3)`."""
         return f"{self.names[process_id]} (process {process_id})"
 
     @staticmethod
     def gather(value: Any) -> list[Any]:
-        """The JSON value that each process passes, in their order."""
+        """Collect the JSON value that each process passes, in their order."""
         if jax.process_count() == 1:
             return [value]
         text = np.frombuffer(json.dumps(value).encode(), np.uint8)
@@ -51,7 +51,7 @@ class Hosts:
         return [json.loads(row[:n].tobytes()) for row, n in zip(rows, lengths, strict=True)]
 
     def together(self, work: Callable[[], T]) -> T:
-        """Do `work` in all processes. What a person must mend in one of them is raised in all."""
+        """Do `work` in all processes. An error that a user can correct in one of them is raised in all."""
         error, results = None, []
         try:
             results.append(work())
@@ -70,22 +70,24 @@ class Hosts:
         return results[0]
 
     def on_primary(self, work: Callable[[], None]) -> None:
-        """Do `work` in the primary process only, and go on when it is done."""
+        """Do `work` in the primary process only, and return when it is done."""
         self.together(lambda: work() if self.is_primary else None)
 
     def in_turn(self, work: Callable[[], T]) -> T:
-        """Do `work` in the primary process and then in all others, which find in a cache that they
-        share what the primary one has made; where they share none, each makes its own."""
+        """Do `work` in the primary process, then in all others.
+
+        The others find the primary one's results in a shared cache; without one, each makes its own.
+        """
         results = []
         for turn in (True, False):
             self.together(lambda turn=turn: self.is_primary == turn and results.append(work()))
         return results[0]
 
     def connect(self, mesh: jax.sharding.Mesh) -> None:
-        """Open the connections along every axis of the mesh while all processes are here.
+        """Open the connections along every axis of the mesh while all processes are waiting here.
 
-        Otherwise the first program to need one opens it, and on CPUs (Gloo) the last process must come
-        to it within 30 s of the first: their compile times differ by more.
+        Otherwise the first program that needs a connection opens it. On CPUs (Gloo) the last process
+        must then arrive within 30 s of the first, and compile times differ by more than that.
         """
         if jax.process_count() == 1:
             return
@@ -103,23 +105,27 @@ class Hosts:
                 jax.block_until_ready(jax.jit(add)(ones))
 
     def require_same(self, what: str, facts: dict[str, Any], error: type[Exception]) -> None:
-        """Raise `error`, with the key, the values and the hosts, unless `facts` are the same in all."""
+        """Raise `error` unless all processes pass the same `facts`.
+
+        Its message names the keys, the values and the hosts.
+        """
         first, *others = self.gather(facts)
-        found = [
+        disagreements = [
             f"{key} is {here} on {self.name(0)} and {there} on {self.name(process_id)}"
             for process_id, other in enumerate(others, start=1)
             for key, (here, there) in differences(first, other).items()
         ]
-        if found:
-            more = f", and {len(found) - 8} more" if len(found) > 8 else ""
-            raise error(f"the hosts disagree about {what}: {'; '.join(found[:8])}{more}")
+        if disagreements:
+            num_more = len(disagreements) - 8
+            more = f", and {num_more} more" if num_more > 0 else ""
+            raise error(f"the hosts disagree about {what}: {'; '.join(disagreements[:8])}{more}")
 
 
 class StopVote:
-    """Lets all processes leave after the same step when one of them was asked to stop.
+    """Makes all processes leave after the same step when one of them is asked to stop.
 
-    The signal of each goes into a maximum over all devices of the mesh, read one step later, when it
-    has long been there.
+    The signals are combined by a maximum over all devices of the mesh. It is read one step later, when
+    it has long been computed.
     """
 
     def __init__(self, mesh: jax.sharding.Mesh):
@@ -128,19 +134,22 @@ class StopVote:
         self._pending: jax.Array | None = None
 
     def __call__(self, own: signal.Signals | None) -> signal.Signals | None:
-        """The signal that any process had got by the step before; a process alone learns its own."""
+        """Return the signal that any process had received by the previous step.
+
+        A run of one process gets its own signal at once.
+        """
         if jax.process_count() == 1:
             return own
-        before = self._pending
+        previous = self._pending
         votes = np.full(len(self._sharding.addressable_devices), own or 0, np.int32)
         self._pending = self._largest(jax.make_array_from_process_local_data(self._sharding, votes))
-        agreed = 0 if before is None else int(before)
+        agreed = 0 if previous is None else int(previous)
         return signal.Signals(agreed) if agreed else None
 
 
 def launched_as(experiment: Experiment, *, fresh: bool) -> dict[str, Any]:
-    """What must be the same for all processes of a run: the config, but for where files lie, and the
-    code."""
+    """The facts that must be the same in all processes of a run: its config, without the paths of files,
+    and its code."""
     config = to_json(experiment)
     config["data"] = {
         key: value for key, value in config["data"].items() if key not in ("files", "cache_dir")
@@ -149,7 +158,7 @@ def launched_as(experiment: Experiment, *, fresh: bool) -> dict[str, Any]:
 
 
 def _source_hash() -> str:
-    """Of all modules of the project: what a commit's name would not say of changes since."""
+    """A hash of all modules of the project, which also covers changes that are not committed."""
     root = Path(__file__).parents[2]
     digest = hashlib.sha256()
     for package in ("configs", "data", "models", "zoo"):

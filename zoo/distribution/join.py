@@ -1,7 +1,7 @@
-"""How the processes of a run, most often one a host, come together, and how they end if one is lost.
+"""Connecting the processes of one run, most often one per host.
 
-`jax.distributed` connects them. Left to itself it ends a process whose peers do not come, or are lost,
-with abort(), which names nobody; so whoever is missing is found and named here.
+`jax.distributed` connects them. By itself it ends a process whose peers are missing or lost with
+abort(), which names nobody. The code here finds and names the missing processes.
 """
 
 import dataclasses
@@ -29,45 +29,46 @@ HOSTS_FOLDER = ".hosts"
 """Folder in the workdir where the processes of a run sign in before they are connected."""
 SIGN_EVERY_S = 1.0
 GONE_AFTER_S = 5.0
-"""A process that has not signed for so long has left."""
+"""A process that has not signed in for this long has left."""
 SHOWN_WITHIN_S = 10.0
-"""The time that a network file system may take to show a new file."""
+"""The longest delay with which a network file system shows a new file."""
 
 
 @dataclasses.dataclass(frozen=True)
-class _Place:
-    """Which process of the run this one is."""
+class _Identity:
+    """The position of this process in the run."""
 
     coordinator: str
     num_processes: int
     process_id: int
     device_ids: Sequence[int] | None
-    """The local devices that are its own; None: all."""
+    """The local devices that it uses; None: all."""
 
 
 def join(config: Distributed, folder: Path, report: Progress) -> Hosts:
-    """Wait for the other processes of the run in `folder`; a process that is alone goes on at once.
+    """Wait for the other processes of the run in `folder`; a process that is alone does not wait.
 
-    Raises ConfigError for flags or a cluster's settings that do not say who is who, and where `folder`
-    is not the same one everywhere; LostHostError, with their names, if processes do not come.
+    Raises ConfigError if the flags or the cluster's settings do not identify the processes, or if
+    `folder` is not the same one everywhere, and LostHostError, with their names, if processes are
+    missing.
     """
-    place = _place(config)
-    if place is None:
+    identity = _identity(config)
+    if identity is None:
         return Hosts((socket.gethostname(),))
     report.line(
-        f"process {place.process_id} of {place.num_processes}, meeting the others at "
-        f"{place.coordinator}"
+        f"process {identity.process_id} of {identity.num_processes}, meeting the others at "
+        f"{identity.coordinator}"
     )
-    register = _Register(folder, place)
+    register = _Register(folder, identity)
     jax.config.update("jax_enable_preemption_service", False)  # SIGTERM is StopRequest's
     _keep_stdout_clean()
     executor = ThreadPoolExecutor(1)
     connecting = executor.submit(
         jax.distributed.initialize,
-        place.coordinator,
-        place.num_processes,
-        place.process_id,
-        place.device_ids,
+        identity.coordinator,
+        identity.num_processes,
+        identity.process_id,
+        identity.device_ids,
         cluster_detection_method="deactivate",
         initialization_timeout=config.timeout_s + 60,  # later than ours
         heartbeat_timeout_seconds=config.heartbeat_s,
@@ -81,8 +82,8 @@ def join(config: Distributed, folder: Path, report: Progress) -> Hosts:
     return hosts
 
 
-def _place(config: Distributed) -> _Place | None:
-    """From the flags, and for what they leave open from the cluster; None for a process that is alone."""
+def _identity(config: Distributed) -> _Identity | None:
+    """Read the identity from the flags, or else from the cluster. None: this process is alone."""
     flags = config.coordinator, config.num_processes, config.process_id
     if flags == (None, 1, None):
         return None
@@ -112,7 +113,7 @@ def _place(config: Distributed) -> _Place | None:
     if not 0 <= process_id < num_processes:
         raise ConfigError(f"distributed.process_id={process_id} must be from 0 to "
                           f"num_processes - 1 = {num_processes - 1}")  # fmt: skip
-    return _Place(coordinator, num_processes, process_id, device_ids)
+    return _Identity(coordinator, num_processes, process_id, device_ids)
 
 
 def _wait(connecting: Future, register: "_Register", timeout_s: float) -> None:
@@ -131,29 +132,29 @@ def _wait(connecting: Future, register: "_Register", timeout_s: float) -> None:
 
 
 class _Register:
-    """Who has come, as files in the workdir: all that processes share before they are connected."""
+    """The list of arrived processes, as files in the workdir: all that they share before connecting."""
 
-    def __init__(self, folder: Path, place: _Place):
+    def __init__(self, folder: Path, identity: _Identity):
         self._folder = folder / HOSTS_FOLDER
-        self._place = place
-        self._own = self._folder / str(place.process_id)
+        self._place = identity
+        self._own = self._folder / str(identity.process_id)
         with folders.writing(folder):
             self._folder.mkdir(parents=True, exist_ok=True)
         self.sign()
 
     def sign(self) -> None:
-        """Say that this process is here, now."""
+        """Note that this process is here now."""
         with folders.writing(self._folder.parent):
             self._own.write_text(socket.gethostname())
 
     def sign_off(self) -> None:
-        """Leave no trace, nor the folder if this was the last."""
+        """Remove this process's file, and the folder if it was the last."""
         self._own.unlink(missing_ok=True)
         with suppress(OSError):
             self._folder.rmdir()
 
     def missing(self) -> str:
-        """For example `processes 1 and 3 of 4`."""
+        """Name the missing processes: `processes 1 and 3 of 4`."""
         now_s = self._own.stat().st_mtime  # by the clock of the folder's disk
         here = {
             int(path.name)
@@ -165,7 +166,7 @@ class _Register:
         return f"process{'es' * (len(ids) > 1)} {listed} of {self._place.num_processes}"
 
     def check_shared(self) -> None:
-        """Raise ConfigError unless process 0 has signed in the folder that this process sees."""
+        """Raise ConfigError unless process 0 has signed in to the folder that this process sees."""
         give_up_at_s = time.monotonic() + SHOWN_WITHIN_S
         while not (self._folder / "0").exists():
             if time.monotonic() > give_up_at_s:
@@ -177,7 +178,7 @@ class _Register:
 
 
 def _keep_stdout_clean() -> None:
-    """Gloo greets from C++ on stdout, which belongs to what a command produces: send that to stderr."""
+    """Send what Gloo prints from C++ on stdout to stderr: stdout is for a command's product."""
     sys.stdout.flush()
     sys.stdout = os.fdopen(os.dup(1), "w", encoding=sys.stdout.encoding)
     os.dup2(2, 1)

@@ -1,4 +1,4 @@
-"""From the metrics that a train step leaves on the devices to records: speed, checks, one line a step."""
+"""The log of a run: reads each step's metrics from the devices, checks them and adds the speed."""
 
 import math
 import time
@@ -20,14 +20,14 @@ class RunLog:
     def __init__(
         self,
         experiment: Experiment,
-        token_flops: float,
+        flops_per_token: float,
         num_devices: int,
         writer: MetricsWriter | None,
         report: RunReport,
         data_counters: Callable[[int], dict[str, float]],
     ):
         self._experiment = experiment
-        self._token_flops = token_flops
+        self._flops_per_token = flops_per_token
         self._num_devices = num_devices
         self._writer = writer
         self._report = report
@@ -38,7 +38,7 @@ class RunLog:
         self.tokens_per_s: list[float] = []
 
     def push(self, step: int, device_metrics: dict[str, jax.Array]) -> None:
-        """Note the metrics of step number `step`, under way, and record those of the step before."""
+        """Take the metrics of `step`, which is running, and record those of the step before."""
         if self._unread is not None:
             self.flush()
         self._unread = step, device_metrics
@@ -49,7 +49,7 @@ class RunLog:
             self._restart_clock(step)
 
     def flush(self, evaluation: dict[str, float] | None = None) -> None:
-        """Record the metrics noted last, with those of an evaluation after that step.
+        """Record the metrics taken last, with those of an evaluation after that step.
 
         Raises DivergedError if any of them is not finite.
         """
@@ -72,20 +72,20 @@ class RunLog:
 
     @contextmanager
     def waiting_for_input(self) -> Iterator[None]:
-        """Time that the loop spends on getting a batch."""
+        """Count the time of the block as waiting for a batch."""
         start_s = time.perf_counter()
         yield
         self._input_wait_s += time.perf_counter() - start_s
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Leave out what is not training: evaluation, saving, samples."""
+        """Leave the time of the block out of the speed: evaluation, saving, samples."""
         start_s = time.perf_counter()
         yield
         self._paused_s += time.perf_counter() - start_s
 
     def _speed(self, step: int) -> dict[str, float]:
-        """Averages over the steps since the last call; nothing for the first step."""
+        """Average over the steps since the last call; empty for the first step."""
         if self._timed_step is None or step == self._timed_step:
             return {}
         steps = step - self._timed_step
@@ -97,7 +97,7 @@ class RunLog:
             "perf/input_wait_s": self._input_wait_s / steps,
         }
         utilisation = mfu(
-            self._token_flops * tokens_per_s,
+            self._flops_per_token * tokens_per_s,
             jax.devices()[0].device_kind,
             self._num_devices,
             self._experiment.execution.dtype,

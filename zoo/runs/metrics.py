@@ -1,4 +1,4 @@
-"""What a run writes down: metrics.jsonl, TensorBoard events, loss.png."""
+"""The records of a run: metrics.jsonl, TensorBoard events, loss.png."""
 
 import json
 import os
@@ -12,8 +12,10 @@ METRICS_FILE, PLOT_FILE, EVENTS_FOLDER = "metrics.jsonl", "loss.png", "tensorboa
 
 
 class MetricsWriter:
-    """Appends to a run's records. A resumed run first drops what lies after the step it resumes from,
-    so that every step stands there once."""
+    """Appends to the records of a run.
+
+    A resumed run first drops the rows after the step that it resumes from: every step is recorded once.
+    """
 
     def __init__(self, workdir: Path, *, first_step: int):
         self._workdir = workdir
@@ -30,7 +32,7 @@ class MetricsWriter:
         )
 
     def write(self, step: int, metrics: dict[str, float]) -> None:
-        """One line and one event per metric."""
+        """Write one line, and one event per metric."""
         self._file.write(json.dumps({"step": step, **metrics}) + "\n")
         for name, value in metrics.items():
             self._events.add_scalar(name, value, step)
@@ -47,7 +49,7 @@ class MetricsWriter:
 
 
 def read_metrics(workdir: Path) -> list[dict[str, float]]:
-    """The rows of metrics.jsonl; a last line that a crash cut short is left out."""
+    """Read the rows of metrics.jsonl, without a last line that a crash cut short."""
     path = workdir / METRICS_FILE
     rows = []
     for line in path.read_text().splitlines() if path.exists() else ():
@@ -88,7 +90,7 @@ def plot_loss(workdir: Path, title: str, baselines: dict[str, float]) -> None:
 
 
 def smoothed(curve: list[tuple[float, float]]) -> list[tuple[float, float]]:
-    """The curve with each value replaced by the mean of the tenth of the run that ends there."""
+    """Smooth a curve: each value is the mean of the tenth of the run that ends there."""
     window = max(1, len(curve) // 10)
     return [
         (step, statistics.fmean(value for _, value in curve[max(0, i + 1 - window) : i + 1]))

@@ -1,4 +1,4 @@
-"""The next batches, made ready on the devices while the current step runs."""
+"""Prefetching: the next batches reach the devices while the current step runs."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -8,16 +8,16 @@ from itertools import islice
 from typing import TypeVar
 
 AHEAD = 2
-"""Batches that wait on the devices."""
+"""Batches that are ready on the devices."""
 
 Batch = TypeVar("Batch")
 
 
 @contextmanager
 def prefetched(make: Callable[[int], Batch], steps: Iterable[int]) -> Iterator[Callable[[], Batch]]:
-    """Yields a function that returns `make` of the next of `steps`, computed in a thread.
+    """Yield a function that returns `make` of the next of `steps`, computed in a thread.
 
-    What `make` raises, the function raises.
+    The function raises what `make` raised.
     """
     remaining = iter(steps)
     with ThreadPoolExecutor(1, "prefetch") as pool:

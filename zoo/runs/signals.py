@@ -1,13 +1,17 @@
 """Requests to stop a run: Ctrl-C and pre-emption. Standard library only."""
 
 import signal
+import threading
 from types import FrameType
 from typing import ClassVar, Self
 
 
 class StopRequest:
-    """Notes SIGINT (Ctrl-C) and SIGTERM (pre-emption) while its block runs, so that the loop can save
-    and leave between two steps. A second Ctrl-C stops at once."""
+    """Notes SIGINT (Ctrl-C) and SIGTERM (pre-emption) while its block runs.
+
+    The loop can then save and leave between two steps. A second Ctrl-C stops at once. In a thread other
+    than the main one, which receives no signals, nothing is noted.
+    """
 
     EXIT_CODES: ClassVar = {signal.SIGINT: 130, signal.SIGTERM: 75}
 
@@ -15,7 +19,10 @@ class StopRequest:
         self.signal: signal.Signals | None = None
 
     def __enter__(self) -> Self:
-        self._previous = {number: signal.signal(number, self._note) for number in self.EXIT_CODES}
+        self._previous = {}
+        if threading.current_thread() is threading.main_thread():
+            for number in self.EXIT_CODES:
+                self._previous[number] = signal.signal(number, self._note)
         return self
 
     def __exit__(self, *_) -> None:

@@ -14,7 +14,7 @@ Schedule = Callable[[jax.typing.ArrayLike], jax.Array]
 
 
 def make_schedule(schedule: c.InverseSquareRoot | c.WarmupCosine, num_steps: int) -> Schedule:
-    """Learning rate as a function of Optax's count, which is 0 at the first step k = 1."""
+    """Make the learning rate as a function of Optax's count, which is 0 at the first step k = 1."""
     match schedule:
         case c.InverseSquareRoot(peak_lr=peak_lr, constant_steps=constant_steps):
 
@@ -38,7 +38,7 @@ def make_schedule(schedule: c.InverseSquareRoot | c.WarmupCosine, num_steps: int
 def make_optimizer(
     optimizer: c.Adafactor | c.AdamW, num_steps: int
 ) -> tuple[optax.GradientTransformation, Schedule]:
-    """The transformation of gradients into updates, and its learning rate for the logs."""
+    """Make the transformation of gradients into updates, and its learning rate for the logs."""
     schedule = make_schedule(optimizer.schedule, num_steps)
     match optimizer:
         case c.Adafactor(weight_decay_exponent=exponent):
@@ -72,10 +72,10 @@ def make_optimizer(
 
 
 def clip_by_global_norm(max_norm: float) -> optax.GradientTransformation:
-    """Multiply all gradients by min(1, max_norm / norm of them all together).
+    """Multiply all gradients by min(1, max_norm / their global norm).
 
-    `optax.clip_by_global_norm` selects between two trees, which costs a pass over all the gradients;
-    a factor is fused into the optimizer's own.
+    `optax.clip_by_global_norm` selects between two trees, which costs a pass over all gradients. A
+    factor is fused into the optimizer's own pass.
     """
 
     def update(updates, params):
@@ -105,10 +105,11 @@ def scale_by_param_rms(floor: float = 1e-3) -> optax.GradientTransformation:
 
 
 def matrices(params: nnx.State):
-    """True for what weight decay applies to: embeddings and kernels, not biases and norm scales.
+    """True for the parameters that weight decay applies to: embeddings and kernels.
 
-    Told by logical axes, not by rank: in a stack of layers a bias has rank 2 or 3. A matrix of the
-    zoo maps to or from the residual stream, `embed`, along at least one other axis.
+    Biases and norm scales are told apart by logical axes, not by rank: in a stack of layers a bias has
+    rank 2 or 3. A matrix of the zoo maps to or from the residual stream, `embed`, along at least one
+    other axis.
     """
 
     def is_matrix(param: nnx.Variable) -> bool:
@@ -119,7 +120,7 @@ def matrices(params: nnx.State):
 
 
 def logical_axes(param: nnx.Variable) -> tuple[str, ...]:
-    """The logical axis names that the parameter was made with."""
+    """The logical names of a parameter's axes."""
     return tuple(param.get_metadata("out_sharding"))
 
 

@@ -266,7 +266,7 @@ def in_cluster(monkeypatch):
 @pytest.mark.parametrize(("variables", "host"), [(SLURM, "node001"), (OPEN_MPI, "10.96.0.1")])
 def test_a_cluster_says_which_process_this_is(variables, host, in_cluster):
     in_cluster(variables)
-    place = hosts._place(Distributed())
+    place = hosts._identity(Distributed())
     assert place is not None
     assert place.coordinator.startswith(f"{host}:")
     assert (place.num_processes, place.process_id) == (2, 1)
@@ -283,7 +283,7 @@ def test_a_cluster_says_which_process_this_is(variables, host, in_cluster):
 )
 def test_a_process_alone_goes_on_alone(variables, config, in_cluster):
     in_cluster(variables)
-    assert hosts._place(config) is None
+    assert hosts._identity(config) is None
 
 
 @pytest.mark.parametrize(
@@ -296,13 +296,13 @@ def test_a_process_alone_goes_on_alone(variables, config, in_cluster):
 )
 def test_flags_that_do_not_say_who_is_who_are_refused(config, message):
     with pytest.raises(ConfigError, match=message):
-        hosts._place(config)
+        hosts._identity(config)
 
 
 def test_a_cluster_that_cannot_be_read_is_refused(in_cluster):
     in_cluster(SLURM | {"SLURM_NTASKS": "many"})
     with pytest.raises(ConfigError, match="does not say which processes .* to train in this proc"):
-        hosts._place(Distributed())
+        hosts._identity(Distributed())
 
 
 @pytest.mark.parametrize(
@@ -319,7 +319,7 @@ def test_a_flag_that_cannot_be_is_refused(flags, message):
 
 
 def register(folder: Path, process_id: int, size: int = 12) -> hosts._Register:
-    return hosts._Register(folder, hosts._Place("a:1", size, process_id, None))
+    return hosts._Register(folder, hosts._Identity("a:1", size, process_id, None))
 
 
 def test_who_left_long_ago_is_missing_too(tmp_path):

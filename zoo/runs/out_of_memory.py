@@ -1,0 +1,23 @@
+"""The message of a run that needs more memory than its devices have."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from zoo.distribution.devices import bytes_per_device
+from zoo.errors import OutOfMemoryError, is_out_of_memory, out_of_memory_reason
+from zoo.planning.remedies import training_message
+from zoo.training.program import Program
+
+
+@contextmanager
+def explained_out_of_memory(program: Program) -> Iterator[None]:
+    """Say where the memory of a training step goes, and what to try, if the block runs out of it."""
+    try:
+        yield
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        shape = dict(program.mesh.shape)
+        reason = out_of_memory_reason(error)
+        message = training_message(program.experiment, shape, reason, hbm_bytes=bytes_per_device())
+        raise OutOfMemoryError(message) from error

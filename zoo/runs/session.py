@@ -1,0 +1,96 @@
+"""Everything that a run keeps open while it trains: its batches, records, checkpoints and signals."""
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+
+import jax
+
+from data.batches.readers import Reader
+from zoo import folders
+from zoo.checkpoints.checkpoint import Run
+from zoo.checkpoints.writer import CheckpointWriter
+from zoo.distribution.hosts import Hosts, StopVote
+from zoo.runs import metrics, workdir
+from zoo.runs.log import RunLog
+from zoo.runs.metrics import MetricsWriter
+from zoo.runs.prefetch import prefetched
+from zoo.runs.report import RunReport
+from zoo.runs.setup import Setup
+from zoo.runs.signals import StopRequest
+from zoo.training.step import Batch, TrainState
+
+
+@dataclass(frozen=True, eq=False)
+class Session:
+    """The open files and threads of one run, from its first step to its last."""
+
+    setup: Setup
+    log: RunLog
+    _take_batch: Callable[[], Batch]
+    _reader: Reader
+    _checkpoints: CheckpointWriter
+    _metrics: MetricsWriter | None
+    """None in all processes but the primary one."""
+    _stop: StopRequest
+    _vote: StopVote
+
+    def next_batch(self) -> Batch:
+        """The batch of the next step, on the devices."""
+        with self.log.waiting_for_input():
+            return self._take_batch()
+
+    def stop_signal(self) -> signal.Signals | None:
+        """The signal that asks this run to stop, the same in all processes."""
+        return self._vote(self._stop.signal)
+
+    def save(self, state: TrainState, step: int, evaluation: dict[str, float] | None) -> None:
+        """Start writing the checkpoint of `step`."""
+        counters, stream = self._reader.counters(step), self._reader.state(step)
+        self._checkpoints.save(state, step, evaluation, counters, stream)
+
+    def record_sample(self, step: int, text: str) -> None:
+        """Write down a sample of the model after `step`, and draw the loss until then."""
+        if self._metrics is not None:
+            setup = self.setup
+            workdir.write_sample(setup.folder, step, text)
+            self._metrics.write_text("sample", text, step)
+            title = f"{setup.name}, {setup.num_params:,} parameters"
+            metrics.plot_loss(setup.folder, title, setup.baselines)
+
+
+@contextmanager
+def open_session(
+    setup: Setup, first_step: int, report: RunReport, hosts: Hosts
+) -> Iterator[Session]:
+    """Open everything, and close it when the block ends: the last checkpoint is then on the disk.
+
+    Raises WorkdirError if something cannot be written.
+    """
+    experiment, program, data, folder = setup.experiment, setup.program, setup.data, setup.folder
+    with folders.writing(folder), ExitStack() as stack:
+        if hosts.is_primary:
+            workdir.write_config(folder, experiment)
+        run = Run(experiment, data.fingerprint)
+        checkpoints = stack.enter_context(CheckpointWriter(folder, run, data.vocabulary))
+        writer = None
+        if hosts.is_primary:
+            writer = stack.enter_context(MetricsWriter(folder, first_step=first_step))
+        stack.enter_context(report.bar(first_step, experiment.num_steps))
+        stop = stack.enter_context(StopRequest())
+        reader = stack.enter_context(
+            closing(hosts.together(lambda: data.read_from(first_step, setup.stream, report.line)))
+        )
+
+        def make_batch(step: int) -> dict[str, jax.Array]:
+            return program.batch_layout.put(reader.train_batch(step))
+
+        steps = range(first_step, experiment.num_steps)
+        take_batch = stack.enter_context(prefetched(make_batch, steps))
+        num_devices = program.mesh.size
+        log = RunLog(
+            experiment, setup.flops_per_token, num_devices, writer, report, reader.counters
+        )
+        vote = StopVote(program.mesh)
+        yield Session(setup, log, take_batch, reader, checkpoints, writer, stop, vote)

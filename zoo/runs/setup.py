@@ -1,0 +1,215 @@
+"""Everything about a run that is decided before its first step."""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax
+
+from configs.experiment import Experiment
+from data.errors import DataError
+from data.text.corpus import SavedFiles
+from data.training_data import TrainingData, load
+from models.config import ConfigError, check
+from models.flops import train_flops_palm
+from models.transformer import num_params
+from zoo import folders
+from zoo.checkpoints import checkpoint
+from zoo.distribution.devices import (
+    bytes_per_device,
+    describe_devices,
+    num_neighbours,
+    resolve_dtype,
+    unused_accelerator,
+)
+from zoo.distribution.hosts import Hosts, launched_as
+from zoo.distribution.sharding import make_mesh, rows_per_pass
+from zoo.errors import WorkdirError
+from zoo.planning import auto_mesh
+from zoo.runs import workdir
+from zoo.runs.report import RunReport
+from zoo.runs.resume import check_same_architecture, check_same_data, check_same_experiment
+from zoo.training.program import Program
+from zoo.training.step import TrainState
+
+
+@dataclass(frozen=True, eq=False)
+class Setup:
+    """What to train, with which program, on what text, and where to start."""
+
+    name: str
+    """The run's name for people, most often the model's."""
+    folder: Path
+    """The workdir."""
+    program: Program
+    data: TrainingData
+    baselines: dict[str, float]
+    """Bits per byte that compressors reach on the validation text, by name."""
+    resume_from: Path | None
+    """The checkpoint of this run to start from. None: step 0."""
+    stream: SavedFiles | None
+    """The position in streamed text that `resume_from` holds."""
+    num_params: int
+    flops_per_token: float
+
+    @property
+    def experiment(self) -> Experiment:
+        """The experiment with its dtype and its mesh decided."""
+        return self.program.experiment
+
+
+def prepare(
+    name: str,
+    experiment: Experiment,
+    folder: Path,
+    report: RunReport,
+    hosts: Hosts,
+    *,
+    fresh: bool,
+) -> Setup:
+    """Decide everything, report it, and make the workdir ready.
+
+    With `fresh`, a run in the folder is deleted once the new one is known to be possible. Raises
+    ConfigError, DataError, CheckpointError or WorkdirError for what a user can correct; on several
+    hosts also OtherHostError.
+    """
+    hosts.require_same("what to run", launched_as(experiment, fresh=fresh), ConfigError)
+    hosts.on_primary(lambda: workdir.prepare(folder))
+    report.line(f"devices: {describe_devices()}, jax {jax.__version__}")
+    if complaint := unused_accelerator():
+        report.warn(complaint)
+
+    experiment = _choose_mesh(resolve_dtype(experiment), report, hosts)
+    mesh = _make_mesh(experiment, report)
+    program = Program(experiment, mesh)
+    hosts.connect(mesh)
+    size = num_params(experiment.model)
+    flops_per_token = train_flops_palm(experiment.model, size, experiment.seq_len)
+    report.model(name, experiment, size, flops_per_token * experiment.num_tokens)
+    report.line(f"workdir: {folder}")
+
+    resume_from = None if fresh else _newest_checkpoint(experiment, folder, hosts)
+    data = _load_data(program, resume_from, report, hosts)
+    stream = None if resume_from is None else _saved_stream(data, resume_from, program, report, hosts)
+    baselines = hosts.in_turn(data.baselines)
+    hosts.on_primary(lambda: _make_room(program, folder, fresh=fresh))
+    return Setup(
+        name, folder, program, data, baselines, resume_from, stream, size, flops_per_token
+    )
+
+
+def initial_state(setup: Setup) -> TrainState:
+    """The saved state, or that of step 0 with random or given parameters, sharded over the mesh."""
+    program, init_from = setup.program, setup.experiment.init_from
+    if setup.resume_from is not None:
+        return checkpoint.read_state(setup.resume_from, program.state)
+    if init_from is None:
+        return program.init()
+    return program.start(checkpoint.read_params_like(checkpoint.find(init_from), program.params))
+
+
+def _choose_mesh(experiment: Experiment, report: RunReport, hosts: Hosts) -> Experiment:
+    """The experiment with the mesh that --mesh=auto means on these devices."""
+    if not experiment.mesh.auto:
+        return experiment
+    mesh, reason = auto_mesh.choose(
+        experiment, jax.device_count(), bytes_per_device(), num_neighbours()
+    )
+    hosts.require_same("the mesh", dataclasses.asdict(mesh), ConfigError)
+    report.line(f"mesh: {reason}")
+    return dataclasses.replace(experiment, mesh=mesh)
+
+
+def _make_mesh(experiment: Experiment, report: RunReport) -> jax.sharding.Mesh:
+    """The mesh over the devices that the batch divides over, with a warning if some stay idle."""
+    num_rows = rows_per_pass(experiment, experiment.mesh.pipeline or 1)
+    mesh = make_mesh(experiment.mesh, jax.device_count(), num_rows)
+    if mesh.size < jax.device_count():
+        check(
+            jax.process_count() == 1,
+            f"a batch of {num_rows} sequences divides over {mesh.size} of {jax.device_count()} "
+            "devices, and a run of several processes needs all; raise --batch-tokens, or split the "
+            "model with --mesh.tensor",
+        )
+        report.warn(
+            f"{mesh.size} of {jax.device_count()} devices are used: a batch of {num_rows} sequences "
+            "divides no further; raise --batch-tokens, or split the model with --mesh.tensor"
+        )
+    return mesh
+
+
+def _newest_checkpoint(experiment: Experiment, folder: Path, hosts: Hosts) -> Path | None:
+    """The checkpoint in the workdir to resume from, if there is one.
+
+    Raises ConfigError if the experiment is another one than the checkpoint's.
+    """
+    steps = checkpoint.saved_steps(folder)
+    hosts.require_same("the workdir", {"newest checkpoint": steps[-1:]}, WorkdirError)
+    if not steps:
+        return None
+    newest = checkpoint.find(folder)
+    saved = checkpoint.read_run(newest)
+    if saved.imported_from is not None:
+        raise ConfigError(
+            f"--workdir={folder} holds imported weights, not a run; train them with "
+            f"--init-from={folder} and another --workdir"
+        )
+    check_same_experiment(saved.experiment, experiment, folder)
+    return newest
+
+
+def _load_data(
+    program: Program, resume_from: Path | None, report: RunReport, hosts: Hosts
+) -> TrainingData:
+    """The text, encoded with the vocabulary of the checkpoint that the run starts from, if any."""
+    experiment, vocabulary = program.experiment, None
+    if resume_from is not None:
+        vocabulary = checkpoint.read_vocabulary(resume_from)
+    elif experiment.init_from is not None:
+        init_from = checkpoint.find(experiment.init_from, flag="--init-from")
+        model = checkpoint.read_run(init_from).experiment.model
+        check_same_architecture(model, experiment.model, experiment.init_from)
+        vocabulary = checkpoint.read_vocabulary(init_from)
+    data = hosts.in_turn(
+        lambda: load(
+            experiment.data,
+            vocab_size=experiment.model.vocab_size,
+            seq_len=experiment.seq_len,
+            batch_size=experiment.batch_size,
+            rows=program.batch_layout.rows,
+            vocabulary=vocabulary,
+            report=report.line,
+        )
+    )
+    hosts.require_same("the text", data.fingerprint, DataError)
+    return data
+
+
+def _saved_stream(
+    data: TrainingData, resume_from: Path, program: Program, report: RunReport, hosts: Hosts
+) -> SavedFiles | None:
+    """The position in streamed text, unless a change of the text is allowed and makes it useless."""
+    note = check_same_data(
+        checkpoint.read_run(resume_from),
+        data.fingerprint,
+        resume_from.parents[1],
+        allow_change=program.experiment.data.allow_change,
+    )
+    if note is not None:
+        report.warn(note)
+        return None
+    return hosts.together(lambda: checkpoint.read_stream(resume_from))
+
+
+def _make_room(program: Program, folder: Path, *, fresh: bool) -> None:
+    """With `fresh` delete the run in the folder.
+
+    Raises WorkdirError unless the checkpoints of the new run then fit on the disk.
+    """
+    num_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(program.state))
+    num_saved = len(checkpoint.saved_steps(folder))
+    num_missing = program.experiment.keep + 2 - (0 if fresh else num_saved)
+    freed = folders.num_bytes(folder / checkpoint.FOLDER) if fresh else 0
+    folders.check_space(folder, num_missing, num_bytes, freed_bytes=freed)
+    if fresh:
+        workdir.clear(folder)
