@@ -24,8 +24,9 @@ def choose(
 
     Axes that the experiment sets keep their size. The others start with as many copies of the model
     (`data`) as possible. Then `fsdp`, `tensor`, `sequence` and `pipeline` grow, in this order, each
-    only until the step fits and the batch and the model divide. Raises ConfigError if they divide
-    over no mesh of all devices.
+    only until the step fits and the batch and the model divide. If the batch has too few sequences
+    for a micro-batch per stage of a pipeline, the mesh has fewer micro-batches. Raises ConfigError
+    if the batch and the model divide over no mesh of all devices.
 
     Args:
       experiment: a resolved experiment; its micro-batches, remat policy and batch stay as they are.
@@ -35,7 +36,7 @@ def choose(
     """
     too_large: list[tuple[float, Mesh]] = []
     refusal = ""
-    for mesh in _meshes(experiment.mesh, num_devices, neighbours):
+    for mesh in _meshes(experiment, num_devices, neighbours):
         shape = sharding.mesh_shape(mesh, num_devices)
         candidate = dataclasses.replace(experiment, mesh=mesh)
         try:
@@ -44,20 +45,20 @@ def choose(
             refusal = refusal or str(error)
             continue
         if needed <= USABLE * device_bytes:
-            return mesh, _reason(shape, needed, device_bytes, too_large, refusal)
+            return mesh, _reason(mesh, needed, device_bytes, too_large, refusal)
         too_large.append((needed, mesh))
     if not too_large:
         raise ConfigError(f"--mesh=auto finds no mesh of {num_devices} devices: {refusal}")
     needed, mesh = min(too_large, key=lambda size_and_mesh: size_and_mesh[0])
-    shape = sharding.mesh_shape(mesh, num_devices)
     return mesh, (
-        f"{_flags(shape)}: no mesh of {num_devices} devices is expected to fit; this one needs the "
+        f"{_flags(mesh)}: no mesh of {num_devices} devices is expected to fit; this one needs the "
         f"least, about {needed / GIB:.2f} of {device_bytes / GIB:.2f} GiB per device"
     )
 
 
-def _meshes(given: Mesh, num_devices: int, neighbours: int) -> Iterator[Mesh]:
+def _meshes(experiment: Experiment, num_devices: int, neighbours: int) -> Iterator[Mesh]:
     """Yield the meshes that keep the given axes, the preferred ones first."""
+    given, num_rows = experiment.mesh, experiment.batch_size // experiment.micro_batches
 
     def lengths(axis: str) -> list[int]:
         length = getattr(given, axis)
@@ -73,28 +74,42 @@ def _meshes(given: Mesh, num_devices: int, neighbours: int) -> Iterator[Mesh]:
         is_near = given.tensor or given.sequence or neighbours % (tensor * sequence) == 0
         data = given.data or num_devices // others
         if is_near and data * others == num_devices:
-            yield Mesh(data=data, fsdp=fsdp, tensor=tensor, sequence=sequence, pipeline=pipeline)
+            micro_batches = given.pipeline_micro_batches
+            fewer = math.gcd(pipeline, num_rows // (data * fsdp))
+            if micro_batches is None and fewer < pipeline:
+                micro_batches = fewer
+            yield Mesh(
+                data=data,
+                fsdp=fsdp,
+                tensor=tensor,
+                sequence=sequence,
+                pipeline=pipeline,
+                pipeline_micro_batches=micro_batches,
+            )
 
 
 def _reason(
-    shape: dict[str, int],
+    mesh: Mesh,
     needed: float,
     device_bytes: float,
     too_large: list[tuple[float, Mesh]],
     refusal: str,
 ) -> str:
     reason = (
-        f"{_flags(shape)}: a step needs about {needed / GIB:.2f} of {device_bytes / GIB:.2f} GiB "
+        f"{_flags(mesh)}: a step needs about {needed / GIB:.2f} of {device_bytes / GIB:.2f} GiB "
         "per device"
     )
     if too_large:
-        size, mesh = too_large[-1]
-        previous = _flags(sharding.mesh_shape(mesh, math.prod(shape.values())))
-        return f"{reason}; {previous} would need {size / GIB:.2f}"
+        size, previous = too_large[-1]
+        return f"{reason}; {_flags(previous)} would need {size / GIB:.2f}"
     if refusal:
         return f"{reason}; on a simpler mesh, {refusal.partition(';')[0]}"
     return reason
 
 
-def _flags(shape: dict[str, int]) -> str:
-    return sharding.mesh_flags(shape) or "--mesh.data=1"
+def _flags(mesh: Mesh) -> str:
+    axes = {axis: getattr(mesh, axis) for axis in sharding.AXES}
+    flags = sharding.mesh_flags(axes) or "--mesh.data=1"
+    if mesh.pipeline_micro_batches is None:
+        return flags
+    return f"{flags} --mesh.pipeline-micro-batches={mesh.pipeline_micro_batches}"

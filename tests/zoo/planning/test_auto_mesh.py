@@ -55,6 +55,13 @@ def test_tensor_stays_within_neighbours():
     assert mesh.pipeline == 2
 
 
+def test_a_pipeline_has_no_more_micro_batches_than_the_batch_has_sequences_per_copy():
+    given = Mesh(data=2, fsdp=1, pipeline=4, auto=True)
+    mesh, reason = choose(with_mesh(given, batch_tokens=4 * 2048), 8, 1000 * GIB, 8)
+    assert (mesh.pipeline, mesh.pipeline_micro_batches) == (4, 2)
+    assert reason.startswith("--mesh.pipeline=4 --mesh.data=2 --mesh.pipeline-micro-batches=2: ")
+
+
 @pytest.mark.parametrize(
     "given", [Mesh(fsdp=1), Mesh(tensor=4), Mesh(sequence=2), Mesh(data=2), Mesh(pipeline=4)]
 )

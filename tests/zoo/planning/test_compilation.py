@@ -14,6 +14,7 @@ from tests.models import experiments
 from zoo.distribution import sharding
 from zoo.planning import compilation, hardware
 from zoo.planning.collectives import collectives
+from zoo.planning.training import on_accelerator
 
 CUBE = sharding.mesh_shape(Mesh(fsdp=2, tensor=2), 4)
 
@@ -60,18 +61,22 @@ class TestWithLibtpu:
 
     def test_a_step_is_compiled_and_its_bytes_are_plausible(self):
         topology = hardware.parse("v5e:2x2", 1)
-        compiled = compilation.compile_step(configs.get("palm_nano"), topology, CUBE)
+        compiled = compilation.compile_step(
+            on_accelerator(configs.get("palm_nano")), topology, CUBE
+        )
         assert compiled.code_bytes > 0
         assert 0 < compiled.argument_bytes < topology.chip.hbm_bytes
         assert {"all-gather", "all-reduce"} <= {c.kind for c in compiled.collectives}
         assert compiled.compile_s > 0
 
     def test_too_large_a_step_is_refused_with_the_compilers_numbers(self):
-        huge = dataclasses.replace(configs.get("llama_7b"), batch_tokens=64 * 2048)
+        huge = dataclasses.replace(on_accelerator(configs.get("llama_7b")), batch_tokens=64 * 2048)
         with pytest.raises(compilation.DoesNotFitError, match=r"exceeds available HBM \(15\.75G"):
             compilation.compile_step(huge, hardware.parse("v5e:2x2", 1), CUBE)
 
     def test_a_shape_that_libtpu_refuses_is_a_config_error(self):
         with pytest.raises(ConfigError, match=r"--topology='v5e:3x1' is refused by libtpu"):
             shape = sharding.mesh_shape(Mesh(), 3)
-            compilation.compile_step(configs.get("palm_nano"), hardware.parse("v5e:3x1", 1), shape)
+            compilation.compile_step(
+                on_accelerator(configs.get("palm_nano")), hardware.parse("v5e:3x1", 1), shape
+            )

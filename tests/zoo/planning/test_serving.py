@@ -44,5 +44,5 @@ def test_a_batch_that_does_not_divide_is_refused():
 
 
 def test_a_pipeline_is_refused():
-    with pytest.raises(ConfigError, match="leave --mesh.pipeline"):
+    with pytest.raises(ConfigError, match="leave out --mesh.pipeline"):
         plan_serving(LLAMA, EIGHT, mesh_shape(Mesh(pipeline=8), 8), 8)
