@@ -6,16 +6,7 @@ import math
 import pytest
 
 import configs
-from models.config import (
-    Attention,
-    FeedForward,
-    LayerNorm,
-    Learned,
-    ModelConfig,
-    Normal,
-    Relative,
-    Rotary,
-)
+from models import config as c
 from models.flops import (
     decoding_intensity,
     forward_flops_per_token,
@@ -30,7 +21,7 @@ from tests.reference.flops import (
 )
 from zoo.planning.hardware import mfu
 
-LEARNED = Learned()
+LEARNED = c.Learned()
 PETAFLOP_S_DAY = 1e15 * 24 * 3600
 
 
@@ -43,27 +34,27 @@ def shape(
     vocab_size: int = 32_000,
     num_kv_heads: int | None = None,
     windows: tuple[int | None, ...] = (None,),
-    position: Learned | Rotary | Relative = LEARNED,
-) -> ModelConfig:
+    position: c.Learned | c.Rotary | c.Relative = LEARNED,
+) -> c.ModelConfig:
     """Return a GELU model with d_ff = 4 d_model; arguments in the order of the papers' tables."""
-    return ModelConfig(
+    return c.ModelConfig(
         vocab_size=vocab_size,
         context_length=2048,
         num_layers=num_layers,
         d_model=d_model,
-        attention=Attention(
+        attention=c.Attention(
             num_heads=num_heads,
             num_kv_heads=num_kv_heads or num_heads,
             head_dim=head_dim,
             windows=windows,
         ),
-        feed_forward=FeedForward(d_ff=4 * d_model, kind="gelu"),
-        norm=LayerNorm(),
+        feed_forward=c.FeedForward(d_ff=4 * d_model, kind="gelu"),
+        norm=c.LayerNorm(),
         position=position,
         layout="pre_norm",
         biases=(),
         tie_embeddings=True,
-        init=Normal(std=0.02),
+        init=c.Normal(std=0.02),
     )
 
 
@@ -139,7 +130,7 @@ def test_mt_nlg_530b_has_palms_utilisation():
 
 
 def test_gopher_280b_has_palms_utilisation_if_its_6m_tokens_are_3072_sequences():
-    model = shape(80, 16_384, 128, 128, position=Relative())
+    model = shape(80, 16_384, 128, 128, position=c.Relative())
     flops = train_flops_palm(model, 280e9, 2048)
     devices = 2 * 4096  # a TPU v3 chip is two devices in JAX
     assert percent(0.0152 * 3072 * 2048 * flops, "TPU v3", devices) == pytest.approx(32.5, abs=0.05)
@@ -183,7 +174,7 @@ def test_appendix_f_gives_table_a4_only_without_embedding_and_logits(
     num_layers, d_model, num_heads, head_dim, ratio
 ):
     sizes = num_layers, d_model, num_heads, head_dim
-    model = shape(*sizes, position=Relative())
+    model = shape(*sizes, position=c.Relative())
     six_n = train_flops_6n(chinchilla_params(*sizes))
     assert f"{train_flops_chinchilla_layers(model, 2048) / six_n:.2f}" == ratio
     assert f"{train_flops_chinchilla(model, 2048) / six_n:.2f}" != ratio
@@ -202,25 +193,21 @@ def test_appendix_f_term_by_term():
     )
     dense = 2 * s * (d * f + d * f)
     forward = embedding + layers * (attention + dense) + logits
-    model = shape(layers, d, heads, k, position=Relative())
+    model = shape(layers, d, heads, k, position=c.Relative())
     assert s * train_flops_chinchilla(model, s) == 3 * forward
 
 
 def test_gophers_training_flops_are_not_reproduced():
     """No convention gives Chinchilla's "Gopher budget" of 5.76e23, or Gopher's own 6.31e23."""
-    model, n, tokens = shape(80, 16_384, 128, 128, position=Relative()), 280e9, 300e9
+    model, n, tokens = shape(80, 16_384, 128, 128, position=c.Relative()), 280e9, 300e9
     totals = [
         train_flops_6n(n) * tokens,
         train_flops_palm(model, n, 2048) * tokens,
         train_flops_chinchilla(model, 2048) * tokens,
         train_flops_chinchilla_layers(model, 2048) * tokens,
     ]
-    assert [digits(flops, 3) for flops in totals] == [
-        "5.04e+23",
-        "5.14e+23",
-        "4.75e+23",
-        "4.74e+23",
-    ]
+    printed = ["5.04e+23", "5.14e+23", "4.75e+23", "4.74e+23"]
+    assert [digits(flops, 3) for flops in totals] == printed
     assert max(totals) < 0.9 * 5.76e23
 
 
@@ -250,7 +237,9 @@ def test_decoding_multiplies_with_every_parameter_but_the_norms():
     assert forward_flops_per_token(configs.get("palm_540b").model, 0) == 2 * 540_354_281_472
 
 
-@pytest.mark.parametrize(("position", "per_key"), [(Learned(), 4), (Rotary(), 4), (Relative(), 6)])
+@pytest.mark.parametrize(
+    ("position", "per_key"), [(c.Learned(), 4), (c.Rotary(), 4), (c.Relative(), 6)]
+)
 def test_every_key_in_sight_costs_a_score_and_a_value(position, per_key):
     model = shape(6, 40, 5, 8, windows=(None, 7), position=position)
     flops = [forward_flops_per_token(model, keys) for keys in range(12)]
@@ -283,7 +272,7 @@ def test_one_row_decodes_at_one_flop_a_byte_unless_its_heads_share_keys():
 
 
 def test_relative_positions_read_the_projected_distances_once_for_a_batch():
-    relative = shape(4, 24, 3, 8, position=Relative())
+    relative = shape(4, 24, 3, 8, position=c.Relative())
     assert decoding_intensity(relative, 1, 100) == 1  # 6 N H FLOPs for 3 N H values
     weights, distances = 4 * 12 * 24 * 24 + 32_000 * 24, 4 * 24 * 100
     flops = 64 * (2 * weights + 6 * distances)
@@ -311,7 +300,7 @@ def test_a_banded_layer_keeps_its_window():
 
 
 def test_relative_positions_keep_nothing_more():
-    relative, learned = shape(4, 24, 3, 8, position=Relative()), shape(4, 24, 3, 8)
+    relative, learned = shape(4, 24, 3, 8, position=c.Relative()), shape(4, 24, 3, 8)
     assert kv_cache_bytes_per_token(relative, 2048) == kv_cache_bytes_per_token(learned, 2048)
 
 
