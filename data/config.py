@@ -43,7 +43,7 @@ class Files:
     separator: str | None = None
     """The text between two documents of a text file; None: a file is one document."""
     on_error: Literal["stop", "skip"] = "stop"
-    """What to do at a damaged line of JSON or a file that is not UTF-8."""
+    """The reaction to a damaged line of JSON or a file that is not UTF-8: stop, or leave it out."""
 
     def __post_init__(self):
         if self.separator == "":
@@ -63,7 +63,7 @@ class Part:
 
     source: Task | Files
     rate: Fraction
-    """How often its sequences are drawn, relative to the rates of the other parts."""
+    """The frequency with which its sequences are drawn, relative to the other parts."""
 
     def __post_init__(self):
         if self.rate <= 0:
@@ -98,7 +98,7 @@ class Mixture:
 
 
 Source = Task | Files | Mixture
-"""Where a run's text comes from."""
+"""The source of a run's text."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +114,7 @@ class Data:
     Only the validation split is cached. The order is shuffled by file and in a buffer of 8,192
     documents; a run resumes exactly only on the same number of hosts."""
     packing: Literal["split", "whole"] = "split"
-    """How documents fill sequences. split: end to end, cut wherever a sequence is full, without
+    """The way documents fill sequences. split: end to end, cut wherever a sequence is full, without
     padding. whole: a document is cut only if it is longer than a sequence; the rest is padding."""
     seed: int = 0
     """Seed of the order in which the training windows are seen."""

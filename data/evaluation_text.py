@@ -29,7 +29,7 @@ class EvaluationText:
     """A text to measure a model on."""
 
     source: str
-    """Where the text comes from, in words."""
+    """The source of the text, in words."""
     rows: Batches
     """The tokens. Every token but each document's BOS is predicted once."""
     num_bytes: int
@@ -37,7 +37,7 @@ class EvaluationText:
     baselines: dict[str, float]
     """Bits per byte to beat on the text, by name; see `data.text.baselines`."""
     warning: str | None
-    """Why the result is not what it may seem; None if there is no reason."""
+    """A reason why the result is not what it may seem, if there is one."""
 
     def first_tokens(self, max_tokens: int, vocabulary: Vocabulary) -> "EvaluationText":
         """Return the text cut after `max_tokens` predictions, with the baselines of the whole text.

@@ -60,7 +60,7 @@ class VocabularyCommand:
     """The paper whose settings are used: gpt2 is byte-level BPE, the others are SentencePiece. All
     but gopher, which normalises by NFKC as the paper did, give back every text exactly."""
     model_type: Literal["bpe", "unigram"] = "bpe"
-    """How SentencePiece chooses tokens: by merging pairs, or by pruning a language model."""
+    """The way SentencePiece chooses tokens: by merging pairs, or by pruning a language model."""
     out: str = "vocabulary"
     """Folder to make."""
     json: bool = False

@@ -46,7 +46,7 @@ class Start:
 
     @property
     def description(self) -> str:
-        """Where the defaults in the help come from."""
+        """The sentence of the help that says where the defaults come from."""
         if self.flag is None:
             return (
                 f"No --model is given: the defaults below are those of --model={self.name}. "
