@@ -59,7 +59,7 @@ class WarmupCosine:
 
 @dataclass(frozen=True, kw_only=True)
 class Adafactor:
-    """Adafactor without factoring: Adam with steps scaled by each matrix's RMS (PaLM, section 5)."""
+    """Adafactor without factoring: Adam, its steps scaled by each matrix's RMS (PaLM, sec. 5)."""
 
     schedule: InverseSquareRoot | WarmupCosine
     beta1: float = 0.9
@@ -166,8 +166,8 @@ class Experiment:
     z_loss: float = 0.0
     """Weight of log^2 Z in the loss, Z the softmax normaliser (PaLM, section 5: 1e-4)."""
     micro_batches: int = field(default=1, metadata=MAY_CHANGE)
-    """Slices of a batch whose gradients are computed in turn and added up, to save memory. The result
-    is the same."""
+    """Slices of a batch whose gradients are computed in turn and added up, to save memory. The
+    result is the same."""
     seed: int = 0
     """Seed of the initial parameters and of dropout; data.seed is that of the order of the data."""
     log_every: int = field(default=1, metadata=MAY_CHANGE)

@@ -10,7 +10,7 @@ from typing import Any, Literal, assert_never, cast
 from data.errors import DataConfigError
 
 MAY_CHANGE = {"on_resume": "may_change"}
-"""Metadata of a config field that a resumed run may set to another value; all others must stay the same.
+"""Metadata of a config field that a resumed run may change; all other fields must stay the same.
 
 None of these fields changes which model sees which text when, though `num_steps` moves the end of a
 cosine schedule."""

@@ -1,4 +1,4 @@
-"""Shared by all tests: a text corpus that is always the same, and one cache for the whole session."""
+"""Shared by all tests: a small text corpus, and one cache for the whole session."""
 
 import os
 import sys
@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-# PyTorch's Triton and TensorFlow each bring an LLVM of their own, and whichever is loaded second crashes
-# the process. PyTorch does without Triton where it is not to be had.
+# PyTorch's Triton and TensorFlow each bring an LLVM of their own, and whichever is loaded second
+# crashes the process. PyTorch does without Triton where it is not to be had.
 _modules: dict[str, Any] = sys.modules
 _modules["triton"] = None
 
@@ -50,7 +50,7 @@ def corpus_glob(session_folder: Path) -> str:
 
 @pytest.fixture(scope="session", autouse=True)
 def private_cache(session_folder: Path):
-    """Nothing is read from or left in the user's cache folder; processes that tests start inherit it."""
+    """A cache folder for the session, also for the processes that tests start."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(session_folder / "cache"))
         yield

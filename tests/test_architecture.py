@@ -1,6 +1,8 @@
-"""The rules of the layout, read off the source: who may import whom, what is documented, how long."""
+"""The rules of the layout: who may import whom, what is documented, how long files are."""
 
 import ast
+import itertools
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,8 +32,8 @@ FLOORS = (
     ("zoo.runs",),
     ("zoo.hf",),
 )
-"""The rooms from the ground up: a room imports only from those on floors below its own, and from what
-stands at the top of the packages, `data` and `zoo`, and is no command."""
+"""The rooms from the ground up: a room imports only from those on floors below its own, and from
+what stands at the top of the packages, `data` and `zoo`, and is no command."""
 PLAIN_DATA = {"models.config", "configs.experiment", "configs.paper", "data.config", "data.errors"}
 """Modules of dataclasses and errors, which need only the standard library and each other."""
 
@@ -41,7 +43,7 @@ def parse(module: str) -> ast.Module:
 
 
 def nodes_when_imported(tree: ast.AST) -> Iterator[ast.AST]:
-    """All nodes that run when the module is imported: no function's body, no type checker's block."""
+    """All nodes that run at import: not the bodies of functions, nor a type checker's blocks."""
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
             continue
@@ -159,11 +161,7 @@ def test_plain_data_needs_only_the_standard_library(module):
     assert top(anywhere(module)) - set(PACKAGES) <= sys.stdlib_module_names
 
 
-@pytest.mark.parametrize(
-    "command",
-    ["zoo.train", "zoo.sample", "zoo.evaluate", "zoo.convert", "zoo.describe", "zoo.diff", "zoo.plan",
-     "zoo.plan_table", "data.command"],
-)  # fmt: skip
+@pytest.mark.parametrize("command", [name for name in within("zoo") if is_command(name)])
 def test_help_reaches_nothing_heavy(command):
     assert not top(reachable(command)) & HEAVY
 
@@ -186,6 +184,25 @@ def test_what_is_public_is_documented(module):
         node.name for node in public_definitions(parse(module)) if not ast.get_docstring(node)
     ]
     assert undocumented == []
+
+
+def docstrings(tree: ast.AST) -> Iterator[str]:
+    """The docstrings of modules, classes and functions, and those below fields and constants."""
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+            continue
+        if docstring := ast.get_docstring(node):
+            yield docstring
+        for before, after in itertools.pairwise(node.body):
+            match before, after:
+                case ast.Assign() | ast.AnnAssign(), ast.Expr(ast.Constant(str(text))):
+                    yield text
+
+
+@pytest.mark.parametrize("module", SOURCES)
+def test_a_docstring_names_the_thing_first(module):
+    headless = re.compile(r"(Of|What|Where|How|Whether|When|Why|Like|Those|Such)\b")
+    assert [text for text in docstrings(parse(module)) if headless.match(text)] == []
 
 
 @pytest.mark.parametrize("module", SOURCES)

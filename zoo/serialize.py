@@ -97,8 +97,8 @@ def _data_with_source(fields: Fields) -> Fields:
 def _micro_batches_of_pipeline(fields: Fields) -> Fields:
     """Move the micro-batches of a pipeline from the experiment to its mesh.
 
-    Version 0.1.0 wrote `micro_batches` for both purposes until commit 98d5c7f: through a pipeline the
-    micro-batches followed each other, without one their gradients were accumulated.
+    Version 0.1.0 wrote `micro_batches` for both purposes until commit 98d5c7f: through a pipeline
+    the micro-batches followed each other, without one their gradients were accumulated.
     """
     mesh = fields["mesh"]
     if "pipeline_micro_batches" in mesh or (mesh["pipeline"] or 1) == 1:

@@ -4,8 +4,8 @@
     python tests/benchmarks/gpt2_step.py --rounds=3 --dtype=float32
 
 Both sides do the same work: forward, cross-entropy, backward, global-norm clipping and AdamW on
-4 x 256 random tokens, vocabulary 50,304, parameters in float32. They run in turn, each in a process of
-its own, because what else the machine does changes from minute to minute: read the ratio.
+4 x 256 random tokens, vocabulary 50,304, parameters in float32. They run in turn, each in a process
+of its own, because what else the machine does changes from minute to minute: read the ratio.
 """
 
 import argparse
@@ -89,8 +89,8 @@ def seconds_torch(dtype: str, steps: int) -> list[float]:
     torch.manual_seed(0)
     model = GPT2()
     for parameter in model.parameters():
-        # GPT-2's own: with PyTorch's N(0, 1) embeddings the logits are so far apart that softmax gives
-        # subnormal numbers, on which these matrix products take four times as long.
+        # GPT-2's own: with PyTorch's N(0, 1) embeddings the logits are so far apart that softmax
+        # gives subnormal numbers, on which these matrix products take four times as long.
         if parameter.ndim > 1:
             nn.init.normal_(parameter, std=0.02)
     optimizer = torch.optim.AdamW(model.parameters(), lr=6e-4, betas=(0.9, 0.95), weight_decay=0.1)

@@ -40,7 +40,7 @@ def papers_choices(experiment: Experiment) -> list[str]:
 
 
 def printed(count: int, like: str) -> str:
-    """Return the count with the digits that a paper prints: 1,557,611,200 like "1542M" is "1558M"."""
+    """Round a count as a paper prints it: 1,557,611,200 like "1542M" is "1558M"."""
     unit = {"M": 1e6, "B": 1e9}[like[-1]]
     decimals = len(like[:-1].partition(".")[2])
     return f"{count / unit:.{decimals}f}{like[-1]}"

@@ -101,7 +101,8 @@ def test_files_have_the_tokens_that_the_seqio_task_gives_them(run_text, run, cor
 
 def test_documents_of_the_training_are_counted_also_without_their_held_out_end(tmp_path):
     """With few documents each gives its end to validation: the whole file was not trained on, but
-    nearly."""
+    nearly.
+    """
     corpus = corpus_of(small_documents(5))
     corpora = [(corpus, Fraction(1))]
     warning = evaluation_text._seen_in_training(small_documents(5)[2:4], corpora)

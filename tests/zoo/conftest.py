@@ -1,5 +1,6 @@
 """One finished run of palm_nano for the whole session, and ways to start more: as a process, as a
-command in this process, and as a process that is sent a signal on its way."""
+command in this process, and as a process that is sent a signal on its way.
+"""
 
 import fcntl
 import glob
@@ -50,7 +51,7 @@ def finish(process: subprocess.Popen[str]) -> Process:
 
 @pytest.fixture(scope="session", autouse=True)
 def compile_once(session_folder: Path, private_cache):
-    """Even programs that compile fast are compiled once for all tests and the processes they start."""
+    """Compile even small programs only once for all tests and the processes that they start."""
     jax.config.update("jax_compilation_cache_dir", str(session_folder / "cache/gpt-zoo/xla"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     with pytest.MonkeyPatch.context() as patch:
@@ -83,7 +84,7 @@ def signalled_process() -> Callable[..., Process]:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a command left behind when it ended."""
+    """The exit code and the output of a command."""
 
     code: int
     stdout: str
@@ -114,7 +115,8 @@ def run_here(capsys, monkeypatch) -> Callable[..., Outcome]:
 @pytest.fixture(scope="session")
 def nano(corpus_glob: str) -> list[str]:
     """Flags of a run that takes seconds on the session's corpus: 6 steps, evaluated and saved at 3
-    and 6."""
+    and 6.
+    """
     return ["--model=palm_nano", f"--data.files={corpus_glob}", "--model.vocab-size=400",
             "--num-steps=6", "--eval-every=3", "--save-every=3"]  # fmt: skip
 
@@ -135,7 +137,7 @@ seqio.TaskRegistry.add("streamed", source=seqio.TextLineDataSource({"train": "LI
 
 @pytest.fixture
 def streamed(nano, corpus_glob, tmp_path, monkeypatch) -> list[str]:
-    """Flags of a run that streams 2,400 lines, 1.3 MB: enough to start the processes that encode."""
+    """Flags of a run that streams 2,400 lines, 1.3 MB: enough to start encoding processes."""
     text = " ".join(Path(path).read_text() for path in sorted(glob.glob(corpus_glob)))
     words = text.split()
     lines = [f"{n} {' '.join(words[n * 12 : n * 12 + 120])}\n" for n in range(2400)]

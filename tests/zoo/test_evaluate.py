@@ -20,7 +20,7 @@ RESULT = {"checkpoint", "text", "seq_len", "num_tokens", "num_bytes", "eval/loss
 
 
 def result(outcome) -> dict:
-    """What --json printed, after seeing that it is one object and the command ended well."""
+    """The one object that --json printed, after a check that the command succeeded."""
     assert outcome.code == 0, outcome.stderr
     return json.loads(outcome.stdout)
 
@@ -44,7 +44,7 @@ def held_out_folder(corpus_glob, tmp_path) -> Path:
 
 
 def documents(corpus_glob: str, split: Split) -> list[Document]:
-    """Of the session's run."""
+    """The checkpoint of the session's run."""
     ((corpus, _),) = catalog.find(Data(source=Files(corpus_glob)), cache_folder(None))
     return list(corpus.documents(split))
 

@@ -60,7 +60,7 @@ def resolve_dtype(experiment: Experiment) -> Experiment:
 
 
 def unused_accelerator() -> str | None:
-    """A complaint about a TPU or GPU of this machine that JAX does not use; None if there is none."""
+    """Return a complaint if this machine has a TPU or GPU that JAX does not use."""
     if jax.default_backend() != "cpu" or jax.config.values["jax_platforms"] == "cpu":
         return None
     if Path("/dev/nvidiactl").exists() or shutil.which("nvidia-smi"):

@@ -51,7 +51,7 @@ class Hosts:
         return [json.loads(row[:n].tobytes()) for row, n in zip(rows, lengths, strict=True)]
 
     def together(self, work: Callable[[], T]) -> T:
-        """Do `work` in all processes. An error that a user can correct in one of them is raised in all."""
+        """Do `work` in all processes. An error that a user can correct is raised in all of them."""
         error, results = None, []
         try:
             results.append(work())
@@ -76,7 +76,7 @@ class Hosts:
     def in_turn(self, work: Callable[[], T]) -> T:
         """Do `work` in the primary process, then in all others.
 
-        The others find the primary one's results in a shared cache; without one, each makes its own.
+        The others find its results in a shared cache; without one, each makes its own.
         """
         results = []
         for turn in (True, False):
@@ -86,8 +86,8 @@ class Hosts:
     def connect(self, mesh: jax.sharding.Mesh) -> None:
         """Open the connections along every axis of the mesh while all processes are waiting here.
 
-        Otherwise the first program that needs a connection opens it. On CPUs (Gloo) the last process
-        must then arrive within 30 s of the first, and compile times differ by more than that.
+        Otherwise the first program that needs a connection opens it. On CPUs (Gloo) the last
+        process must then arrive within 30 s of the first, but compile times differ by more.
         """
         if jax.process_count() == 1:
             return
@@ -124,8 +124,8 @@ class Hosts:
 class StopVote:
     """Makes all processes leave after the same step when one of them is asked to stop.
 
-    The signals are combined by a maximum over all devices of the mesh. It is read one step later, when
-    it has long been computed.
+    The signals are combined by a maximum over all devices of the mesh. It is read one step later,
+    when it has long been computed.
     """
 
     def __init__(self, mesh: jax.sharding.Mesh):
@@ -148,8 +148,7 @@ class StopVote:
 
 
 def launched_as(experiment: Experiment, *, fresh: bool) -> dict[str, Any]:
-    """The facts that must be the same in all processes of a run: its config, without the paths of files,
-    and its code."""
+    """The facts that all processes of a run must share: its code and its config without paths."""
     config = to_json(experiment)
     config["data"] = {
         key: value for key, value in config["data"].items() if key not in ("files", "cache_dir")

@@ -100,8 +100,8 @@ def _identity(config: Distributed) -> _Identity | None:
             raise ConfigError(
                 f"the cluster does not say which processes this run has ({error!r}); write "
                 "--distributed.coordinator, --distributed.num-processes and "
-                "--distributed.process-id, or --distributed.num-processes=1 to train in this process "
-                "alone"
+                "--distributed.process-id, or --distributed.num-processes=1 to train in this "
+                "process alone"
             ) from error
         if flags == (None, None, None) and (coordinator is None or num_processes == 1):
             return None
@@ -132,7 +132,7 @@ def _wait(connecting: Future, register: "_Register", timeout_s: float) -> None:
 
 
 class _Register:
-    """The list of arrived processes, as files in the workdir: all that they share before connecting."""
+    """The list of arrived processes: files in the workdir, which they share before they connect."""
 
     def __init__(self, folder: Path, identity: _Identity):
         self._folder = folder / HOSTS_FOLDER

@@ -21,12 +21,14 @@ AnyMesh = jax.sharding.Mesh | jax.sharding.AbstractMesh
 
 
 def mesh_shape(mesh: c.Mesh, num_devices: int, num_rows: int | None = None) -> dict[str, int]:
-    """Devices along every axis, in the order from the pipeline, which communicates least, to tensor,
-    which communicates most and whose devices are neighbours.
+    """Return the number of devices along every axis.
+
+    The order is from the pipeline, which communicates least, to tensor, which communicates most and
+    whose devices are neighbours.
 
     If the config leaves `data` open, it takes all devices that are left, or as many as divide the
-    `num_rows` of a batch; the rest stays idle. Raises ConfigError if the product is not the number of
-    devices.
+    `num_rows` of a batch; the rest stays idle. Raises ConfigError if the product is not the number
+    of devices.
     """
     check(not mesh.auto, "--mesh=auto is for training and planning; write the axes that you want")
     shape = {axis: getattr(mesh, axis) or 1 for axis in AXES}
@@ -78,8 +80,8 @@ def rows_per_pass(experiment: c.Experiment, num_stages: int) -> int:
     check(
         rows % in_flight == 0,
         f"mesh.pipeline_micro_batches={in_flight} must divide the {rows} sequences of a batch "
-        "(batch_tokens / seq_len / micro_batches); write --mesh.pipeline-micro-batches=1 or another "
-        f"divisor of {rows}",
+        "(batch_tokens / seq_len / micro_batches); write --mesh.pipeline-micro-batches=1 or "
+        f"another divisor of {rows}",
     )
     return rows // in_flight
 
@@ -93,9 +95,9 @@ def ways(mesh: AnyMesh, axes: str | tuple[str, ...] | None) -> int:
 def rules_for(experiment: c.Experiment, mesh: AnyMesh) -> Rules:
     """The mesh axis, or axes, of every logical axis.
 
-    A single KV head is replicated. A vocabulary that does not divide is split for the products, where
-    the partitioner pads it and masks the padding, and stored as `state_shardings` says. Raises
-    ConfigError, with the numbers, for anything else that does not divide.
+    A single KV head is replicated. A vocabulary that does not divide is split for the products,
+    where the partitioner pads it and masks the padding, and stored as `state_shardings` says.
+    Raises ConfigError, with the numbers, for anything else that does not divide.
     """
     model, size = experiment.model, mesh.shape
     kv_heads = model.attention.num_kv_heads
@@ -143,8 +145,8 @@ def state_shardings(abstract_state, mesh: AnyMesh, rules: Rules):
     """A sharding for every array of a train state.
 
     Parameters and optimizer moments are sharded by their logical axes (ZeRO), everything else
-    (counters) is replicated. A vocabulary that does not divide over all its mesh axes is sharded over
-    `tensor` alone, or else stored whole.
+    (counters) is replicated. A vocabulary that does not divide over all its mesh axes is sharded
+    over `tensor` alone, or else stored whole.
     """
     axis_of = dict(rules)
 
@@ -212,6 +214,6 @@ class BatchLayout:
         return jax.make_array_from_callback(shape, self._sharding, shard)
 
     def _row_bounds(self, index: Index | None) -> tuple[int, int]:
-        """The first row of a device's shard and the one after its last; `index` has a slice per axis."""
+        """The first row of a device's shard, and the one after its last."""
         start, stop, _ = (index or (slice(None),))[0].indices(self._batch_size)
         return start, stop

@@ -26,7 +26,7 @@ from zoo.training.step import Batch
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """How well a model predicted the tokens of a text."""
+    """The quality of a model's predictions of the tokens of a text."""
 
     nats: float
     """The negative log-likelihood of all tokens."""
@@ -42,7 +42,7 @@ class Evaluation:
 
     @property
     def perplexity(self) -> float:
-        """exp(loss): the number of equally likely tokens between which a model would be as unsure."""
+        """exp(loss): so many equally likely tokens would leave a model as unsure."""
         return math.exp(self.loss)
 
     @property
@@ -60,7 +60,7 @@ def evaluate(
     """Evaluate all batches of a text of `num_bytes`."""
     nats = tokens = 0.0
     all_sums = (eval_step(params, batch) for batch in batches)
-    # Read the sums of a batch once the next batch runs, so that the devices never wait for the host.
+    # Read the sums of a batch while the next batch runs: the devices never wait for the host.
     for sums, _ in itertools.pairwise(itertools.chain(all_sums, [None])):
         assert sums is not None
         nats += float(sums.nats)
@@ -92,8 +92,8 @@ def evaluate_checkpoint(
     """Evaluate the checkpoint in `path`, a workdir or one step's folder. None means as in its run.
 
     Args:
-      source: evaluate this text instead of the run's: the validation split of a task or a mixture, or
-        all of some files.
+      source: evaluate this text instead of the run's: the validation split of a task or of a
+        mixture, or all of some files.
       cache_dir: folder of the token caches.
       batch_tokens: tokens per batch, over all devices.
       seq_len: tokens per row.
@@ -101,8 +101,7 @@ def evaluate_checkpoint(
 
     Raises ConfigError, DataError or CheckpointError for what a user can correct.
     """
-    check(max_tokens is None or max_tokens > 0,
-          f"--max-tokens={max_tokens} must be above zero")  # fmt: skip
+    check(max_tokens is None or max_tokens > 0, f"--max-tokens={max_tokens} must be above zero")
     folder = checkpoint.find(path)
     run, vocabulary = checkpoint.read_run(folder), checkpoint.read_vocabulary(folder)
     experiment = _for_evaluation(resolve_dtype(run.experiment), seq_len, batch_tokens, mesh)
@@ -146,10 +145,12 @@ def _for_evaluation(
     """The run's experiment with the settings that an evaluation may change."""
     model, length = trained.model, trained.seq_len if seq_len is None else seq_len
     check(length > 0, f"--seq-len={length} must be above zero")
-    check(length <= model.context_length or not isinstance(model.position, Learned),
-          f"--seq-len={length}: this model has learned positions, and they end at its context_length "
-          f"of {model.context_length}; write --seq-len={model.context_length} or less (only rotary "
-          "and relative positions go on)")  # fmt: skip
+    longest = model.context_length
+    check(
+        length <= longest or not isinstance(model.position, Learned),
+        f"--seq-len={length} is too long: learned positions end at the model's context_length of "
+        f"{longest}; write --seq-len={longest} or less (only rotary and relative positions go on)",
+    )
     if batch_tokens is None:
         batch_tokens = max(1, trained.batch_tokens // length) * length
     return dataclasses.replace(

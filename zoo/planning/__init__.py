@@ -3,7 +3,7 @@
 from typing import Literal
 
 Effort = Literal["estimate", "quick", "full"]
-"""How a plan learns its bytes.
+"""The source of a plan's bytes.
 
 `estimate`: by arithmetic alone. `quick`: compiled with less optimisation than a run has, about
 three times as fast; bytes are within about a tenth. `full`: compiled as a run compiles it.

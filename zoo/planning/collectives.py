@@ -28,7 +28,7 @@ class Collective:
 
     kind: str
     across_slices: bool
-    """Whether they use the network between slices (or nodes), not only the links within one."""
+    """True if they use the network between slices (or nodes), not only the links within one."""
     count: int
     bytes: int
     """Bytes that the device sends: (n - 1) / n of a gathered or scattered array in a ring of n
@@ -100,7 +100,8 @@ def _calls(computations: dict, name: str, times: int = 1) -> Iterator[tuple[str,
 
 def _trip_count(computations: dict, loop: _Instruction) -> int:
     """Return the number of times that a loop's body runs: XLA's own note, else the constant to
-    which the loop's condition compares a counter that starts at 0, else 1."""
+    which the loop's condition compares a counter that starts at 0, else 1.
+    """
     if known := re.search(r'known_trip_count[^}]*"n":"(\d+)"', loop.rest):
         return int(known[1])
     condition = re.search(r"condition=%?([\w.\-]+)", loop.rest)
@@ -138,7 +139,8 @@ def _group(
 def _replica_groups(rest: str, num_devices: int) -> list:
     """Read replica groups in XLA's three notations: a list (an empty one is all devices), a
     transposed range, and the axes of a mesh. Raises ValueError for any other, since nobody would
-    notice a wrong count."""
+    notice a wrong count.
+    """
     if listed := re.search(r"replica_groups=\{(\{.*?\})?\}", rest):
         return _listed(listed[1]) if listed[1] else [list(range(num_devices))]
     if ranged := re.search(r"replica_groups=\[([\d,]+)\]<=(\[[\d,]+\](?:T\([\d,]+\))?)", rest):
@@ -199,7 +201,8 @@ def _sent_bytes(kind: str, instruction: _Instruction, size: int, is_scatter: boo
 
 def _value_bytes(dtype: str) -> float:
     """Return the bytes of one value of an XLA type, whose name has its bits: bf16, s4, f8e4m3fn.
-    A name without bits, such as pred, is a byte."""
+    A name without bits, such as pred, is a byte.
+    """
     bits = re.search(r"\d+", dtype)
     return int(bits[0]) / 8 if bits else 1
 

@@ -88,7 +88,7 @@ class Topology:
 
     @property
     def is_tpu(self) -> bool:
-        """Whether libtpu can compile the real program for it."""
+        """True if libtpu can compile the real program for it."""
         return self.chip.num_axes > 0
 
     @property

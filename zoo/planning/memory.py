@@ -130,7 +130,8 @@ def _state_bytes(
 
 def _temporaries(experiment: Experiment, shape: dict[str, int], params_bytes: int) -> int:
     """Estimate the temporaries. Calibrated on libtpu 0.0.42's figures for PaLM-540B and LLaMA-65B,
-    within 40 % of them."""
+    within 40 % of them.
+    """
     model, tensor, stages = experiment.model, shape["tensor"], shape["pipeline"]
     rows = rows_per_pass(experiment, stages) / (shape["data"] * shape["fsdp"])
     tokens = rows * experiment.seq_len / shape["sequence"]

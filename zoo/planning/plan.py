@@ -27,12 +27,12 @@ class Plan(ABC):
 
     @property
     def fits(self) -> bool:
-        """Whether each device has enough memory."""
+        """True if each device has enough memory."""
         return self.refusal is None and self.bytes.total <= self.topology.chip.hbm_bytes
 
     @property
     def source(self) -> Literal["compiled", "estimated"]:
-        """Where the bytes and the collectives come from."""
+        """The origin of the bytes and the collectives."""
         return "estimated" if self.compile_s is None else "compiled"
 
     def summary(self, name: str) -> dict[str, Any]:

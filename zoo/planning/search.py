@@ -79,7 +79,8 @@ def with_micro_batches(
     experiment: Experiment, micro_batches: int, shape: dict[str, int]
 ) -> Experiment:
     """Return the experiment with its batch in so many micro-batches: through a pipeline if the mesh
-    has one, else accumulated."""
+    has one, else accumulated.
+    """
     if shape["pipeline"] == 1:
         return dataclasses.replace(experiment, micro_batches=micro_batches)
     mesh = dataclasses.replace(experiment.mesh, pipeline_micro_batches=micro_batches)

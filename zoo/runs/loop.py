@@ -97,15 +97,13 @@ def run(setup: Setup, report: RunReport, hosts: Hosts) -> TrainingResult:
                         session.record_sample(done, sample_run(setup, state))
         if stopped_by is not None and int(state.step) < num_steps:
             raise StoppedError(
-                f"{stopped_by.name}: saved step {int(state.step)} of {num_steps} in {setup.folder}; "
-                "the same command without --fresh resumes from there",
+                f"{stopped_by.name}: saved step {int(state.step)} of {num_steps} in "
+                f"{setup.folder}; the same command without --fresh resumes from there",
                 StopRequest.EXIT_CODES[stopped_by],
             )
         evaluation = evaluation or evaluate_run(setup, state)
         sample = sample_run(setup, state)
-    report.end(
-        setup.folder, experiment, evaluation["eval/bits_per_byte"], setup.baselines, sample
-    )
+    report.end(setup.folder, experiment, evaluation["eval/bits_per_byte"], setup.baselines, sample)
     return TrainingResult(
         name=setup.name,
         workdir=setup.folder,
@@ -122,9 +120,7 @@ def evaluate_run(setup: Setup, state: TrainState) -> dict[str, float]:
     """Evaluate the whole validation split: nats per token and bits per byte of its text."""
     data, layout = setup.data, setup.program.batch_layout
     batches = map(layout.put, data.validation.eval_batches(data.validation.batch_size, layout.rows))
-    result = evaluate(
-        setup.program.eval_step, state.params, batches, data.num_validation_bytes
-    )
+    result = evaluate(setup.program.eval_step, state.params, batches, data.num_validation_bytes)
     return {"eval/loss": result.loss, "eval/bits_per_byte": result.bits_per_byte}
 
 

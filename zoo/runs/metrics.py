@@ -14,7 +14,7 @@ METRICS_FILE, PLOT_FILE, EVENTS_FOLDER = "metrics.jsonl", "loss.png", "tensorboa
 class MetricsWriter:
     """Appends to the records of a run.
 
-    A resumed run first drops the rows after the step that it resumes from: every step is recorded once.
+    A resumed run first drops the rows after its first step: every step is recorded once.
     """
 
     def __init__(self, workdir: Path, *, first_step: int):

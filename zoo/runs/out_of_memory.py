@@ -11,7 +11,7 @@ from zoo.training.program import Program
 
 @contextmanager
 def explained_out_of_memory(program: Program) -> Iterator[None]:
-    """Say where the memory of a training step goes, and what to try, if the block runs out of it."""
+    """Explain where the memory goes, and what to try, if the block runs out of it."""
     try:
         yield
     except Exception as error:

@@ -56,9 +56,7 @@ class RunReport(Progress):
                 rich.progress.TimeRemainingColumn(elapsed_when_finished=True),
                 console=self._console,
             )
-            self._task = self._bar.add_task(
-                "", total=num_steps, completed=first_step, numbers=""
-            )
+            self._task = self._bar.add_task("", total=num_steps, completed=first_step, numbers="")
         try:
             with self._bar or nullcontext():
                 yield
@@ -100,9 +98,8 @@ class RunReport(Progress):
     ) -> None:
         """Show where the run starts, unless it starts with random parameters."""
         if first_step >= experiment.num_steps:
-            self.line(
-                f"finished before: step {first_step} is saved, --num-steps is {experiment.num_steps}"
-            )
+            num_steps = experiment.num_steps
+            self.line(f"finished before: step {first_step} is saved, --num-steps is {num_steps}")
         elif resume_from is not None:
             self.line(f"resuming from {resume_from.relative_to(folder.absolute())}")
         elif experiment.init_from is not None:

@@ -31,7 +31,7 @@ def check_same_experiment(saved: Experiment, asked: Experiment, workdir: Path) -
 
 
 def _may_change(config: Any, prefix: str = "") -> Iterator[str]:
-    """Yield the dotted names of the fields that a resumed run may change, as their metadata says."""
+    """Yield the dotted names of the fields whose metadata lets a resumed run change them."""
     for field in dataclasses.fields(config):
         name, value = f"{prefix}{field.name}", getattr(config, field.name)
         if field.metadata.get("on_resume") == "may_change":
@@ -44,7 +44,8 @@ def check_same_architecture(saved: ModelConfig, asked: ModelConfig, init_from: s
     """Raise ConfigError, with all differing keys, unless the parameters of `saved` make the same
     function in `asked`.
 
-    Dropout and the unused initialisation may differ, and so may a context without learned positions.
+    Dropout and the unused initialisation may differ, and so may a context without learned
+    positions.
     """
     may_differ = ["init", "dropout_rate"]
     may_differ += [] if isinstance(saved.position, Learned) else ["context_length"]
@@ -83,8 +84,8 @@ def check_same_data(
     )
     if allow_change:
         return (
-            f"the run in {workdir} resumes with other data, as --data.allow-change says: {listed}; a "
-            "streamed text starts over"
+            f"the run in {workdir} resumes with other data, as --data.allow-change says: {listed}; "
+            "a streamed text starts over"
         )
     raise DataError(
         f"the data has changed since the run in {workdir} began ({listed} differs), so it cannot "

@@ -1,4 +1,4 @@
-"""Everything that a run keeps open while it trains: its batches, records, checkpoints and signals."""
+"""The open files and threads of a run: batches, records, checkpoints and signals."""
 
 import signal
 from collections.abc import Callable, Iterator

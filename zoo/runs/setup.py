@@ -35,7 +35,7 @@ from zoo.training.step import TrainState
 
 @dataclass(frozen=True, eq=False)
 class Setup:
-    """What to train, with which program, on what text, and where to start."""
+    """The decisions of a run: its program, its text and its starting point."""
 
     name: str
     """The run's name for people, most often the model's."""
@@ -90,12 +90,12 @@ def prepare(
 
     resume_from = None if fresh else _newest_checkpoint(experiment, folder, hosts)
     data = _load_data(program, resume_from, report, hosts)
-    stream = None if resume_from is None else _saved_stream(data, resume_from, program, report, hosts)
+    stream = (
+        None if resume_from is None else _saved_stream(data, resume_from, program, report, hosts)
+    )
     baselines = hosts.in_turn(data.baselines)
     hosts.on_primary(lambda: _make_room(program, folder, fresh=fresh))
-    return Setup(
-        name, folder, program, data, baselines, resume_from, stream, size, flops_per_token
-    )
+    return Setup(name, folder, program, data, baselines, resume_from, stream, size, flops_per_token)
 
 
 def initial_state(setup: Setup) -> TrainState:
@@ -132,8 +132,9 @@ def _make_mesh(experiment: Experiment, report: RunReport) -> jax.sharding.Mesh:
             "model with --mesh.tensor",
         )
         report.warn(
-            f"{mesh.size} of {jax.device_count()} devices are used: a batch of {num_rows} sequences "
-            "divides no further; raise --batch-tokens, or split the model with --mesh.tensor"
+            f"{mesh.size} of {jax.device_count()} devices are used: a batch of {num_rows} "
+            "sequences divides no further; raise --batch-tokens, or split the model with "
+            "--mesh.tensor"
         )
     return mesh
 
@@ -188,7 +189,7 @@ def _load_data(
 def _saved_stream(
     data: TrainingData, resume_from: Path, program: Program, report: RunReport, hosts: Hosts
 ) -> SavedFiles | None:
-    """The position in streamed text, unless a change of the text is allowed and makes it useless."""
+    """The position in streamed text, unless an allowed change of the text makes it useless."""
     note = check_same_data(
         checkpoint.read_run(resume_from),
         data.fingerprint,

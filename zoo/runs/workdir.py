@@ -1,21 +1,14 @@
 """The folder of one run and the files in it."""
 
-import dataclasses
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-from data.errors import DataError
-from models.config import ConfigError, Learned, ModelConfig
+from configs.experiment import Experiment
 from zoo import serialize
 from zoo.checkpoints import checkpoint
 from zoo.folders import writing
 from zoo.runs import metrics
-from zoo.checkpoints.checkpoint import Run
-from configs.experiment import Experiment
-from zoo.errors import WorkdirError
 
 CONFIG_FILE, SAMPLES_FOLDER = "config.json", "samples"
 
@@ -27,6 +20,7 @@ _WRITTEN_BY_A_RUN = (
     metrics.EVENTS_FOLDER,
     checkpoint.FOLDER,
 )
+
 
 def prepare(workdir: Path) -> None:
     """Make the folder and check that it can be written. Raises WorkdirError if it cannot."""

@@ -1,1 +1,1 @@
-"""One training step: the loss, the optimizer, the step, and the program that jits it over a mesh."""
+"""One training step: loss, optimizer, step, and the program that jits it over a mesh."""

@@ -10,8 +10,8 @@ from jaxtyping import Array, Float, Int
 from models.transformer import Head
 
 CHUNK_BYTES = 2**28
-"""Upper bound of the float32 logits, or hidden states, that one device holds at a time: enough for long
-matrix products, and small beside any device's memory."""
+"""Upper bound of the float32 logits, or hidden states, that one device holds at a time: enough for
+long matrix products, and small beside any device's memory."""
 
 
 @jax.tree_util.register_dataclass
@@ -31,8 +31,8 @@ def fewest_chunks(batch_size: int, seq_len: int, numbers_per_token: float) -> in
     """The smallest number of equal chunks of the length that keeps a chunk below CHUNK_BYTES.
 
     Args:
-      numbers_per_token: float32 numbers per token of the global batch and device: its logits, or its
-        hidden state if that is larger.
+      numbers_per_token: float32 numbers that one device holds per token of the global batch: the
+        logits, or the hidden state if that is larger.
     """
     num_bytes = 4 * numbers_per_token * batch_size * seq_len
     divisors = [n for n in range(1, seq_len + 1) if seq_len % n == 0]
@@ -126,8 +126,8 @@ def _add(a, b):
 def _split(num_chunks: int, *arrays):
     """[B, T, ...] -> [chunks, B, T / chunks, ...].
 
-    A chunk takes every num_chunks-th position of every sequence, so that the sharding of the rows and
-    of the length stays as it is.
+    A chunk takes every num_chunks-th position of every sequence, so that the sharding of the rows
+    and of the length stays as it is.
     """
 
     def split(x: Array) -> Array:

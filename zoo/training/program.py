@@ -24,10 +24,10 @@ from zoo.training.step import Batch, TrainState, make_steps
 
 
 class Program:
-    """The functions of an experiment on the devices of a mesh, which need not be there to compile them.
+    """The functions of an experiment on the devices of a mesh.
 
-    `mesh` is the only truth about the devices: what `experiment.mesh` leaves open is decided by then.
-    The experiment's dtype is decided, too (`Execution.resolve`). Call and lower the functions inside
+    `mesh` is the only truth about the devices; to compile, they need not be present. The
+    experiment's dtype must be resolved (`Execution.resolve`). Call and lower the functions inside
     `with program.entered():`.
 
     Raises ConfigError if the model or its batch does not divide over the mesh.
@@ -108,7 +108,7 @@ class Program:
 
 @functools.cache
 def abstract_state(model: ModelConfig, optimizer: Adafactor | AdamW) -> TrainState:
-    """Shapes, dtypes and logical axes of a train state. Nothing else of an experiment changes them."""
+    """Shapes, dtypes and logical axes of a train state, which depend on nothing else."""
     experiment = Experiment(
         model=model,
         optimizer=optimizer,

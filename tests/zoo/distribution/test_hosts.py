@@ -1,4 +1,4 @@
-"""What processes tell each other, with the others made up here; the real ones are in test_hosts.py."""
+"""The exchange between processes, with made-up peers; real ones are in test_join.py."""
 
 import dataclasses
 import shutil

@@ -35,7 +35,7 @@ ABSTRACT = cast(
 
 
 def train_on(experiment: Experiment, num_devices: int) -> tuple[list[float], dict, dict]:
-    """Losses of a few steps on the experiment's mesh, and the spec of every array before and after."""
+    """Losses of a few steps on the experiment's mesh, and all arrays' specs before and after."""
     program = Program(experiment, sharding.make_mesh(experiment.mesh, num_devices))
     # So few bytes that one device's logits need several chunks.
     with mock.patch.object(loss, "CHUNK_BYTES", 2**14), program.entered():
@@ -50,7 +50,7 @@ def train_on(experiment: Experiment, num_devices: int) -> tuple[list[float], dic
 
 
 def specs(tree) -> dict[str, tuple]:
-    """Where every array of more than one number really lies."""
+    """The actual sharding of every array of more than one number."""
     return {
         jax.tree_util.keystr(path): tuple(leaf.sharding.spec)
         for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
@@ -184,7 +184,7 @@ GOLDEN = Path(__file__).parent / "golden_shardings.txt"
 
 
 def golden_shardings() -> str:
-    """Every parameter of every family on a 2 x 2 x 2 mesh: its shape, and the mesh axis of each axis."""
+    """Every parameter of every family on a 2 x 2 x 2 mesh: its shape and its mesh axes."""
     lines = []
     for family in configs.FAMILIES:
         experiment = configs.get(f"{family}_nano")
@@ -203,7 +203,9 @@ def golden_shardings() -> str:
 
 
 def test_every_familys_parameters_lie_where_the_golden_table_says():
-    """A deliberate change: python -m tests.zoo.test_sharding > tests/zoo/golden_shardings.txt"""
+    """After a deliberate change, run `python -m tests.zoo.distribution.test_sharding` and redirect its
+    output to golden_shardings.txt.
+    """
     assert golden_shardings() == GOLDEN.read_text()
 
 

@@ -13,12 +13,12 @@ import pytest
 from rich.console import Console
 
 import configs
-from zoo.runs import log as run_log
 from configs.experiment import Experiment
 from zoo.errors import DivergedError
+from zoo.runs import log as run_log
+from zoo.runs.log import RunLog
 from zoo.runs.metrics import MetricsWriter, read_metrics
 from zoo.runs.report import RunReport
-from zoo.runs.log import RunLog
 
 EXPERIMENT = configs.get("palm_nano")
 EVALUATION = {"eval/loss": 2.0, "eval/bits_per_byte": 1.0}

@@ -8,7 +8,7 @@ from data.config import Data, Files, Task
 from data.errors import DataError
 from models.config import ConfigError
 from zoo.checkpoints.checkpoint import Run
-from zoo.runs.resume import check_same_architecture, check_same_data, check_same_experiment
+from zoo.runs.resume import check_same_data, check_same_experiment
 
 EXPERIMENT = configs.get("palm_nano")
 

@@ -1,16 +1,5 @@
-import dataclasses
-import functools
-import shutil
-
-import pytest
-
 import configs
-from data.config import Data, Files, Task
-from data.errors import DataError
-from models.config import ConfigError
 from zoo.runs import workdir
-from zoo.checkpoints.checkpoint import Run
-from zoo.errors import WorkdirError
 
 EXPERIMENT = configs.get("palm_nano")
 

@@ -23,7 +23,7 @@ BIASED_PALM = dataclasses.replace(samples.PALM, biases=("qkv", "feed_forward", "
 
 
 def random_gradients(params: nnx.State, count: int) -> list[nnx.State]:
-    """Of very different lengths, so that some are clipped and some are not."""
+    """Gradients of very different norms, so that some are clipped and some are not."""
     rng = np.random.default_rng(1)
 
     def draw(param: jax.Array, length: float) -> jax.Array:

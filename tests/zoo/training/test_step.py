@@ -21,7 +21,7 @@ from zoo.training.step import TrainState, make_steps
 
 @functools.cache
 def run(experiment: Experiment, num_steps: int) -> tuple[list[TrainState], list[dict[str, float]]]:
-    """Steps on one batch, seen again and again: the states before and after them, and the metrics."""
+    """States and metrics of steps on one batch, seen again and again."""
     steps = make_steps(experiment)
     train_step = jax.jit(steps.train_step)
     states = [initial_state()]
