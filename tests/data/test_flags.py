@@ -70,11 +70,15 @@ RUN = Files("run/*.jsonl", field="body", on_error="skip")
         (["--task=t"], Task("t")),
         (
             ["--data.mixture", "t=1", "a.txt=1"],
-            Mixture((Part(Task("t"), Fraction(1)),
-                     Part(Files("a.txt", field="body", on_error="skip"), Fraction(1)))),
+            Mixture(
+                (
+                    Part(Task("t"), Fraction(1)),
+                    Part(Files("a.txt", field="body", on_error="skip"), Fraction(1)),
+                )
+            ),
         ),
     ],
-)  # fmt: skip
+)
 def test_a_checkpoints_source_is_the_default(flags, source):
     assert parse(*flags, default=RUN).source == source
 
@@ -119,9 +123,20 @@ def test_help_lists_every_flag(capsys, monkeypatch):
         parse("--help")
     assert ended.value.code == 0
     text = capsys.readouterr().out
-    for flag in ("--task", "--data.task", "--data.files", "--data.mixture", "--data.module",
-                 "--data.field", "--data.separator", "--data.on-error", "--data-dir",
-                 "--data.data-dir", "--data.streaming", "--data.vocabulary"):  # fmt: skip
+    for flag in (
+        "--task",
+        "--data.task",
+        "--data.files",
+        "--data.mixture",
+        "--data.module",
+        "--data.field",
+        "--data.separator",
+        "--data.on-error",
+        "--data-dir",
+        "--data.data-dir",
+        "--data.streaming",
+        "--data.vocabulary",
+    ):
         assert f"{flag} " in text or f"{flag}," in text
     assert "data.source" not in text
     assert "the Python standard library's own source" in text

@@ -16,8 +16,12 @@ def flags(tmp_path, monkeypatch):
     for document in small_documents(40):
         (tmp_path / "text" / document.name).write_text(document.text)
     (tmp_path / "text" / "copy.py").write_text((tmp_path / "text" / "7.py").read_text())
-    return ["--data.files=text/*.py", f"--data.cache-dir={tmp_path}/cache", "--vocab-size=320",
-            "--seq-len=150"]  # fmt: skip
+    return [
+        "--data.files=text/*.py",
+        f"--data.cache-dir={tmp_path}/cache",
+        "--vocab-size=320",
+        "--seq-len=150",
+    ]
 
 
 def test_a_person_sees_numbers_lengths_and_sequences(flags, tmp_path, capsys):

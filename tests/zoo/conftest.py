@@ -117,8 +117,14 @@ def nano(corpus_glob: str) -> list[str]:
     """Flags of a run that takes seconds on the session's corpus: 6 steps, evaluated and saved at 3
     and 6.
     """
-    return ["--model=palm_nano", f"--data.files={corpus_glob}", "--model.vocab-size=400",
-            "--num-steps=6", "--eval-every=3", "--save-every=3"]  # fmt: skip
+    return [
+        "--model=palm_nano",
+        f"--data.files={corpus_glob}",
+        "--model.vocab-size=400",
+        "--num-steps=6",
+        "--eval-every=3",
+        "--save-every=3",
+    ]
 
 
 STREAMED_TASKS = """

@@ -27,9 +27,22 @@ def test_a_pipe_gets_every_model_and_every_column_in_plain_text(run_here):
     assert "left out" not in outcome.stdout
     assert GPT4 in " ".join(outcome.stdout.split())
     assert rows(outcome.stdout)["palm_540b"].split() == [
-        "palm_540b", "118", "18,432", "48", "(1)", "x", "256", "73,728", "2,048", "256,000",
-        "540,356,474,880", "540.35B", "3.28e12", "120,832", "1.44",
-    ]  # fmt: skip
+        "palm_540b",
+        "118",
+        "18,432",
+        "48",
+        "(1)",
+        "x",
+        "256",
+        "73,728",
+        "2,048",
+        "256,000",
+        "540,356,474,880",
+        "540.35B",
+        "3.28e12",
+        "120,832",
+        "1.44",
+    ]
 
 
 def test_a_family_is_shown_with_all_its_sizes(run_here):
@@ -57,8 +70,9 @@ def test_one_model_with_its_sources_its_mismatch_and_what_is_not_published(run_h
     said, paper = " ".join(outcome.stdout.split()), configs.FAMILIES["gpt3"].PAPER
     assert outcome.code == 0
     for notes in (paper.sources, paper.not_published, paper.reasons):
-        assert all(f"{path} " in said and " ".join(note.split()) in said
-                   for path, note in notes.items())  # fmt: skip
+        assert all(
+            f"{path} " in said and " ".join(note.split()) in said for path, note in notes.items()
+        )
     assert paper.mismatches["gpt3_13b"] in said
     assert "12,853,386,240 = 257,315,840 token embedding + " in said
     assert "model.d_model 5,120 Table 2.1" in said

@@ -15,8 +15,17 @@ from data.text.survey import Split
 from tests.zoo.test_cli import check_refusal, truncate
 from zoo import evaluate, train
 
-RESULT = {"checkpoint", "text", "seq_len", "num_tokens", "num_bytes", "eval/loss",
-          "eval/perplexity", "eval/bits_per_byte", "baselines"}  # fmt: skip
+RESULT = {
+    "checkpoint",
+    "text",
+    "seq_len",
+    "num_tokens",
+    "num_bytes",
+    "eval/loss",
+    "eval/perplexity",
+    "eval/bits_per_byte",
+    "baselines",
+}
 
 
 def result(outcome) -> dict:
@@ -83,9 +92,14 @@ def test_tokens_and_bytes_are_those_of_the_held_out_documents(evaluated, corpus_
 
 def test_eight_devices_and_other_batches_give_the_same_loss(evaluated, trained, run_process):
     process = run_process(
-        "-m", "zoo.evaluate", f"--checkpoint={trained.workdir}", "--fake-devices=8",
-        "--mesh.fsdp=2", "--mesh.tensor=2", "--json",
-    )  # fmt: skip
+        "-m",
+        "zoo.evaluate",
+        f"--checkpoint={trained.workdir}",
+        "--fake-devices=8",
+        "--mesh.fsdp=2",
+        "--mesh.tensor=2",
+        "--json",
+    )
     assert process.returncode == 0, process.stderr
     assert "devices: 8 x cpu" in process.stderr
     check_same_losses(json.loads(process.stdout), trained.metrics()[-1])
@@ -96,9 +110,15 @@ def test_a_person_reads_a_short_table(trained, run_here):
     outcome = run_here(evaluate.main, f"--checkpoint={trained.workdir}")
     assert outcome.code == 0, outcome.stderr
     loss = trained.metrics()[-1]["eval/loss"]
-    for part in ("the held-out part of data.files=", "in rows of 64", f"{loss:.4f} nats per token",
-                 f"perplexity     {math.exp(loss):.4g}", "bits per byte", "xz -9",
-                 "byte 5-gram"):  # fmt: skip
+    for part in (
+        "the held-out part of data.files=",
+        "in rows of 64",
+        f"{loss:.4f} nats per token",
+        f"perplexity     {math.exp(loss):.4g}",
+        "bits per byte",
+        "xz -9",
+        "byte 5-gram",
+    ):
         assert part in outcome.stdout
     assert "WARNING" not in outcome.stderr
 
@@ -163,8 +183,7 @@ def test_max_tokens_cuts_tokens_and_bytes(evaluated, held_out_folder):
     """A cut after the first document is that document alone, but for its mark of the end."""
     first = min(held_out_folder.iterdir())
     alone = evaluated(f"--data.files={first}")
-    cut = evaluated(f"--data.files={held_out_folder}/*.txt",
-                    f"--max-tokens={alone['num_tokens']}")  # fmt: skip
+    cut = evaluated(f"--data.files={held_out_folder}/*.txt", f"--max-tokens={alone['num_tokens']}")
     for key in ("num_tokens", "num_bytes"):
         assert cut[key] == alone[key]
     check_same_losses(cut, alone)
@@ -202,10 +221,18 @@ def test_rotary_positions_go_beyond_the_trained_length(trained, run_here):
 def test_learned_positions_end(nano, tmp_path, run_here):
     """A model of 64 positions, of which the run trained 32."""
     flags = [flag for flag in nano if not flag.startswith("--model=")]
-    shape = ["--model=gpt2_124m", "--model.context-length=64", "--model.num-layers=1",
-             "--model.d-model=16", "--model.attention.num-heads=2",
-             "--model.attention.num-kv-heads=2", "--model.attention.head-dim=8",
-             "--model.feed-forward.d-ff=32", "--seq-len=32", "--batch-tokens=256"]  # fmt: skip
+    shape = [
+        "--model=gpt2_124m",
+        "--model.context-length=64",
+        "--model.num-layers=1",
+        "--model.d-model=16",
+        "--model.attention.num-heads=2",
+        "--model.attention.num-kv-heads=2",
+        "--model.attention.head-dim=8",
+        "--model.feed-forward.d-ff=32",
+        "--seq-len=32",
+        "--batch-tokens=256",
+    ]
     workdir = tmp_path / "learned"
     outcome = run_here(train.main, *flags, *shape, f"--workdir={workdir}", "--num-steps=1")
     assert outcome.code == 0, outcome.stderr

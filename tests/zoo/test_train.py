@@ -57,8 +57,15 @@ def test_run_says_what_it_trains_on_what_and_how_well(trained):
 def test_metrics_have_one_line_a_step(trained):
     rows = trained.metrics()
     assert [row["step"] for row in rows] == [1, 2, 3, 4, 5, 6]
-    always = {"step", "train/loss", "train/z_loss", "train/grad_norm", "train/lr",
-              "data/epochs", "data/tokens"}  # fmt: skip
+    always = {
+        "step",
+        "train/loss",
+        "train/z_loss",
+        "train/grad_norm",
+        "train/lr",
+        "data/epochs",
+        "data/tokens",
+    }
     speed = {"perf/tokens_per_s", "perf/input_wait_s"}  # and no MFU on a CPU
     evaluated = {"eval/loss", "eval/bits_per_byte"}
     for row in rows:

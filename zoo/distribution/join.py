@@ -111,8 +111,10 @@ def _identity(config: Distributed) -> _Identity | None:
             "belong together where there is no cluster that JAX knows; write all three"
         )
     if not 0 <= process_id < num_processes:
-        raise ConfigError(f"distributed.process_id={process_id} must be from 0 to "
-                          f"num_processes - 1 = {num_processes - 1}")  # fmt: skip
+        raise ConfigError(
+            f"distributed.process_id={process_id} must be from 0 to "
+            f"num_processes - 1 = {num_processes - 1}"
+        )
     return _Identity(coordinator, num_processes, process_id, device_ids)
 
 

@@ -66,12 +66,22 @@ def job(
     environment = os.environ | {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
     processes = []
     for process_id in range(size):
-        distributed = [f"--distributed.coordinator=127.0.0.1:{port}",
-                       f"--distributed.num-processes={size}",
-                       f"--distributed.process-id={process_id}"] * (size > 1)  # fmt: skip
-        command = [sys.executable, "-m", "zoo.train", *flags, f"--workdir={workdir}", *distributed,
-                   f"--fake-devices={devices}", "--json",
-                   *(own_flags if process_id == size - 1 else ())]  # fmt: skip
+        distributed = [
+            f"--distributed.coordinator=127.0.0.1:{port}",
+            f"--distributed.num-processes={size}",
+            f"--distributed.process-id={process_id}",
+        ] * (size > 1)
+        command = [
+            sys.executable,
+            "-m",
+            "zoo.train",
+            *flags,
+            f"--workdir={workdir}",
+            *distributed,
+            f"--fake-devices={devices}",
+            "--json",
+            *(own_flags if process_id == size - 1 else ()),
+        ]
         processes.append(
             subprocess.Popen(
                 command,
@@ -189,8 +199,9 @@ def test_two_processes_stream_their_own_shares_and_go_on_exactly(
     folder = checkpoint.find(run) / "stream"
     positions = [(folder / f"process_{n}" / "positions.json").read_bytes() for n in range(2)]
     assert [json.loads(each)["shard"] for each in positions] == [
-        {"index": 0, "count": 2}, {"index": 1, "count": 2}
-    ]  # fmt: skip
+        {"index": 0, "count": 2},
+        {"index": 1, "count": 2},
+    ]
 
     alone = run_here(train.main, *flags, f"--workdir={run}")
     assert alone.code == 3
@@ -210,10 +221,16 @@ def test_who_does_not_come_is_named(nano, tmp_path, run_process, present, missin
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     process = run_process(
-        "-m", "zoo.train", *nano, f"--workdir={tmp_path}", "--fake-devices=1",
-        f"--distributed.coordinator=127.0.0.1:{port}", "--distributed.num-processes=3",
-        f"--distributed.process-id={present}", "--distributed.timeout-s=2",
-    )  # fmt: skip
+        "-m",
+        "zoo.train",
+        *nano,
+        f"--workdir={tmp_path}",
+        "--fake-devices=1",
+        f"--distributed.coordinator=127.0.0.1:{port}",
+        "--distributed.num-processes=3",
+        f"--distributed.process-id={present}",
+        "--distributed.timeout-s=2",
+    )
     assert process.returncode == 2, process.stderr
     assert f"error: {missing} did not come within 2 s" in process.stderr
     assert list(tmp_path.iterdir()) == []
@@ -247,11 +264,19 @@ def test_processes_that_disagree_all_say_so(nano, corpus_glob, tmp_path, own_fla
         assert "Traceback" not in said
 
 
-SLURM = {"SLURM_JOB_ID": "12345", "SLURM_STEP_NODELIST": "node[001-002]", "SLURM_NTASKS": "2",
-         "SLURM_PROCID": "1", "SLURM_LOCALID": "0"}  # fmt: skip
-OPEN_MPI = {"OMPI_MCA_orte_hnp_uri": "1531576320.0;tcp://10.96.0.1,10.148.0.1:34911",
-            "OMPI_COMM_WORLD_SIZE": "2", "OMPI_COMM_WORLD_RANK": "1",
-            "OMPI_COMM_WORLD_LOCAL_RANK": "0"}  # fmt: skip
+SLURM = {
+    "SLURM_JOB_ID": "12345",
+    "SLURM_STEP_NODELIST": "node[001-002]",
+    "SLURM_NTASKS": "2",
+    "SLURM_PROCID": "1",
+    "SLURM_LOCALID": "0",
+}
+OPEN_MPI = {
+    "OMPI_MCA_orte_hnp_uri": "1531576320.0;tcp://10.96.0.1,10.148.0.1:34911",
+    "OMPI_COMM_WORLD_SIZE": "2",
+    "OMPI_COMM_WORLD_RANK": "1",
+    "OMPI_COMM_WORLD_LOCAL_RANK": "0",
+}
 
 
 @pytest.fixture

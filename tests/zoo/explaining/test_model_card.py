@@ -9,12 +9,33 @@ from models.config import ConfigError
 from zoo.explaining.model_card import format_value, model_card
 
 FIELDS = {
-    "model", "family", "paper", "num_params", "params_by_part", "reported_params", "mismatch",
-    "choices", "num_layers", "d_model", "num_heads", "num_kv_heads", "head_dim", "windows", "d_ff",
-    "context_length", "vocab_size", "flops_per_token", "decode_flops_per_token",
-    "kv_cache_bytes_per_token", "zoo_kv_cache_bytes_per_token", "num_tokens", "tokens_per_param",
-    "sources", "reasons", "not_published",
-}  # fmt: skip
+    "model",
+    "family",
+    "paper",
+    "num_params",
+    "params_by_part",
+    "reported_params",
+    "mismatch",
+    "choices",
+    "num_layers",
+    "d_model",
+    "num_heads",
+    "num_kv_heads",
+    "head_dim",
+    "windows",
+    "d_ff",
+    "context_length",
+    "vocab_size",
+    "flops_per_token",
+    "decode_flops_per_token",
+    "kv_cache_bytes_per_token",
+    "zoo_kv_cache_bytes_per_token",
+    "num_tokens",
+    "tokens_per_param",
+    "sources",
+    "reasons",
+    "not_published",
+}
 
 
 def test_json_has_the_documented_fields_and_palms_numbers():

@@ -45,8 +45,12 @@ def test_entries_stand_beside_their_names():
     file = io.StringIO()
     show_entries(Console(file=file, width=80), "Title", [("a", "first\nsecond"), ("long", "third")])
     assert file.getvalue().splitlines() == [
-        "", "Title", "  a     first", "        second", "  long  third",
-    ]  # fmt: skip
+        "",
+        "Title",
+        "  a     first",
+        "        second",
+        "  long  third",
+    ]
 
 
 @pytest.mark.parametrize(

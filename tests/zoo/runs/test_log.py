@@ -135,8 +135,11 @@ def test_the_first_step_is_waited_for_and_has_no_speed(first_step: int, bench: B
     bench.log.flush()
     counted = {"data/epochs"}
     assert set(bench.rows[first_step]) - counted == {
-        "step", "train/loss", "train/lr", "train/grad_norm"
-    }  # fmt: skip
+        "step",
+        "train/loss",
+        "train/lr",
+        "train/grad_norm",
+    }
     # The clock starts after it.
     assert bench.rows[first_step + 1]["perf/tokens_per_s"] == EXPERIMENT.batch_tokens / 2
     assert bench.log.tokens_per_s == [EXPERIMENT.batch_tokens / 2]

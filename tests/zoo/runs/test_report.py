@@ -11,8 +11,12 @@ from data.config import Data, Files
 from zoo.runs import report
 from zoo.runs.report import RunReport
 
-METRICS = {"train/loss": 3.14159, "train/lr": 0.01, "train/grad_norm": 0.5,
-           "perf/tokens_per_s": 12345.6}  # fmt: skip
+METRICS = {
+    "train/loss": 3.14159,
+    "train/lr": 0.01,
+    "train/grad_norm": 0.5,
+    "perf/tokens_per_s": 12345.6,
+}
 FIRST_METRICS = {key: METRICS[key] for key in METRICS if not key.startswith("perf/")}
 EXPERIMENT = configs.get("palm_nano")
 
@@ -37,8 +41,13 @@ def screen() -> Screen:
 
 def test_model_line_tells_size_choices_and_cost(screen):
     screen.report.model("palm_nano", EXPERIMENT, 46_176, 3.34e9)
-    for part in ("palm_nano: 46,176 parameters", "parallel layers", "no biases",
-                 "20 steps of 8 x 64 tokens = 10,240 tokens", "3.34e+09 FLOPs"):  # fmt: skip
+    for part in (
+        "palm_nano: 46,176 parameters",
+        "parallel layers",
+        "no biases",
+        "20 steps of 8 x 64 tokens = 10,240 tokens",
+        "3.34e+09 FLOPs",
+    ):
         assert part in screen.text
 
 
@@ -46,8 +55,15 @@ def test_model_line_tells_size_choices_and_cost(screen):
 def test_step_line_has_every_number(extra, shown, screen):
     with screen.report.bar(0, 10):
         screen.report.step(1, METRICS | extra)
-    for part in ("step 1/10", "loss 3.142", "lr 1.00e-02", "grad 0.50", "12,346 tok/s", "ETA",
-                 shown):  # fmt: skip
+    for part in (
+        "step 1/10",
+        "loss 3.142",
+        "lr 1.00e-02",
+        "grad 0.50",
+        "12,346 tok/s",
+        "ETA",
+        shown,
+    ):
         assert part in screen.text
 
 
