@@ -1,6 +1,7 @@
 """The pages in docs/ agree with the commands."""
 
 import re
+import runpy
 from pathlib import Path
 
 import configs
@@ -39,3 +40,19 @@ def fields(page: str) -> set[str]:
     """Return the names in backticks in the first column of the page's tables."""
     rows = re.findall(r"^\| (`.*?) \|", page, flags=re.MULTILINE)
     return {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+
+
+def test_the_example_of_training_from_a_program_runs(tmp_path, monkeypatch, capsys):
+    readme = (DOCS.parent / "README.md").read_text(encoding="utf-8")
+    (example,) = (
+        block
+        for block in re.findall(r"```python\n(.*?)```", readme, flags=re.DOTALL)
+        if "zoo.train" in block
+    )
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "example.py").write_text(example)
+    runpy.run_path(str(tmp_path / "example.py"))
+    bits_per_byte, loss = map(float, capsys.readouterr().out.split())
+    assert 0 < bits_per_byte < 8
+    assert 0 < loss < 8
+    assert (tmp_path / "runs" / "palm_nano" / "checkpoints" / "20").is_dir()

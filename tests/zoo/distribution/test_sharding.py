@@ -203,7 +203,7 @@ def golden_shardings() -> str:
 
 
 def test_every_familys_parameters_lie_where_the_golden_table_says():
-    """After a deliberate change `python -m tests.zoo.distribution.test_sharding` prints the table."""
+    """`python -m tests.zoo.distribution.test_sharding` prints the table anew."""
     assert golden_shardings() == GOLDEN.read_text()
 
 

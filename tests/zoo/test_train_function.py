@@ -1,0 +1,52 @@
+"""Training from a program: `zoo.train.train` is the run of the command."""
+
+import dataclasses
+import threading
+
+import pytest
+
+import configs
+from configs.experiment import Experiment
+from data.config import Files
+from models.config import ConfigError
+from zoo.train import train
+
+
+@pytest.fixture
+def experiment(corpus_glob) -> Experiment:
+    """The run of the `nano` flags."""
+    palm = configs.get("palm_nano")
+    return dataclasses.replace(
+        palm,
+        model=dataclasses.replace(palm.model, vocab_size=400),
+        data=dataclasses.replace(palm.data, source=Files(corpus_glob)),
+        num_steps=6,
+        eval_every=3,
+        save_every=3,
+    )
+
+
+def test_a_program_trains_as_the_command_does_and_resumes(experiment, trained, tmp_path, losses):
+    half = train(dataclasses.replace(experiment, num_steps=3), tmp_path / "run")
+    assert half.step == 3
+    whole = train(experiment, tmp_path / "run")
+    assert losses(tmp_path / "run") == losses(trained.workdir)
+    assert whole.step == whole.metrics[-1]["step"] == 6
+    assert whole.evaluation["eval/loss"] == whole.metrics[-1]["eval/loss"]
+    assert (whole.name, whole.workdir) == ("run", tmp_path / "run")
+    assert whole.summary()["eval/loss"] == whole.evaluation["eval/loss"]
+
+
+def test_a_mistake_is_raised_and_no_process_ends(experiment, tmp_path):
+    train(dataclasses.replace(experiment, num_steps=1), tmp_path)
+    with pytest.raises(ConfigError, match="seed was 0, now 1"):
+        train(dataclasses.replace(experiment, seed=1), tmp_path)
+
+
+def test_training_works_in_a_thread_which_gets_no_signals(experiment, tmp_path):
+    results = []
+    run = dataclasses.replace(experiment, num_steps=1)
+    thread = threading.Thread(target=lambda: results.append(train(run, tmp_path)))
+    thread.start()
+    thread.join()
+    assert [result.step for result in results] == [1]
