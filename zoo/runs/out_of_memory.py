@@ -5,7 +5,6 @@ from contextlib import contextmanager
 
 from zoo.distribution.devices import bytes_per_device
 from zoo.errors import OutOfMemoryError, is_out_of_memory, out_of_memory_reason
-from zoo.planning.remedies import training_message
 from zoo.training.program import Program
 
 
@@ -17,6 +16,9 @@ def explained_out_of_memory(program: Program) -> Iterator[None]:
     except Exception as error:
         if not is_out_of_memory(error):
             raise
+        # Imported late: a run loads the planner only when it needs the advice.
+        from zoo.planning.remedies import training_message
+
         shape = dict(program.mesh.shape)
         reason = out_of_memory_reason(error)
         message = training_message(program.experiment, shape, reason, hbm_bytes=bytes_per_device())

@@ -25,7 +25,6 @@ from zoo.distribution.devices import (
 from zoo.distribution.hosts import Hosts, launched_as
 from zoo.distribution.sharding import make_mesh, rows_per_pass
 from zoo.errors import WorkdirError
-from zoo.planning import auto_mesh
 from zoo.runs import workdir
 from zoo.runs.report import RunReport
 from zoo.runs.resume import check_same_architecture, check_same_data, check_same_experiment
@@ -112,6 +111,8 @@ def _choose_mesh(experiment: Experiment, report: RunReport, hosts: Hosts) -> Exp
     """The experiment with the mesh that --mesh=auto means on these devices."""
     if not experiment.mesh.auto:
         return experiment
+    from zoo.planning import auto_mesh  # the planner, which only this choice needs
+
     mesh, reason = auto_mesh.choose(
         experiment, jax.device_count(), bytes_per_device(), num_neighbours()
     )
