@@ -87,7 +87,7 @@ def prepare(
     report.model(name, experiment, size, flops_per_token * experiment.num_tokens)
     report.line(f"workdir: {folder}")
 
-    resume_from = None if fresh else _newest_checkpoint(experiment, folder, hosts)
+    resume_from = _newest_checkpoint(experiment, folder, hosts, fresh=fresh)
     data = _load_data(program, resume_from, report, hosts)
     stream = (
         None if resume_from is None else _saved_stream(data, resume_from, program, report, hosts)
@@ -140,14 +140,16 @@ def _make_mesh(experiment: Experiment, report: RunReport) -> jax.sharding.Mesh:
     return mesh
 
 
-def _newest_checkpoint(experiment: Experiment, folder: Path, hosts: Hosts) -> Path | None:
-    """The checkpoint in the workdir to resume from, if there is one.
+def _newest_checkpoint(
+    experiment: Experiment, folder: Path, hosts: Hosts, *, fresh: bool
+) -> Path | None:
+    """The checkpoint in the workdir to resume from, unless there is none or the run starts over.
 
     Raises ConfigError if the experiment is another one than the checkpoint's.
     """
     steps = checkpoint.saved_steps(folder)
     hosts.require_same("the workdir", {"newest checkpoint": steps[-1:]}, WorkdirError)
-    if not steps:
+    if fresh or not steps:
         return None
     newest = checkpoint.find(folder)
     saved = checkpoint.read_run(newest)
