@@ -209,8 +209,9 @@ def block_size(num_keys: int, window: int | None) -> int:
 
     This is a quarter of the sequence, which leaves out 3/8 of dense attention. With a window, it is
     at most the window, so that the cost of the layer grows with the window and not with the
-    sequence. It is always a multiple of SMALLEST_BLOCK, up to LARGEST_BLOCK. Measured on a CPU, forward and backward: 1.8x faster than one block at 2,048
-    tokens; at 256 tokens, two blocks take 5 % off the whole step of GPT-2 124M.
+    sequence. It is always a multiple of SMALLEST_BLOCK, up to LARGEST_BLOCK. Measured on a CPU,
+    forward and backward: 1.8x faster than one block at 2,048 tokens; at 256 tokens, two blocks take
+    5 % off the whole step of GPT-2 124M.
     """
     quarter = num_keys // 4 if window is None else min(window, num_keys // 4)
     num_smallest = max(1, quarter // SMALLEST_BLOCK)
