@@ -33,8 +33,8 @@ class Attention(nnx.Module):
     """softmax(Q K^T / sqrt(H)) V, with N query heads and K key and value heads.
 
     Vaswani et al. 2017, section 3.2. K = N is multi-head attention. With K = 1 all query heads
-    share one key and one value head (multi-query, Shazeer 2019, arXiv 1911.02150); for K between 1
-    and N, each group of G = N/K query heads does.
+    share one key and one value head (multi-query, Shazeer 2019, arXiv 1911.02150). With K between 1
+    and N, each group of G = N/K query heads shares one of each.
 
     With relative positions (Transformer-XL, Dai et al. 2019, arXiv 1901.02860, section 3.3) the
     score of query i and key j is ((q_i + u) . k_j + (q_i + v) . W_R r_(i-j)) / sqrt(H), where r is
@@ -207,10 +207,11 @@ class Attention(nnx.Module):
 def block_size(num_keys: int, window: int | None) -> int:
     """Return how many queries to score at a time.
 
-    A quarter of the sequence, which leaves out 3/8 of dense attention; with a window, at most the
-    window, so that the layer costs its band; always a multiple of SMALLEST_BLOCK from there to
-    LARGEST_BLOCK. Measured on a CPU, forward and backward: 1.8x faster than one block at 2,048
-    tokens; at 256 tokens, two blocks take 5 % off the whole step of GPT-2 124M.
+    This is a quarter of the sequence, which leaves out 3/8 of dense attention. With a window, it is
+    at most the window, so that the cost of the layer grows with the window and not with the
+    sequence. It is always a multiple of SMALLEST_BLOCK, up to LARGEST_BLOCK. Measured on a CPU,
+    forward and backward: 1.8x faster than one block at 2,048 tokens; at 256 tokens, two blocks take
+    5 % off the whole step of GPT-2 124M.
     """
     quarter = num_keys // 4 if window is None else min(window, num_keys // 4)
     num_smallest = max(1, quarter // SMALLEST_BLOCK)

@@ -16,9 +16,9 @@ def train_flops_palm(model: ModelConfig, num_params: Count, seq_len: int) -> Cou
     """Return 6N + 12 L N_heads H T, the training FLOPs of one token (PaLM, appendix B).
 
     6N is for the parameters, the rest for the scores and the weighted sums of values. This is the
-    zoo's convention for MFU. Every query is charged all T keys, or its layer's window: causality is
-    not halved, nor is the shorter start of a window, and rematerialisation does not count, so that
-    MFU is comparable between papers. Softmax and relative positions are left out. PaLM's N leaves
+    zoo's convention for MFU. To keep MFU comparable between papers, every query is charged all T
+    keys, or its layer's window, although the first queries of a sequence see fewer, and
+    rematerialisation does not count. Softmax and relative positions are left out. PaLM's N leaves
     out the norm scales, which changes no printed digit.
     """
     keys = _keys_in_all_layers(model, seq_len)
