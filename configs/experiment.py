@@ -7,7 +7,7 @@ is its help text.
 from dataclasses import dataclass, field
 
 from data.config import MAY_CHANGE, Data
-from models.config import Execution, Learned, ModelConfig, check, check_above_zero
+from models.config import Execution, ModelConfig, check, check_above_zero
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,11 +193,11 @@ class Experiment:
             f"micro_batches={self.micro_batches} must divide the batch of {self.batch_size} "
             f"sequences (batch_tokens={self.batch_tokens} / seq_len={self.seq_len})",
         )
-        length, learned = self.model.context_length, isinstance(self.model.position, Learned)
+        longest = self.model.max_length
         check(
-            self.seq_len <= length or not learned,
-            f"seq_len={self.seq_len} exceeds model.context_length={length}, and learned positions "
-            f"end there; write --seq-len={length} or raise --model.context-length",
+            longest is None or self.seq_len <= longest,
+            f"seq_len={self.seq_len} exceeds model.context_length={longest}, and learned positions "
+            f"end there; write --seq-len={longest} or raise --model.context-length",
         )
         check(self.z_loss >= 0, f"z_loss={self.z_loss} must not be negative; write --z-loss=0")
 

@@ -145,9 +145,9 @@ def _for_evaluation(
     """The run's experiment with the settings that an evaluation may change."""
     model, length = trained.model, trained.seq_len if seq_len is None else seq_len
     check(length > 0, f"--seq-len={length} must be above zero")
-    longest = model.context_length
+    longest = model.max_length
     check(
-        length <= longest or not isinstance(model.position, Learned),
+        longest is None or length <= longest,
         f"--seq-len={length} is too long: learned positions end at the model's context_length of "
         f"{longest}; write --seq-len={longest} or less (only rotary and relative positions go on)",
     )

@@ -7,7 +7,7 @@ from typing import Any
 
 from configs.experiment import Experiment
 from data.errors import DataError
-from models.config import ConfigError, Learned, ModelConfig
+from models.config import ConfigError, ModelConfig
 from zoo.checkpoints.checkpoint import Run
 from zoo.serialize import differences, to_json
 
@@ -48,7 +48,7 @@ def check_same_architecture(saved: ModelConfig, asked: ModelConfig, init_from: s
     positions.
     """
     may_differ = ["init", "dropout_rate"]
-    may_differ += [] if isinstance(saved.position, Learned) else ["context_length"]
+    may_differ += ["context_length"] if saved.max_length is None else []
     changes = {
         key: values
         for key, values in differences(to_json(saved), to_json(asked)).items()
