@@ -148,6 +148,11 @@ def with_options(source: Source, options: Mapping[str, Any]) -> Source:
             assert_never(source)
 
 
+def without_paths(source: Source) -> Source:
+    """Return `source` without the paths of its files, which may differ between hosts."""
+    return with_options(source, {"pattern": ""})
+
+
 def _parse_part(text: str) -> Part:
     name, equals, number = text.rpartition("=")
     try:

@@ -222,12 +222,12 @@ def test_resuming_on_changed_text_is_refused(trained, nano, corpus_glob, tmp_pat
     # The files may be named otherwise, as long as the text is the same.
     for files in ([], [f"--data.files={folder}/0*.txt"]):
         outcome = run_here(train.main, *flags, *files)
-        check_refusal(outcome, 3, ("what is read has changed", "corpus differs", "undo the change"))
+        check_refusal(outcome, 3, ("the data has changed", "corpus differs", "undo the change"))
         assert contents(tmp_path / "run") == before
 
     outcome = run_here(train.main, *flags, "--data.allow-change", "--num-steps=2")
     assert outcome.code == 0, outcome.stderr
-    assert "goes on with other data, as --data.allow-change says: corpus" in words(outcome.stderr)
+    assert "resumes with other data, as --data.allow-change says: corpus" in words(outcome.stderr)
     assert "resuming from checkpoints/1" in outcome.stderr
 
 

@@ -106,11 +106,11 @@ def test_the_first_loss_is_that_of_the_imported_weights(flags, tmp_path, run_her
 def test_another_architecture_is_refused_with_its_keys(flags, run_here):
     outcome = run_here(train.main, *flags, "--model.num-layers=2", "--model.feed-forward.d-ff=31")
     assert outcome.code == 2
-    assert "model.num_layers is 3 there, 2 here" in outcome.stderr
-    assert "model.feed_forward.d_ff is 29 there, 31 here" in outcome.stderr
+    assert "model.num_layers is 3 in the checkpoint, 2 here" in outcome.stderr
+    assert "model.feed_forward.d_ff is 29 in the checkpoint, 31 here" in outcome.stderr
     outcome = run_here(train.main, "--model=palm_nano", *flags, "--batch-tokens=128")
     assert outcome.code == 2
-    assert "model.layout is pre_norm there, parallel here" in outcome.stderr
+    assert "model.layout is pre_norm in the checkpoint, parallel here" in outcome.stderr
     assert "leave out --model" in outcome.stderr
 
 

@@ -266,5 +266,5 @@ def test_out_of_memory_says_where_it_goes_and_what_to_try(nano, tmp_path, run_he
     assert outcome.code == 5
     assert "a step needs about" in outcome.stderr
     assert "optimizer" in outcome.stderr
-    assert outcome.stderr.count("\n  ") == 3
+    assert outcome.stderr.partition("error: ")[2].count("\n  ") == 3
     assert "Traceback" not in outcome.stderr

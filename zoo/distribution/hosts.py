@@ -17,6 +17,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import NamedSharding, PartitionSpec
 
 from configs.experiment import Experiment
+from data.config import without_paths
 from zoo import errors
 from zoo.serialize import differences, to_json
 
@@ -149,10 +150,10 @@ class StopVote:
 
 def launched_as(experiment: Experiment, *, fresh: bool) -> dict[str, Any]:
     """The facts that all processes of a run must share: its code and its config without paths."""
-    config = to_json(experiment)
-    config["data"] = {
-        key: value for key, value in config["data"].items() if key not in ("files", "cache_dir")
-    }
+    data = dataclasses.replace(
+        experiment.data, cache_dir=None, source=without_paths(experiment.data.source)
+    )
+    config = to_json(dataclasses.replace(experiment, data=data))
     return config | {"--fresh": fresh, "source code": _source_hash(), "jax": jax.__version__}
 
 

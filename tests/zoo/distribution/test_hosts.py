@@ -10,6 +10,7 @@ import pytest
 
 import configs
 from configs.experiment import Mesh
+from data.config import Files, Mixture
 from data.errors import DataError
 from models.config import ConfigError
 from zoo.distribution import hosts as agreement
@@ -87,7 +88,12 @@ def test_processes_must_run_the_same_config_code_and_jax_wherever_their_files_li
             dataclasses.replace(PALM, data=dataclasses.replace(PALM.data, **data)), fresh=False
         )
 
-    assert facts(files="here/*", cache_dir="a") == facts(files="there/*", cache_dir="b")
+    here, there = (Files(f"{folder}/*") for folder in ("here", "there"))
+    assert facts(source=here, cache_dir="a") == facts(source=there, cache_dir="b")
+    assert facts(source=here) != facts(source=Files("here/*", field="body"))
+    here, there = (Mixture.parse(["stdlib=3", f"{folder}/*=1"]) for folder in ("here", "there"))
+    assert facts(source=here) == facts(source=there)
+    assert facts(source=here) != facts(source=Mixture.parse(["stdlib=2", "here/*=1"]))
     assert facts(seed=1) != facts(seed=2)
     assert facts() != launched_as(PALM, fresh=True)
     assert facts()["jax"] == jax.__version__

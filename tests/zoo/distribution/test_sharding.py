@@ -23,7 +23,7 @@ from tests.models import experiments
 from zoo.distribution import sharding
 from zoo.distribution.devices import resolve_dtype
 from zoo.training import loss
-from zoo.training.program import Program
+from zoo.training.program import Program, abstract_state
 from zoo.training.step import make_steps
 
 CUBE = Mesh(data=2, fsdp=2, tensor=2)
@@ -172,7 +172,7 @@ def check_meshes(experiment: Experiment, meshes: dict[str, Mesh]) -> None:
 
 def parameter_specs(experiment: Experiment) -> dict[str, tuple]:
     rules = sharding.rules_for(experiment, ABSTRACT)
-    params = jax.eval_shape(make_steps(experiment).init).params
+    params = abstract_state(experiment.model, experiment.optimizer).params
     found = sharding.state_shardings(params, ABSTRACT, rules)
     return {
         ".".join(map(str, path)): tuple(value.get_value().spec)
@@ -234,7 +234,7 @@ def test_several_kv_heads_positions_and_biases_are_sharded_too():
 @pytest.mark.parametrize("name", ["PALM", "GPT2"])
 def test_moments_are_sharded_as_their_parameter_and_counters_replicated(name: str):
     experiment = getattr(experiments, name)
-    abstract = jax.eval_shape(make_steps(experiment).init)
+    abstract = abstract_state(experiment.model, experiment.optimizer)
     found = sharding.state_shardings(abstract, ABSTRACT, sharding.rules_for(experiment, ABSTRACT))
     expected = parameter_specs(experiment)
     num_moments = 0
