@@ -59,7 +59,7 @@ def train(
       fresh: delete the run in the workdir and start over.
       fake_devices: rehearse a mesh of this many devices on the CPU; only before JAX is used.
       distributed: how several processes find each other.
-      flags: those of the command line, if any; the output ends with the command that resumes.
+      flags: those of the command line, for printing the command that resumes the run.
 
     Raises ConfigError, DataError, CheckpointError or WorkdirError for what a user can correct,
     DivergedError, OutOfMemoryError, and StoppedError after a signal; see zoo/errors.py.

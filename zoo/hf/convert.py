@@ -174,8 +174,8 @@ def _verify(
 ) -> dict[str, Any]:
     """Compare the logits of random tokens with those of `transformers` on the folder, in float32.
 
-    Reports the largest difference and returns the figures. Raises CheckpointError if the two are not
-    the same function.
+    Reports the largest difference and returns the figures. Raises CheckpointError if the two differ
+    by more than TOLERANCE.
     """
     import torch
     import transformers

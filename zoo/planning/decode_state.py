@@ -29,7 +29,7 @@ AXIS_OF_LETTER = {
 
 
 def to_fields(state: Any) -> dict[str, Any]:
-    """Return a dataclass as a dict of its fields, and so every dataclass inside it."""
+    """Return a dataclass as a dict of its fields, with every dataclass inside it a dict too."""
     values = {field.name: getattr(state, field.name) for field in dataclasses.fields(state)}
     return {
         name: to_fields(value) if dataclasses.is_dataclass(value) else value

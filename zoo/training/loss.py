@@ -28,7 +28,7 @@ class LossSums:
 
 
 def fewest_chunks(batch_size: int, seq_len: int, numbers_per_token: float) -> int:
-    """Return the fewest equal chunks of a sequence of which each stays below CHUNK_BYTES.
+    """Return the smallest number of equal chunks of a sequence that keeps each below CHUNK_BYTES.
 
     Args:
       numbers_per_token: float32 numbers that one device holds per token of the global batch: the
