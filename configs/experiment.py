@@ -89,7 +89,7 @@ class Mesh:
     """Number of devices along each mesh axis; their product is the number of devices used.
 
     If an axis is not given (None), `data` takes all remaining devices and any other axis is 1. With
-    --mesh=auto these axes are chosen such that the run fits, and the log says why.
+    --mesh=auto these axes are chosen so that the run fits, and the log gives the reason.
     """
 
     auto: bool = False
@@ -118,14 +118,13 @@ class Mesh:
 class Distributed:
     """Settings by which the processes of a run on several hosts find each other.
 
-    On Cloud TPU, GKE with TPUs, Slurm and Open MPI they need no flag.
+    No flag is needed on Cloud TPU, GKE with TPUs, Slurm and Open MPI.
     """
 
     coordinator: str | None = None
     """HOST:PORT of process 0; the port must be free on that host. None: ask the cluster, if any."""
     num_processes: int | None = None
-    """Processes of the run; 1 runs this one alone whatever the cluster says. None: ask the
-    cluster."""
+    """Processes of the run; 1: this one alone, whatever the cluster says. None: ask the cluster."""
     process_id: int | None = None
     """Number of this process, from 0. None: ask the cluster."""
     timeout_s: int = 300
@@ -166,10 +165,10 @@ class Experiment:
     z_loss: float = 0.0
     """Weight of log^2 Z in the loss, Z the softmax normaliser (PaLM, section 5: 1e-4)."""
     micro_batches: int = field(default=1, metadata=MAY_CHANGE)
-    """Slices of a batch whose gradients are computed in turn and added up, to save memory. The
-    result is the same."""
+    """Slices of a batch whose gradients are computed in turn and added up, to save memory. Without
+    dropout the result is the same."""
     seed: int = 0
-    """Seed of the initial parameters and of dropout; data.seed is that of the order of the data."""
+    """Seed of the initial parameters and of dropout; data.seed sets the order of the data."""
     log_every: int = field(default=1, metadata=MAY_CHANGE)
     """Steps between lines of metrics.jsonl."""
     eval_every: int = field(default=100, metadata=MAY_CHANGE)
@@ -177,7 +176,7 @@ class Experiment:
     save_every: int = field(default=100, metadata=MAY_CHANGE)
     """Steps between checkpoints."""
     keep: int = field(default=2, metadata=MAY_CHANGE)
-    """Checkpoints to keep: the newest ones, beside the one with the best validation loss."""
+    """Newest checkpoints to keep, besides the one with the best validation loss."""
 
     def __post_init__(self):
         check_above_zero(self, "", "num_steps", "batch_tokens", "seq_len", "micro_batches")

@@ -50,7 +50,7 @@ def gpt3(
 
 
 def fine_tuning(model: ModelConfig) -> Experiment:
-    """Return the training run that an imported model starts with: all its weights are trained.
+    """Return the default training run of an imported model, in which all weights are trained.
 
     The peak learning rate is low because the weights are good already: 2e-5 with a short warm-up
     is what the published fine-tunings of such models use (Alpaca's, for one).

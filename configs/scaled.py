@@ -1,9 +1,9 @@
 """The `_nano` and `_small` sizes, which are in no paper: a family's choices in a small budget.
 
 All families share the two budgets, and the parameter counts of their `_small` models are within 5 %
-of each other. Two of them therefore differ only in what sets their papers apart. They have four
-layers of four heads (Jurassic-1, the shallow one, has three layers), and a width that gives all of
-them about the same count.
+of each other. Two such models therefore differ only in what sets their papers apart. They have four
+layers of four heads (Jurassic-1, the shallow one, has three layers), and their widths are chosen to
+make the counts about equal.
 """
 
 from dataclasses import dataclass, replace

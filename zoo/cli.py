@@ -1,4 +1,4 @@
-"""The front end of the zoo's commands: that of `data`, with models to pick and the zoo's errors."""
+"""The front end of the zoo's commands: data/command.py, with models and the zoo's errors."""
 
 import dataclasses
 import os
@@ -27,7 +27,7 @@ _MODEL_OF_HELP = "palm_small"
 
 @dataclass(frozen=True, kw_only=True)
 class StartFlags:
-    """The flags that are read first, as the defaults of all others depend on them."""
+    """The flags that are read first, because the defaults of all others depend on them."""
 
     model: str | None = None
     """A model of the zoo."""
@@ -42,7 +42,7 @@ class Start:
     name: str
     experiment: Experiment
     flag: str | None
-    """The flag that picked it; None: none did, and it only fills the help."""
+    """The flag that picked it; None if none did, and it only provides the help's defaults."""
 
     @property
     def description(self) -> str:
@@ -98,7 +98,7 @@ def _pick(flags: StartFlags, *, asks_help: bool) -> Start:
 
 
 def _spelled_out(flag: str) -> str:
-    """`--mesh=auto` is short for the switch `--mesh.auto`."""
+    """Return the flag itself, or `--mesh.auto` for its short form `--mesh=auto`."""
     return "--mesh.auto" if flag == "--mesh=auto" else flag
 
 
@@ -108,6 +108,7 @@ def run(main: Callable[[list[str]], None]) -> None:
 
 
 def _ending(error: BaseException) -> command.Ending | None:
+    """Return the exit code and the message for `error`; None for an internal error."""
     if not isinstance(error, Exception):
         return 130, "by Ctrl-C"
     # Imported late: it is needed only when something went wrong.
@@ -123,8 +124,10 @@ def _ending(error: BaseException) -> command.Ending | None:
 def _leave(code: int, error: BaseException) -> NoReturn:
     from zoo.errors import is_lost_host
 
-    sys.unraisablehook = lambda _: None  # what ends at exit may fail again for the same reason
+    # Objects that are destroyed at exit may fail again for the same reason.
+    sys.unraisablehook = lambda _: None
     AbortHandler.expect(code)
-    if is_lost_host(error):  # no farewell to processes that are gone
+    if is_lost_host(error):
+        # A normal exit would try to disconnect from processes that are gone.
         os._exit(code)
     sys.exit(code)

@@ -23,8 +23,7 @@ class ConvertCommand:
     to_hf: str | None = None
     """Export to this new Hugging Face folder, for AutoModelForCausalLM and AutoTokenizer."""
     checkpoint: str | None = None
-    """With --to-hf: the workdir of a run (its newest checkpoint is taken) or one checkpoints/STEP
-    folder."""
+    """With --to-hf: the workdir of a run (its newest checkpoint) or one checkpoints/STEP folder."""
     verify: bool = False
     """Compare the logits with those of transformers, and write nothing if they differ; transformers
     and torch must be installed."""
@@ -38,7 +37,7 @@ class ConvertCommand:
 
 @dataclass(frozen=True)
 class Import:
-    """From a Hugging Face folder to a new workdir."""
+    """An import from a Hugging Face folder to a new workdir."""
 
     source: str
     out: str
@@ -46,7 +45,7 @@ class Import:
 
 @dataclass(frozen=True)
 class Export:
-    """From a checkpoint to a new Hugging Face folder."""
+    """An export from a checkpoint to a new Hugging Face folder."""
 
     checkpoint: str
     out: str

@@ -14,9 +14,8 @@ from zoo.process import keep_freed_memory
 class TextFlags(SourceFlags):
     """The text to evaluate instead of what the run held out.
 
-    The validation split of a task or of a mixture is evaluated, or all of the files, whose 5-gram
-    is trained on what the model was trained on. Options that are not given are those of the run's
-    own text.
+    It is the validation split of a task or of a mixture, or all of the files, for which the 5-gram
+    is trained on the model's training text. Options that are not given are those of the run's text.
     """
 
     cache_dir: str | None = None
@@ -38,8 +37,7 @@ class EvaluateCommand:
     """The workdir of a run (its newest checkpoint is taken) or one checkpoints/STEP folder."""
     data: TextFlags = TextFlags()
     seq_len: int | None = None
-    """Tokens in a row; rotary and relative positions allow more than the run had. None: as in the
-    run."""
+    """Tokens in a row; rotary and relative positions allow more than the run's. None: the run's."""
     batch_tokens: int | None = None
     """Tokens evaluated at a time, over all devices; fewer need less memory. None: as in the run."""
     max_tokens: int | None = None

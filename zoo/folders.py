@@ -1,4 +1,4 @@
-"""Folders that a command writes, whole or not at all; a full disk is one clear error."""
+"""Folders that a command writes whole or not at all, with one clear error for a full disk."""
 
 import shutil
 import sys
@@ -15,8 +15,8 @@ from zoo.errors import WorkdirError
 def writing(workdir: Path) -> Iterator[None]:
     """Raise WorkdirError for an OSError in the block.
 
-    A thread of TensorBoard's writer or of TensorStore may meet the full disk first; the reports of
-    such threads are left out.
+    A thread of TensorBoard's writer or of TensorStore may meet the full disk first; what
+    such threads report is left out.
     """
     print_thread_error, print_unraisable = threading.excepthook, sys.unraisablehook
 

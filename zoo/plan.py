@@ -42,8 +42,7 @@ class PlanCommand:
     effort: Effort = "full"
     """`full`: compile the program as a run does. `quick`: compile it about three times as fast,
     with less optimisation, which a search always does; bytes are within about a tenth. `estimate`:
-    do not compile, as where libtpu is missing and for GPUs. --quick and --estimate-only are short
-    forms."""
+    do not compile, as for GPUs and without libtpu. Short forms: --quick, --estimate-only."""
     decode_batch: int = 64
     """Sequences decoded together, each with a full context."""
     json: bool = False

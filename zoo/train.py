@@ -51,15 +51,15 @@ def train(
 ) -> "TrainingResult":
     """Train until `experiment.num_steps`, resuming the run in the workdir if there is one.
 
-    The function behind the command, with the same files, the same checks and bit-exact resumption.
-    Progress goes to stderr. SIGINT (also a notebook's interrupt) and SIGTERM save the state first.
+    The command calls this function: files, checks and bit-exact resumption are the same. Progress
+    goes to stderr. On SIGINT (also a notebook's interrupt) or SIGTERM the state is saved first.
 
     Args:
-      name: of the run, for people; None: the name of the workdir.
+      name: the run's name in the output; None: the name of the workdir.
       fresh: delete the run in the workdir and start over.
       fake_devices: rehearse a mesh of this many devices on the CPU; only before JAX is used.
       distributed: how several processes find each other.
-      flags: of the command line, to print how to resume.
+      flags: those of the command line, for printing the command that resumes the run.
 
     Raises ConfigError, DataError, CheckpointError or WorkdirError for what a user can correct,
     DivergedError, OutOfMemoryError, and StoppedError after a signal; see zoo/errors.py.

@@ -71,7 +71,7 @@ class Hosts:
         return results[0]
 
     def on_primary(self, work: Callable[[], None]) -> None:
-        """Do `work` in the primary process only, and return when it is done."""
+        """Do `work` in the primary process only, and return once it is done."""
         self.together(lambda: work() if self.is_primary else None)
 
     def in_turn(self, work: Callable[[], T]) -> T:
@@ -98,10 +98,10 @@ class Hosts:
         )
         for number in range(1, len(names) + 1):
             for axes in itertools.combinations(names, number):
-                kept = PartitionSpec(*(None if name in axes else name for name in names))
+                unsummed = PartitionSpec(*(None if name in axes else name for name in names))
                 total = functools.partial(jax.lax.psum, axis_name=axes)
                 add = jax.shard_map(
-                    total, mesh=mesh, in_specs=PartitionSpec(*names), out_specs=kept
+                    total, mesh=mesh, in_specs=PartitionSpec(*names), out_specs=unsummed
                 )
                 jax.block_until_ready(jax.jit(add)(ones))
 
@@ -123,7 +123,7 @@ class Hosts:
 
 
 class StopVote:
-    """Makes all processes leave after the same step when one of them is asked to stop.
+    """Make all processes leave after the same step when one of them is asked to stop.
 
     The signals are combined by a maximum over all devices of the mesh. It is read one step later,
     when it has long been computed.
@@ -149,7 +149,7 @@ class StopVote:
 
 
 def launched_as(experiment: Experiment, *, fresh: bool) -> dict[str, Any]:
-    """The facts that all processes of a run must share: its code and its config without paths."""
+    """Return what all processes of a run must share: its code, and its config without paths."""
     data = dataclasses.replace(
         experiment.data, cache_dir=None, source=without_paths(experiment.data.source)
     )
@@ -158,7 +158,7 @@ def launched_as(experiment: Experiment, *, fresh: bool) -> dict[str, Any]:
 
 
 def _source_hash() -> str:
-    """A hash of all modules of the project, which also covers changes that are not committed."""
+    """Hash all modules of the project, including changes that are not committed."""
     root = Path(__file__).parents[2]
     digest = hashlib.sha256()
     for package in ("configs", "data", "models", "zoo"):

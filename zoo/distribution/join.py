@@ -1,7 +1,7 @@
 """Connecting the processes of one run, most often one per host.
 
 `jax.distributed` connects them. By itself it ends a process whose peers are missing or lost with
-abort(), which names nobody. The code here finds and names the missing processes.
+abort(), which does not name them. The code here finds and names the missing processes.
 """
 
 import dataclasses
@@ -28,6 +28,7 @@ from zoo.progress import Progress
 HOSTS_FOLDER = ".hosts"
 """Folder in the workdir where the processes of a run sign in before they are connected."""
 SIGN_EVERY_S = 1.0
+"""Seconds between two times that a waiting process signs in."""
 GONE_AFTER_S = 5.0
 """A process that has not signed in for this long has left."""
 SHOWN_WITHIN_S = 10.0
@@ -49,8 +50,7 @@ def join(config: Distributed, folder: Path, report: Progress) -> Hosts:
     """Wait for the other processes of the run in `folder`; a process that is alone does not wait.
 
     Raises ConfigError if the flags or the cluster's settings do not identify the processes, or if
-    `folder` is not the same one everywhere, and LostHostError, with their names, if processes are
-    missing.
+    they do not share `folder`; raises LostHostError, which names them, if processes are missing.
     """
     identity = _identity(config)
     if identity is None:
@@ -70,11 +70,11 @@ def join(config: Distributed, folder: Path, report: Progress) -> Hosts:
         identity.process_id,
         identity.device_ids,
         cluster_detection_method="deactivate",
-        initialization_timeout=config.timeout_s + 60,  # later than ours
+        initialization_timeout=config.timeout_s + 60,  # after `_wait_for_others` gave up
         heartbeat_timeout_seconds=config.heartbeat_s,
         shutdown_timeout_seconds=config.heartbeat_s,
     )
-    _wait(connecting, register, config.timeout_s)
+    _wait_for_others(connecting, register, config.timeout_s)
     AbortHandler.install(LOST_HOST, f"error: {LOST_HOST_MESSAGE}\n")
     hosts = Hosts(tuple(Hosts.gather(socket.gethostname())))
     hosts.together(register.check_shared)
@@ -96,7 +96,7 @@ def _identity(config: Distributed) -> _Identity | None:
                     *flags, None, None, config.timeout_s
                 )
             )
-        except Exception as error:  # each cluster has errors of its own
+        except Exception as error:  # each kind of cluster raises other errors
             raise ConfigError(
                 f"the cluster does not say which processes this run has ({error!r}); write "
                 "--distributed.coordinator, --distributed.num-processes and "
@@ -118,7 +118,8 @@ def _identity(config: Distributed) -> _Identity | None:
     return _Identity(coordinator, num_processes, process_id, device_ids)
 
 
-def _wait(connecting: Future, register: "_Register", timeout_s: float) -> None:
+def _wait_for_others(connecting: Future, register: "_Register", timeout_s: float) -> None:
+    """Sign in until all are connected. Raises LostHostError, with the missing, after timeout_s."""
     give_up_at_s = time.monotonic() + timeout_s
     while not wait([connecting], SIGN_EVERY_S).done:
         register.sign()
@@ -138,7 +139,7 @@ class _Register:
 
     def __init__(self, folder: Path, identity: _Identity):
         self._folder = folder / HOSTS_FOLDER
-        self._place = identity
+        self._identity = identity
         self._own = self._folder / str(identity.process_id)
         with folders.writing(folder):
             self._folder.mkdir(parents=True, exist_ok=True)
@@ -163,9 +164,9 @@ class _Register:
             for path in self._folder.iterdir()
             if now_s - path.stat().st_mtime < GONE_AFTER_S
         }
-        ids = [str(i) for i in range(self._place.num_processes) if i not in here]
+        ids = [str(i) for i in range(self._identity.num_processes) if i not in here]
         listed = ", ".join(ids[:8]) + (f" and {len(ids) - 8} more" if len(ids) > 8 else "")
-        return f"process{'es' * (len(ids) > 1)} {listed} of {self._place.num_processes}"
+        return f"process{'es' * (len(ids) > 1)} {listed} of {self._identity.num_processes}"
 
     def check_shared(self) -> None:
         """Raise ConfigError unless process 0 has signed in to the folder that this process sees."""

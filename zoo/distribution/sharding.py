@@ -180,12 +180,12 @@ def with_shardings(abstract, shardings):
 
 
 def batch_sharding(mesh: AnyMesh) -> NamedSharding:
-    """Rows of a batch are sharded over data and fsdp, their length over the sequence axis."""
+    """Return the sharding of a batch: rows over data and fsdp, length over the sequence axis."""
     return NamedSharding(mesh, PartitionSpec(BATCH_AXES, "sequence"))
 
 
 class BatchLayout:
-    """Which rows of a global batch this process reads, and how they reach its devices."""
+    """The rows of a global batch that this process reads, and their layout over its devices."""
 
     rows: slice
     """From the first to the last row that a device of this process owns."""

@@ -190,7 +190,7 @@ def _cache_size(card: ModelCard) -> str:
 
 
 def _with_values(card: ModelCard, notes: dict[str, str]) -> list[tuple[str, str]]:
-    """Return each note under the value that this model has there."""
+    """Return each note below this model's value at the note's path."""
     paths = (*card.paper.sources, *card.paper.not_published)
 
     def with_value(path: str, note: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from rich.console import Console
 
 WIDTH = 120
-"""Columns of the output if stdout is no terminal."""
+"""Columns of the output if stdout is not a terminal."""
 
 
 def stdout_console() -> Console:
@@ -20,7 +20,7 @@ def show(console: Console, text: str, *, style: str = "", indent: int = 0, lead:
 
     Args:
       indent: columns to the left of the text.
-      lead: text that stands in the indent of the first line.
+      lead: text to print in the indent of the first line.
     """
     for line in text.splitlines() or [""]:
         wrapped = textwrap.wrap(
@@ -66,5 +66,5 @@ def column_widths(rows: Sequence[Sequence[str]]) -> list[int]:
 
 
 def three_digits(value: float) -> str:
-    """Return a number with three digits, or with all before the point: 1,234, 23 and 0.57."""
+    """Format a number with two decimals below 10 and with none from 10 on: 0.57, 23 and 1,234."""
     return f"{value:,.0f}" if value >= 10 else f"{value:.2f}"

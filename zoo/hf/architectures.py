@@ -1,7 +1,7 @@
 """The three Hugging Face architectures that the zoo reads and writes.
 
-Each one translates the keys of its config.json to a ModelConfig and back. The defaults are those of
-`transformers`.
+Each one translates the keys of its config.json to a ModelConfig and back, with the defaults that
+`transformers` has.
 """
 
 import dataclasses

@@ -66,11 +66,7 @@ def import_folder(
         )
         verified = None
         if verify:
-            graphdef = nnx.graphdef(abstract_model(experiment.model))  # in float32
-            verified = _verify(LanguageModel(experiment, graphdef, params, vocabulary), source)
-            report(
-                f"logits differ from transformers' by {verified['max_abs_difference']:.2e} at most"
-            )
+            verified = _verify(params, experiment, vocabulary, source, report)
         origin = {
             "architecture": architecture,
             "folder": source.name,
@@ -119,11 +115,7 @@ def export_checkpoint(
         report(f"{architecture}: {size:,} parameters")
         if verify:
             params = checkpoint.read_params(folder, experiment)
-            graphdef = nnx.graphdef(abstract_model(experiment.model))  # in float32
-            verified = _verify(LanguageModel(experiment, graphdef, params, vocabulary), partial)
-            report(
-                f"logits differ from transformers' by {verified['max_abs_difference']:.2e} at most"
-            )
+            verified = _verify(params, experiment, vocabulary, partial, report)
     return {
         "folder": str(out),
         "architecture": architecture,
@@ -173,17 +165,24 @@ def _require_transformers() -> None:
         raise ConfigError(f"--verify needs {' and '.join(missing)}; pip install transformers torch")
 
 
-def _verify(ours: LanguageModel, folder: Path) -> dict[str, Any]:
+def _verify(
+    params: nnx.State,
+    experiment: Experiment,
+    vocabulary: Vocabulary,
+    folder: Path,
+    report: Callable[[str], None],
+) -> dict[str, Any]:
     """Compare the logits of random tokens with those of `transformers` on the folder, in float32.
 
-    Returns the differences. Raises CheckpointError if the two are not the same function.
+    Reports the largest difference and returns the figures. Raises CheckpointError if the two differ
+    by more than TOLERANCE.
     """
     import torch
     import transformers
 
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
-    model = ours.experiment.model
+    model = experiment.model
     tokens = np.random.default_rng(0).integers(
         model.vocab_size, size=(2, min(model.context_length, 64))
     )
@@ -193,15 +192,18 @@ def _verify(ours: LanguageModel, folder: Path) -> dict[str, Any]:
     with torch.no_grad():
         expected = theirs.eval()(torch.from_numpy(tokens)).logits.numpy()
     del theirs
-    params = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), ours.params)
+    params = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), params)
+    graphdef = nnx.graphdef(abstract_model(model))  # in float32
+    ours = LanguageModel(experiment, graphdef, params, vocabulary)
     with jax.default_matmul_precision("highest"):
-        logits = np.asarray(dataclasses.replace(ours, params=params).logits(tokens))
+        logits = np.asarray(ours.logits(tokens))
     difference, largest = float(np.abs(logits - expected).max()), float(np.abs(expected).max())
     if not difference <= TOLERANCE * largest:
         raise CheckpointError(
             f"the logits differ from transformers' by {difference:.2e}, where the largest is "
             f"{largest:.2e}: this is not the same function; nothing was written"
         )
+    report(f"logits differ from transformers' by {difference:.2e} at most")
     return {
         "max_abs_difference": difference,
         "max_abs_logit": largest,

@@ -36,9 +36,9 @@ class Tensor:
 
     def read(self) -> np.ndarray:
         """Read the values, in the precision of the file."""
-        # Not mapped but read: the pages of a mapped file would count as this process's memory.
+        # Read, not map, the file: the pages of a mapped file would count as this process's memory.
         with (
-            _damage_is_an_error(self.file),
+            _raise_if_damaged(self.file),
             safe_open(self.file, framework="np", backend="pread") as file,
         ):
             return file.get_tensor(self.name)
@@ -58,7 +58,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """Read the folder's config.json. Raises CheckpointError if it is no Hugging Face folder."""
+    """Read the folder's config.json. Raises CheckpointError if it is not a Hugging Face folder."""
     if not (folder / CONFIG_FILE).is_file():
         raise CheckpointError(
             f"--from-hf={folder} is not a Hugging Face folder: it has no {CONFIG_FILE}; name a "
@@ -98,7 +98,7 @@ def list_tensors(folder: Path) -> dict[str, Tensor]:
 
 
 def _tensors_of(file: Path) -> list[Tensor]:
-    with _damage_is_an_error(file), safe_open(file, framework="np", backend="pread") as opened:
+    with _raise_if_damaged(file), safe_open(file, framework="np", backend="pread") as opened:
         return [
             Tensor(name, file, tuple(tensor.get_shape()), tensor.get_dtype())
             for name in opened.offset_keys()
@@ -107,7 +107,7 @@ def _tensors_of(file: Path) -> list[Tensor]:
 
 
 @contextmanager
-def _damage_is_an_error(file: Path) -> Iterator[None]:
+def _raise_if_damaged(file: Path) -> Iterator[None]:
     """Raise CheckpointError, which names the file, for what safetensors cannot read."""
     try:
         yield

@@ -68,7 +68,7 @@ class Layout:
     """The prefix of every name but the output layer's, in files of a whole language model."""
     rows: tuple[Row, ...]
     buffers: re.Pattern[str]
-    """Names, without the prefix, of tensors that follow from the config: no parameters."""
+    """Names, without the prefix, of tensors that follow from the config and hold no parameters."""
 
 
 OUTPUT = "lm_head.weight"

@@ -31,10 +31,10 @@ def import_params(
     leaves = {dotted(path): (path, leaf) for path, leaf in nnx.to_flat_state(shardings)}
     rows = rows_of(layout, set(leaves))
     tensors = _without_prefix(list_tensors(folder), layout)
-    _check(tensors, layout, rows, model)
+    _check_tensors(tensors, layout, rows, model)
     flat = []
     for row in rows:
-        for name, value in zip(row.ours, _stacked(row, tensors, model), strict=True):
+        for name, value in zip(row.ours, _read_parameters(row, tensors, model), strict=True):
             path, leaf = leaves[name]
             array = jax.block_until_ready(jax.device_put(value, leaf.get_value()))
             flat.append((path, leaf.replace(array)))
@@ -63,7 +63,7 @@ def export_params(
     layout = LAYOUTS[architecture]
     paths = {dotted(path): path for path, _ in nnx.to_flat_state(abstract_params(model))}
     rows = rows_of(layout, set(paths))
-    names = [layout.prefix + name for row in rows for name in _names(row, model)]
+    names = [layout.prefix + name for row in rows for name in _tensor_names(row, model)]
     writer, dtypes = TensorWriter(folder, shard_bytes, names), set()
     for row in rows:
         values = [read_param(paths[name]) for name in row.ours]
@@ -88,12 +88,14 @@ def _without_prefix(tensors: dict[str, Tensor], layout: Layout) -> dict[str, Ten
     return by_name
 
 
-def _check(tensors: dict[str, Tensor], layout: Layout, rows: list[Row], model: ModelConfig) -> None:
+def _check_tensors(
+    tensors: dict[str, Tensor], layout: Layout, rows: list[Row], model: ModelConfig
+) -> None:
     """Raise CheckpointError unless the tensors are those of the rows, in shape and type."""
     problems: list[str] = []
     expected: set[str] = set()
     for row in rows:
-        for name in _names(row, model):
+        for name in _tensor_names(row, model):
             expected.add(name)
             if (tensor := tensors.get(name)) is None:
                 problems.append(f"{name} is missing")
@@ -128,13 +130,15 @@ def _is_embedding(tensor: Tensor, embedding: Tensor) -> bool:
     return tensor.shape == embedding.shape and np.array_equal(tensor.read(), embedding.read())
 
 
-def _names(row: Row, model: ModelConfig) -> list[str]:
+def _tensor_names(row: Row, model: ModelConfig) -> list[str]:
     return [row.their_name(layer) for layer in range(model.num_layers if row.is_stacked else 1)]
 
 
-def _stacked(row: Row, tensors: dict[str, Tensor], model: ModelConfig) -> Iterator[np.ndarray]:
+def _read_parameters(
+    row: Row, tensors: dict[str, Tensor], model: ModelConfig
+) -> Iterator[np.ndarray]:
     """Yield each of the row's parameters, its layers along the first axis."""
-    sources = [tensors[name] for name in _names(row, model)]
+    sources = [tensors[name] for name in _tensor_names(row, model)]
     if not row.is_stacked:
         yield from row.to_ours(sources[0].read(), model)
         return

@@ -32,8 +32,8 @@ class Sampling:
     top_k: int | None = None
     """Draw from the k most likely tokens only; None draws from all."""
     top_p: float | None = None
-    """Draw from the fewest tokens whose probability reaches p; None draws from all (Holtzman et al.
-    2020)."""
+    """Draw from the fewest tokens whose probability reaches p (Holtzman et al. 2020); None draws
+    from all."""
 
     def __post_init__(self):
         check(

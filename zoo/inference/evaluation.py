@@ -42,7 +42,7 @@ class Evaluation:
 
     @property
     def perplexity(self) -> float:
-        """exp(loss): so many equally likely tokens would leave a model as unsure."""
+        """exp(loss): the number of equally likely tokens that would leave a model as unsure."""
         return math.exp(self.loss)
 
     @property
@@ -89,7 +89,7 @@ def evaluate_checkpoint(
     mesh: Mesh = Mesh(),
     report: Progress,
 ) -> CheckpointEvaluation:
-    """Evaluate the checkpoint in `path`, a workdir or one step's folder. None means as in its run.
+    """Evaluate the checkpoint in `path`, a workdir or one step's folder. None: as in its run.
 
     Args:
       source: evaluate this text instead of the run's: the validation split of a task or of a
@@ -97,7 +97,7 @@ def evaluate_checkpoint(
       cache_dir: folder of the token caches.
       batch_tokens: tokens per batch, over all devices.
       seq_len: tokens per row.
-      max_tokens: stop after so many tokens of the text.
+      max_tokens: stop after this many tokens of the text.
 
     Raises ConfigError, DataError or CheckpointError for what a user can correct.
     """

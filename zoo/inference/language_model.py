@@ -30,8 +30,7 @@ class Score:
     log_probability: float
     """Natural logarithm of the probability of the text's tokens, given the start of a document.
 
-    If the vocabulary has no mark for the start, it is that of all tokens but the first, given the
-    first."""
+    If the vocabulary has no mark for the start, the first token is given instead and left out."""
     num_tokens: int
     """Tokens that the probability covers."""
     num_bytes: int

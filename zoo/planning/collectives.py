@@ -99,8 +99,10 @@ def _calls(computations: dict, name: str, times: int = 1) -> Iterator[tuple[str,
 
 
 def _trip_count(computations: dict, loop: _Instruction) -> int:
-    """Return the number of times that a loop's body runs: XLA's own note, else the constant to
-    which the loop's condition compares a counter that starts at 0, else 1.
+    """Return the number of times that a loop's body runs.
+
+    Read it from XLA's own note, or else from the constant to which the loop's condition compares a
+    counter that starts at 0; it is 1 if there is neither.
     """
     if known := re.search(r'known_trip_count[^}]*"n":"(\d+)"', loop.rest):
         return int(known[1])
@@ -137,9 +139,10 @@ def _group(
 
 
 def _replica_groups(rest: str, num_devices: int) -> list:
-    """Read replica groups in XLA's three notations: a list (an empty one is all devices), a
-    transposed range, and the axes of a mesh. Raises ValueError for any other, since nobody would
-    notice a wrong count.
+    """Read replica groups in any of XLA's three notations.
+
+    They are a list (an empty one is all devices), a transposed range, and the axes of a mesh.
+    Raises ValueError for any other, since nobody would notice a wrong count.
     """
     if listed := re.search(r"replica_groups=\{(\{.*?\})?\}", rest):
         return _listed(listed[1]) if listed[1] else [list(range(num_devices))]
@@ -200,8 +203,9 @@ def _sent_bytes(kind: str, instruction: _Instruction, size: int, is_scatter: boo
 
 
 def _value_bytes(dtype: str) -> float:
-    """Return the bytes of one value of an XLA type, whose name has its bits: bf16, s4, f8e4m3fn.
-    A name without bits, such as pred, is a byte.
+    """Return the bytes of one value of an XLA type, from its name: bf16, s4, f8e4m3fn.
+
+    A type whose name does not give its bits, such as pred, takes one byte.
     """
     bits = re.search(r"\d+", dtype)
     return int(bits[0]) / 8 if bits else 1

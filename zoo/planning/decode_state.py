@@ -29,7 +29,7 @@ AXIS_OF_LETTER = {
 
 
 def to_fields(state: Any) -> dict[str, Any]:
-    """Return the fields of a dataclass, those of dataclasses among them as dicts too."""
+    """Return a dataclass as a dict of its fields, with every dataclass inside it a dict too."""
     values = {field.name: getattr(state, field.name) for field in dataclasses.fields(state)}
     return {
         name: to_fields(value) if dataclasses.is_dataclass(value) else value
@@ -38,7 +38,7 @@ def to_fields(state: Any) -> dict[str, Any]:
 
 
 def from_fields(kind: type, fields: dict[str, Any]) -> Any:
-    """Return the dataclass `kind` again from the result of `to_fields`."""
+    """Invert `to_fields`: return an instance of the dataclass `kind`."""
     annotations = typing.get_type_hints(kind)
     values = {
         name: from_fields(annotations[name], value) if isinstance(value, dict) else value

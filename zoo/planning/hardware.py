@@ -98,7 +98,7 @@ class Topology:
 
     @property
     def devices_per_island(self) -> int:
-        """Devices, numbered in sequence, of one slice or node, within which there is no network."""
+        """Devices of one slice or node, numbered in sequence and joined by links."""
         return self.num_devices // self.num_slices if self.is_tpu else GPUS_PER_NODE
 
 

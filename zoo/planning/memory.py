@@ -129,8 +129,10 @@ def _state_bytes(
 
 
 def _temporaries(experiment: Experiment, shape: dict[str, int], params_bytes: int) -> int:
-    """Estimate the temporaries. Calibrated on libtpu 0.0.42's figures for PaLM-540B and LLaMA-65B,
-    within 40 % of them.
+    """Estimate the temporaries.
+
+    The estimate is calibrated on libtpu 0.0.42's figures for PaLM-540B and LLaMA-65B, and within
+    40 % of them.
     """
     model, tensor, stages = experiment.model, shape["tensor"], shape["pipeline"]
     rows = rows_per_pass(experiment, stages) / (shape["data"] * shape["fsdp"])

@@ -108,7 +108,7 @@ def passes(experiment: Experiment, shape: dict[str, int]) -> int:
 def expected_collectives(
     experiment: Experiment, shape: dict[str, int], devices_per_island: int
 ) -> list[Collective]:
-    """Estimate what each device sends in a step, for want of a compiled program to read it from.
+    """Estimate what each device sends in a step if there is no compiled program to read.
 
     ZeRO gathers weights along fsdp for every pass and scatters their gradients. Gradients of copies
     are summed along data and sequence. Megatron's sub-blocks gather and scatter the residual stream

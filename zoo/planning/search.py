@@ -20,8 +20,8 @@ MAX_COMPILED = 3
 def candidates(experiment: Experiment, topology: Topology) -> Iterator[TrainingPlan]:
     """Yield the estimates of every mesh, number of micro-batches and remat policy.
 
-    Meshes over which the model or the batch does not divide are left out.
-    The pipeline and sequence axes stay as the experiment says. Only `data` goes across slices.
+    Meshes over which the model or the batch does not divide are left out. The pipeline and sequence
+    axes stay as the experiment says. Only `data` goes across slices.
     """
     given = mesh_shape(
         dataclasses.replace(experiment.mesh, auto=False, data=None, fsdp=1, tensor=1),
@@ -78,8 +78,9 @@ def mesh_shapes(shape: dict[str, int], num_slices: int) -> Iterator[dict[str, in
 def with_micro_batches(
     experiment: Experiment, micro_batches: int, shape: dict[str, int]
 ) -> Experiment:
-    """Return the experiment with its batch in so many micro-batches: through a pipeline if the mesh
-    has one, else accumulated.
+    """Return the experiment with its batch in `micro_batches` micro-batches.
+
+    They go through the pipeline if the mesh has one; otherwise their gradients are accumulated.
     """
     if shape["pipeline"] == 1:
         return dataclasses.replace(experiment, micro_batches=micro_batches)

@@ -1,4 +1,4 @@
-"""The log of a run: reads each step's metrics from the devices, checks them and adds the speed."""
+"""The log of a run: each step's metrics, read from the devices, checked, and the speed added."""
 
 import math
 import time
@@ -15,7 +15,7 @@ from zoo.runs.report import RunReport
 
 
 class RunLog:
-    """Reads each step's metrics one step late, so that the host never waits for the devices."""
+    """Read each step's metrics one step late, so that the host never waits for the devices."""
 
     def __init__(
         self,
@@ -34,7 +34,7 @@ class RunLog:
         self._data_counters = data_counters
         self._unread: tuple[int, dict[str, jax.Array]] | None = None
         self._timed_step: int | None = None  # the step at which the clock was last read
-        self._since_s = self._paused_s = self._input_wait_s = 0.0
+        self._clock_start_s = self._paused_s = self._input_wait_s = 0.0
         self.tokens_per_s: list[float] = []
 
     def push(self, step: int, device_metrics: dict[str, jax.Array]) -> None:
@@ -43,13 +43,13 @@ class RunLog:
             self.flush()
         self._unread = step, device_metrics
         if self._timed_step is None:
-            # The first step includes compilation: it is waited for, and the clock starts after it.
+            # The first step includes compilation: wait for it, and start the clock after it.
             jax.block_until_ready(device_metrics)
             self._report.line(f"first loss {float(device_metrics['train/loss']):.3f}")
             self._restart_clock(step)
 
     def flush(self, evaluation: dict[str, float] | None = None) -> None:
-        """Record the metrics taken last, with those of an evaluation after that step.
+        """Record the metrics of the newest step, with those of an evaluation after it.
 
         Raises DivergedError if any of them is not finite.
         """
@@ -85,11 +85,11 @@ class RunLog:
         self._paused_s += time.perf_counter() - start_s
 
     def _speed(self, step: int) -> dict[str, float]:
-        """Average over the steps since the last call; empty for the first step."""
+        """Return the average speed of the steps since the last call; {} for the first step."""
         if self._timed_step is None or step == self._timed_step:
             return {}
         steps = step - self._timed_step
-        step_s = (time.perf_counter() - self._since_s - self._paused_s) / steps
+        step_s = (time.perf_counter() - self._clock_start_s - self._paused_s) / steps
         tokens_per_s = self._experiment.batch_tokens / step_s
         self.tokens_per_s.append(tokens_per_s)
         speed = {
@@ -109,5 +109,5 @@ class RunLog:
 
     def _restart_clock(self, step: int) -> None:
         self._timed_step = step
-        self._since_s = time.perf_counter()
+        self._clock_start_s = time.perf_counter()
         self._paused_s = self._input_wait_s = 0.0

@@ -87,7 +87,8 @@ def run(setup: Setup, report: RunReport, hosts: Hosts) -> TrainingResult:
                         evaluation = evaluate_run(setup, state)
                         report.evaluation(done, evaluation, setup.baselines)
                 if evaluates or saves:
-                    log.flush(evaluation)  # before saving: it refuses what is not finite
+                    # Before saving: `flush` raises DivergedError if a number is not finite.
+                    log.flush(evaluation)
                 with log.paused():
                     if saves:
                         session.save(state, done, evaluation)
@@ -117,7 +118,7 @@ def run(setup: Setup, report: RunReport, hosts: Hosts) -> TrainingResult:
 
 
 def evaluate_run(setup: Setup, state: TrainState) -> dict[str, float]:
-    """Evaluate the whole validation split: nats per token and bits per byte of its text."""
+    """Return nats per token and bits per byte of the whole validation split."""
     data, layout = setup.data, setup.program.batch_layout
     batches = map(layout.put, data.validation.eval_batches(data.validation.batch_size, layout.rows))
     result = evaluate(setup.program.eval_step, state.params, batches, data.num_validation_bytes)
@@ -125,7 +126,7 @@ def evaluate_run(setup: Setup, state: TrainState) -> dict[str, float]:
 
 
 def sample_run(setup: Setup, state: TrainState) -> str:
-    """The opening of a held-out document and the model's continuation."""
+    """Return the opening of a held-out document and the model's continuation."""
     vocabulary, program = setup.data.vocabulary, setup.program
     opening = vocabulary.decode(setup.data.opening)
     # Without axis rules: they would shard a batch of one row.

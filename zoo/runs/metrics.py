@@ -12,9 +12,9 @@ METRICS_FILE, PLOT_FILE, EVENTS_FOLDER = "metrics.jsonl", "loss.png", "tensorboa
 
 
 class MetricsWriter:
-    """Appends to the records of a run.
+    """Append to the records of a run.
 
-    A resumed run first drops the rows after its first step: every step is recorded once.
+    A resumed run first drops the rows after its first step, so that every step is recorded once.
     """
 
     def __init__(self, workdir: Path, *, first_step: int):
@@ -90,7 +90,7 @@ def plot_loss(workdir: Path, title: str, baselines: dict[str, float]) -> None:
 
 
 def smoothed(curve: list[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Smooth a curve: each value is the mean of the tenth of the run that ends there."""
+    """Replace each value by the mean of the tenth of the run that ends at its step."""
     window = max(1, len(curve) // 10)
     return [
         (step, statistics.fmean(value for _, value in curve[max(0, i + 1 - window) : i + 1]))

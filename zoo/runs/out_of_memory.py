@@ -10,7 +10,7 @@ from zoo.training.program import Program
 
 @contextmanager
 def explained_out_of_memory(program: Program) -> Iterator[None]:
-    """Explain where the memory goes, and what to try, if the block runs out of it."""
+    """Raise OutOfMemoryError, with remedies, if the block runs out of memory."""
     try:
         yield
     except Exception as error:

@@ -8,16 +8,16 @@ from itertools import islice
 from typing import TypeVar
 
 AHEAD = 2
-"""Batches that are ready on the devices."""
+"""Batches that are prepared ahead of the step that reads them."""
 
 Batch = TypeVar("Batch")
 
 
 @contextmanager
 def prefetched(make: Callable[[int], Batch], steps: Iterable[int]) -> Iterator[Callable[[], Batch]]:
-    """Yield a function that returns `make` of the next of `steps`, computed in a thread.
+    """Yield a function that returns `make(step)` for one step after another, computed in a thread.
 
-    The function raises what `make` raised.
+    It raises what `make` raised.
     """
     remaining = iter(steps)
     with ThreadPoolExecutor(1, "prefetch") as pool:

@@ -20,7 +20,7 @@ class RunReport(Progress):
     """The lines and the progress bar of a training run."""
 
     def __init__(self, console: Console, *, flags: Sequence[str] | None = None):
-        """`flags`: those of the command line, to print how to resume; None if there was none."""
+        """`flags`: the command line's, for the command that resumes; None if a program called."""
         super().__init__(console)
         self._flags = flags
         self._last_line_s = -math.inf
@@ -86,7 +86,7 @@ class RunReport(Progress):
     def evaluation(
         self, step: int, evaluation: dict[str, float], baselines: dict[str, float]
     ) -> None:
-        """The validation loss beside what general-purpose compressors reach."""
+        """Show the validation loss beside what general-purpose compressors reach."""
         against = ", ".join(f"{name} {value:.3f}" for name, value in baselines.items())
         self.line(
             f"step {step}: validation {evaluation['eval/loss']:.4f} nats per token, "
@@ -136,14 +136,14 @@ class RunReport(Progress):
             f"tensorboard --logdir={quoted}    # or open {folder}/loss.png",
         ]
         if self._flags is not None:
-            flags = [*_without_length(self._flags), f"--num-steps={2 * experiment.num_steps}"]
+            flags = [*_resuming_flags(self._flags), f"--num-steps={2 * experiment.num_steps}"]
             commands.append(f"python -m zoo.train {shlex.join(flags)}    # resumes from here")
         for command in commands:
             self._console.print("  " + command, markup=False, soft_wrap=True)
 
 
-def _without_length(flags: Sequence[str]) -> list[str]:
-    """The flags of a command that resumes the run: without --fresh, --json and --num-steps."""
+def _resuming_flags(flags: Sequence[str]) -> list[str]:
+    """Return the flags to resume with: all but --fresh, --json and --num-steps."""
     kept, value_follows = [], False
     for flag in flags:
         name, has_value, _ = flag.replace("_", "-").partition("=")

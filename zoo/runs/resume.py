@@ -41,11 +41,9 @@ def _may_change(config: Any, prefix: str = "") -> Iterator[str]:
 
 
 def check_same_architecture(saved: ModelConfig, asked: ModelConfig, init_from: str) -> None:
-    """Raise ConfigError, with all differing keys, unless the parameters of `saved` make the same
-    function in `asked`.
+    """Raise ConfigError, with all differing keys, unless both models compute the same function.
 
-    Dropout and the unused initialisation may differ, and so may a context without learned
-    positions.
+    Dropout and initialisation may differ; so may the context length, unless positions are learned.
     """
     may_differ = ["init", "dropout_rate"]
     may_differ += ["context_length"] if saved.max_length is None else []
@@ -95,5 +93,5 @@ def check_same_data(
 
 
 def _is_readable(old: dict, new: dict, key: str) -> bool:
-    """Tell whether the values mean something to a person, unlike a hash."""
+    """Return whether a person can read the values, unlike a hash."""
     return max(len(str(old.get(key))), len(str(new.get(key)))) <= 20

@@ -37,12 +37,12 @@ class Session:
     _vote: StopVote
 
     def next_batch(self) -> Batch:
-        """The batch of the next step, on the devices."""
+        """Return the batch of the next step, on the devices."""
         with self.log.waiting_for_input():
             return self._take_batch()
 
     def stop_signal(self) -> signal.Signals | None:
-        """The signal that asks this run to stop, the same in all processes."""
+        """Return the signal that asks this run to stop, the same in all processes, or None."""
         return self._vote(self._stop.signal)
 
     def save(self, state: TrainState, step: int, evaluation: dict[str, float] | None) -> None:
@@ -51,7 +51,7 @@ class Session:
         self._checkpoints.save(state, step, evaluation, counters, stream)
 
     def record_sample(self, step: int, text: str) -> None:
-        """Write down a sample of the model after `step`, and draw the loss until then."""
+        """Write a sample of the model after `step`, and plot the loss so far."""
         if self._metrics is not None:
             setup = self.setup
             workdir.write_sample(setup.folder, step, text)
@@ -64,7 +64,7 @@ class Session:
 def open_session(
     setup: Setup, first_step: int, report: RunReport, hosts: Hosts
 ) -> Iterator[Session]:
-    """Open everything, and close it when the block ends: the last checkpoint is then on the disk.
+    """Open the session, and close it when the block ends, with the last checkpoint on the disk.
 
     Raises WorkdirError if something cannot be written.
     """

@@ -37,7 +37,7 @@ class Setup:
     """The decisions of a run: its program, its text and its starting point."""
 
     name: str
-    """The run's name for people, most often the model's."""
+    """The run's name in the output, most often the model's."""
     folder: Path
     """The workdir."""
     program: Program
@@ -108,10 +108,11 @@ def initial_state(setup: Setup) -> TrainState:
 
 
 def _choose_mesh(experiment: Experiment, report: RunReport, hosts: Hosts) -> Experiment:
-    """The experiment with the mesh that --mesh=auto means on these devices."""
+    """Return the experiment with the mesh that --mesh=auto chooses for these devices."""
     if not experiment.mesh.auto:
         return experiment
-    from zoo.planning import auto_mesh  # the planner, which only this choice needs
+    # Imported late: a run loads the planner only for this choice.
+    from zoo.planning import auto_mesh
 
     mesh, reason = auto_mesh.choose(
         experiment, jax.device_count(), bytes_per_device(), num_neighbours()
@@ -122,7 +123,7 @@ def _choose_mesh(experiment: Experiment, report: RunReport, hosts: Hosts) -> Exp
 
 
 def _make_mesh(experiment: Experiment, report: RunReport) -> jax.sharding.Mesh:
-    """The mesh over the devices that the batch divides over, with a warning if some stay idle."""
+    """Make the mesh of the devices that the batch divides over; warn if some stay idle."""
     num_rows = rows_per_pass(experiment, experiment.mesh.pipeline or 1)
     mesh = make_mesh(experiment.mesh, jax.device_count(), num_rows)
     if mesh.size < jax.device_count():
@@ -143,9 +144,9 @@ def _make_mesh(experiment: Experiment, report: RunReport) -> jax.sharding.Mesh:
 def _newest_checkpoint(
     experiment: Experiment, folder: Path, hosts: Hosts, *, fresh: bool
 ) -> Path | None:
-    """The checkpoint in the workdir to resume from, unless there is none or the run starts over.
+    """Return the checkpoint to resume from; None if there is none or the run starts over.
 
-    Raises ConfigError if the experiment is another one than the checkpoint's.
+    Raises ConfigError if it belongs to another experiment or holds imported weights.
     """
     steps = checkpoint.saved_steps(folder)
     hosts.require_same("the workdir", {"newest checkpoint": steps[-1:]}, WorkdirError)
@@ -165,7 +166,7 @@ def _newest_checkpoint(
 def _load_data(
     program: Program, resume_from: Path | None, report: RunReport, hosts: Hosts
 ) -> TrainingData:
-    """The text, encoded with the vocabulary of the checkpoint that the run starts from, if any."""
+    """Load the text, encoded with the vocabulary of the checkpoint that the run starts from."""
     experiment, vocabulary = program.experiment, None
     if resume_from is not None:
         vocabulary = checkpoint.read_vocabulary(resume_from)
@@ -192,7 +193,7 @@ def _load_data(
 def _saved_stream(
     data: TrainingData, resume_from: Path, program: Program, report: RunReport, hosts: Hosts
 ) -> SavedFiles | None:
-    """The position in streamed text, unless an allowed change of the text makes it useless."""
+    """Read the position in streamed text; None if an allowed change of the text voids it."""
     note = check_same_data(
         checkpoint.read_run(resume_from),
         data.fingerprint,
@@ -206,12 +207,13 @@ def _saved_stream(
 
 
 def _make_room(program: Program, folder: Path, *, fresh: bool) -> None:
-    """With `fresh` delete the run in the folder.
+    """Check the disk's free space and, with `fresh`, delete the run in the folder.
 
-    Raises WorkdirError unless the checkpoints of the new run then fit on the disk.
+    Raises WorkdirError, and deletes nothing, unless the checkpoints will fit.
     """
     num_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(program.state))
     num_saved = len(checkpoint.saved_steps(folder))
+    # The newest ones, the best one, and the one that is being written.
     num_missing = program.experiment.keep + 2 - (0 if fresh else num_saved)
     freed = folders.num_bytes(folder / checkpoint.FOLDER) if fresh else 0
     folders.check_space(folder, num_missing, num_bytes, freed_bytes=freed)

@@ -7,10 +7,10 @@ from typing import ClassVar, Self
 
 
 class StopRequest:
-    """Notes SIGINT (Ctrl-C) and SIGTERM (pre-emption) while its block runs.
+    """Note SIGINT (Ctrl-C) and SIGTERM (pre-emption) while the block runs.
 
-    The loop can then save and leave between two steps. A second Ctrl-C stops at once. In a thread
-    other than the main one, which receives no signals, nothing is noted.
+    The loop can then save and leave between two steps. A second Ctrl-C stops at once. Only the main
+    thread receives signals: in any other thread, nothing is noted.
     """
 
     EXIT_CODES: ClassVar = {signal.SIGINT: 130, signal.SIGTERM: 75}

@@ -28,7 +28,7 @@ class LossSums:
 
 
 def fewest_chunks(batch_size: int, seq_len: int, numbers_per_token: float) -> int:
-    """The smallest number of equal chunks of the length that keeps a chunk below CHUNK_BYTES.
+    """Return the smallest number of equal chunks of a sequence that keeps each below CHUNK_BYTES.
 
     Args:
       numbers_per_token: float32 numbers that one device holds per token of the global batch: the
@@ -50,10 +50,10 @@ def cross_entropy(
 ) -> tuple[Float[Array, ""], LossSums]:
     """sum_t w_t (-log p(target_t) + z_loss log^2 Z_t), and its parts, in `num_chunks` chunks of T.
 
-    Only the first result has a gradient, with respect to `head` and `hidden`. It is made in the
-    forward pass, chunk by chunk, so that only the logits of one chunk are ever in memory.
+    Only the first result has a gradient, with respect to `head` and `hidden`. It is
+    computed in the forward pass, chunk by chunk: only one chunk's logits are ever in memory.
     """
-    # A function of its own, because jax.custom_vjp hides the types of what it wraps.
+    # jax.custom_vjp hides the types of the function that it wraps; this one shows them.
     return _cross_entropy(head, hidden, targets, weights, z_loss, num_chunks)
 
 

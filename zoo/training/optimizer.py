@@ -105,10 +105,10 @@ def scale_by_param_rms(floor: float = 1e-3) -> optax.GradientTransformation:
 
 
 def matrices(params: nnx.State):
-    """True for the parameters that weight decay applies to: embeddings and kernels.
+    """Return a mask of the parameters that weight decay applies to: embeddings and kernels.
 
-    Biases and norm scales are told apart by logical axes, not by rank: in a stack of layers a bias
-    has rank 2 or 3. A matrix of the zoo maps to or from the residual stream, `embed`, along at
+    Logical axes, not ranks, exclude biases and norm scales: in a stack of layers a bias has rank 2
+    or 3. A matrix of the zoo maps to or from the residual stream, `embed`, along at
     least one other axis.
     """
 

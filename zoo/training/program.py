@@ -26,9 +26,9 @@ from zoo.training.step import Batch, TrainState, make_steps
 class Program:
     """The functions of an experiment on the devices of a mesh.
 
-    `mesh` is the only truth about the devices; to compile, they need not be present. The
-    experiment's dtype must be resolved (`Execution.resolve`). Call and lower the functions inside
-    `with program.entered():`.
+    `mesh` alone defines the devices, which need not be present for compilation. The experiment's
+    dtype must be resolved (`Execution.resolve`). Call and lower the functions inside `with
+    program.entered():`.
 
     Raises ConfigError if the model or its batch does not divide over the mesh.
     """
@@ -41,7 +41,7 @@ class Program:
 
     @contextlib.contextmanager
     def entered(self) -> Iterator[None]:
-        """The mesh and the axis rules that `models/` reads while it is traced."""
+        """Set the mesh and the axis rules that `models/` reads while it is traced."""
         with jax.set_mesh(self.mesh), nnx.logical_axis_rules(self.rules):
             yield
 
@@ -76,7 +76,7 @@ class Program:
 
     @functools.cached_property
     def batch_layout(self) -> BatchLayout:
-        """Which rows of a batch this process reads, and how they reach its devices."""
+        """The rows of a batch that this process reads, and their layout over its devices."""
         return BatchLayout(batch_sharding(self.mesh), self.experiment.batch_size)
 
     @functools.cached_property
@@ -108,7 +108,7 @@ class Program:
 
 @functools.cache
 def abstract_state(model: ModelConfig, optimizer: Adafactor | AdamW) -> TrainState:
-    """Shapes, dtypes and logical axes of a train state, which depend on nothing else."""
+    """Return a train state's shapes, dtypes and logical axes, which nothing else determines."""
     experiment = Experiment(
         model=model,
         optimizer=optimizer,

@@ -64,7 +64,6 @@ def make_steps(experiment: Experiment, mesh: AnyMesh | None = None) -> Steps:
 
     graphdef, _ = nnx.split(nnx.eval_shape(build), nnx.Param)
     optimizer, schedule = make_optimizer(experiment.optimizer, experiment.num_steps)
-
     in_flight = pipeline_micro_batches(experiment.mesh, mesh.shape["pipeline"] if mesh else 1)
 
     def start(params: nnx.State) -> TrainState:
@@ -86,8 +85,8 @@ def make_steps(experiment: Experiment, mesh: AnyMesh | None = None) -> Steps:
         )
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        # Divided once by the tokens of the whole global batch, so that accumulation, packing and
-        # sharding change nothing; sums over tokens are then means.
+        # Dividing once, by the tokens of the whole global batch, makes every sum over tokens a mean
+        # that accumulation, packing and sharding do not change.
         weights = batch["weights"] / jnp.sum(batch["weights"])
         grads, means = accumulate(
             jax.grad(loss_sums, has_aux=True),
