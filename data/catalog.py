@@ -1,4 +1,4 @@
-"""From a source of text to its corpora and the rates at which they are drawn."""
+"""Find the corpora of a source of text, and the share of each in what is drawn."""
 
 import difflib
 import functools
@@ -24,7 +24,7 @@ from data.text.stdlib import stdlib_corpus
 from data.text.survey import Split
 
 BUILT_IN = ("stdlib", *tfds_sets.SETS)
-"""The tasks that need no module."""
+"""The tasks that need no data.module."""
 
 
 def find(config: Data, folder: Path) -> Weighted:
@@ -42,11 +42,11 @@ def find(config: Data, folder: Path) -> Weighted:
 def _corpora(source: Source, folder: Path, *, streaming: bool) -> Weighted:
     match source:
         case Task():
-            return _shares(_task_corpora(source, folder, streaming=streaming))
+            return _rates_to_shares(_task_corpora(source, folder, streaming=streaming))
         case Files():
             return [(_file_corpus(source, folder), Fraction(1))]
         case Mixture():
-            return _shares(
+            return _rates_to_shares(
                 [
                     (corpus, share * part.rate)
                     for part in source.parts
@@ -57,8 +57,8 @@ def _corpora(source: Source, folder: Path, *, streaming: bool) -> Weighted:
             assert_never(source)
 
 
-def _shares(corpora: Weighted) -> Weighted:
-    """Divide the rates by their sum. Raises DataConfigError if a corpus comes twice."""
+def _rates_to_shares(corpora: Weighted) -> Weighted:
+    """Divide the rates by their sum. Raises DataConfigError if a corpus appears twice."""
     total = sum(rate for _, rate in corpora)
     names = [corpus.name for corpus, _ in corpora]
     if repeated := next((name for name in names if names.count(name) > 1), None):
@@ -95,7 +95,7 @@ def built_in(task: Task, folder: Path) -> Corpus:
     prepared = tfds_sets.find_prepared(task.name, task.data_dir)
 
     def register():
-        from data.seqio_tasks import tasks  # TensorFlow
+        from data.seqio_tasks import tasks  # imports TensorFlow
 
         return tasks.register_tfds(
             task.name, prepared.tfds_name, prepared.data_dir, prepared.splits

@@ -14,11 +14,11 @@ console = Console(stderr=True, highlight=False)
 """Progress goes to stderr; stdout is for what a command produces."""
 
 FIRST_CODE_OF_A_STOP = 75
-"""Exit codes from here on mean that a signal stopped the command, below them that it failed."""
+"""The lowest exit code that means that a signal stopped the command; lower ones are failures."""
 
 Command = TypeVar("Command")
 Ending = tuple[int, str]
-"""The exit code of a command that does not end well, and what to tell a person."""
+"""The exit code of a command that failed or was stopped, and the message for its user."""
 
 
 def parse(
@@ -32,7 +32,7 @@ def parse(
     """Fill the dataclass `kind` from flags; a mistake prints what is wrong and exits with 2.
 
     Args:
-      prog: how the command is started, for the help.
+      prog: the command line that starts the command, for the help.
       description: the help's first paragraphs.
       default: the values that no flag changes; None: those of `kind`.
     """
@@ -81,8 +81,8 @@ def run(
     """Run a command's `main` on argv; print what went wrong as one message and exit with its code.
 
     Args:
-      ending: tells from an exception how the command ends; None: the exception is raised.
-      leave: ends the process with a code after an exception.
+      ending: returns how the command ends after an exception; None: the exception is raised again.
+      leave: ends the process with the exit code after an exception.
     """
     try:
         main(sys.argv[1:])

@@ -12,8 +12,8 @@ from data.errors import DataConfigError
 MAY_CHANGE = {"on_resume": "may_change"}
 """Metadata of a config field that a resumed run may change; all other fields must stay the same.
 
-None of these fields changes which model sees which text when, though `num_steps` moves the end of a
-cosine schedule."""
+These fields change neither the model nor the text that it sees at each step. `num_steps` does move
+the end of a cosine schedule."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Task:
     module: str | None = None
     """A Python module that registers seqio tasks or mixtures when it is imported."""
     data_dir: str | None = None
-    """The folder of TensorFlow Datasets' prepared sets; None: what TensorFlow Datasets uses."""
+    """The folder of TensorFlow Datasets' prepared sets; None: the library's default."""
 
     @property
     def setting(self) -> str:
@@ -103,10 +103,10 @@ Source = Task | Files | Mixture
 
 @dataclass(frozen=True, kw_only=True)
 class Data:
-    """Which text a run reads and in which order."""
+    """The text that a run reads, and its order."""
 
     source: Source = dataclasses.field(default=Task(), metadata=MAY_CHANGE)
-    """The text. A resumed run may name it otherwise, as long as it reads the same text."""
+    """The text. A resumed run may name it differently, as long as the text is the same."""
     vocabulary: str | None = dataclasses.field(default=None, metadata=MAY_CHANGE)
     """A vocabulary made by python -m data.vocabulary. None: train one on the text."""
     streaming: bool = False

@@ -37,13 +37,13 @@ class EvaluationText:
     baselines: dict[str, float]
     """Bits per byte to beat on the text, by name; see `data.text.baselines`."""
     warning: str | None
-    """A reason why the result is not what it may seem, if there is one."""
+    """A reason not to take the result at face value; None if there is none."""
 
     def first_tokens(self, max_tokens: int, vocabulary: Vocabulary) -> "EvaluationText":
         """Return the text cut after `max_tokens` predictions, with the baselines of the whole text.
 
-        Raises DataConfigError for a mixture, and for documents that are kept whole: they have no
-        such beginning.
+        Raises DataConfigError for a mixture and for documents that are kept whole: neither can be
+        cut after a number of tokens.
         """
         if not isinstance(self.rows, TokenWindows):
             raise DataConfigError(
@@ -52,7 +52,7 @@ class EvaluationText:
         tokens = self.rows.tokens[: max_tokens + 1]
         if len(tokens) == len(self.rows.tokens):
             return self
-        # The decoder gives whole characters: one that is cut in two does not count.
+        # The decoder gives only whole characters, so one that is cut in two does not count.
         decoder = vocabulary.stream_decoder()
         return replace(
             self,
@@ -73,22 +73,21 @@ def load(
     batch_size: int,
     report: Report,
 ) -> EvaluationText:
-    """Load the validation split of the run's own text or of another source, or all text of files.
+    """Load the held-out part of the run's own text or of another source, or all text of files.
 
     Raises DataConfigError and DataError as `data.training_data.load` does.
 
     Args:
       trained_with: the settings of the checkpoint's run, whose text may no longer exist.
       trained_on: the fingerprint of that run's `TrainingData`; empty if there is none.
-      source: the text to read instead. All of files is read; nothing is split off.
+      source: the text to read instead of the run's own; all of it if it is files.
       cache_dir: the cache; None: that of the run.
       vocabulary: the checkpoint's.
       seq_len: predictions in a row.
       batch_size: rows of a batch over all hosts.
       report: takes a line of progress.
     """
-    # The checkpoint's own vocabulary is given, so the file that it may have come from is not
-    # needed.
+    # The vocabulary is the checkpoint's; the file that it once came from may be gone.
     trained_with = replace(trained_with, vocabulary=None)
     if cache_dir is not None:
         trained_with = replace(trained_with, cache_dir=cache_dir)
@@ -136,7 +135,7 @@ def _whole_files(
     batch_size: int,
     report: Report,
 ) -> EvaluationText:
-    """All text of the files that match a glob."""
+    """Return all text of the files that match a glob."""
     documents = [document for document in TextFiles.matching(files).documents([]) if document.text]
     if not documents:
         raise DataError(f"{files.setting} has no text: every file that it matches is empty")
@@ -173,7 +172,7 @@ def _whole_files(
 
 
 def _training_corpora(config: Data, fingerprint: Mapping[str, str | int]) -> Weighted:
-    """The corpora that the run was trained on; none if their text is missing or has changed."""
+    """Return the corpora that the run trained on; none if their text is missing or has changed."""
     try:
         corpora = catalog.find(config, cache_folder(config.cache_dir))
     except DataError:
@@ -189,7 +188,7 @@ def _same_text(one: Mapping[str, str | int], other: Mapping[str, str | int]) -> 
 
 
 def _seen_in_training(documents: Sequence[Document], corpora: Weighted) -> str | None:
-    """Word a warning if documents, whole or without a held-out end, are among the training's."""
+    """Return a warning if the run trained on any of the documents, or on all but a held-out end."""
     digests = {text_digest(document.text) for document in documents}
     text_by_name = {document.name: document.text for document in documents}
     num_seen = 0

@@ -31,8 +31,8 @@ class SourceFlags:
 
     task: Annotated[str | None, tyro.conf.arg(aliases=("--task",))] = None
     """A task or mixture of seqio: `stdlib`, the Python standard library's own source text;
-    `tiny_shakespeare`, `wiki40b_en`, `lm1b`, `c4_en` through TensorFlow Datasets; or one of
-    --data.module's."""
+    `tiny_shakespeare`, `wiki40b_en`, `lm1b`, `c4_en` through TensorFlow Datasets; or one that
+    --data.module registers."""
     files: str | None = None
     """Your own text: a glob such as 'notes/**/*.txt', also of .jsonl, and of both as .gz or .zst
     (UTF-8; a document is a file, or a line of JSON)."""
@@ -40,8 +40,7 @@ class SourceFlags:
     """Several tasks or globs, each with the rate at which its sequences are drawn, such as
     'stdlib=3' 'notes/**/*.txt=1'."""
     module: str | None = None
-    """With a task: a Python module that registers your own seqio tasks or mixtures when it is
-    imported."""
+    """With a task: a Python module that registers your own seqio tasks or mixtures on import."""
     data_dir: Annotated[str | None, tyro.conf.arg(aliases=("--data-dir",))] = None
     """With a task: the folder of TensorFlow Datasets' prepared sets, a gs:// folder too; by default
     the environment's TFDS_DATA_DIR, or ~/tensorflow_datasets."""
@@ -96,7 +95,7 @@ class SourceFlags:
 
 
 def _options_of(source: Source) -> dict[str, Any]:
-    """The options of a source, or of the parts of a mixture, by field."""
+    """Return the options of a source, or of the parts of a mixture, by field."""
     return {
         name: getattr(leaf, name)
         for leaf in leaves(source)
@@ -124,7 +123,7 @@ class DataFlags(Data, SourceFlags):
 
 
 REGISTRY = ConstructorRegistry()
-"""Gives every `Data` in a command the flags of `DataFlags`; for `tyro.cli(registry=...)`."""
+"""The rule that gives every `Data` in a command the flags of `DataFlags`, for `tyro.cli`."""
 
 
 @REGISTRY.struct_rule
@@ -134,7 +133,7 @@ def _data_from_flags(info: StructTypeInfo) -> StructConstructorSpec | None:
     default = info.default if isinstance(info.default, Data) else Data()
     flags = StructFieldSpec(
         name="flags",
-        # Without a name they are --data.task and not --data.flags.task.
+        # The empty name makes the flags --data.task rather than --data.flags.task.
         type=cast(type, Annotated[DataFlags, tyro.conf.arg(name="")]),
         default=DataFlags(**vars(default)),
     )

@@ -85,12 +85,12 @@ def main(argv: list[str]) -> None:
             token_cache.verify(Path(str(splits["train"].tokens.filename)).parent)
             command.report(f"the checksums of {corpus.name} are right")
         for split in SPLITS:
-            reports.append(_describe(corpus.name, split, splits[split], vocabulary, flags))
+            reports.append(_report_on_split(corpus.name, split, splits[split], vocabulary, flags))
         lengths[corpus.name] = np.diff(splits["train"].offsets)
         rows = make_rows(flags.data, splits["train"], vocabulary, flags.seq_len, flags.num_windows)
-        windows += _decoded(rows, vocabulary)
+        windows += _decode_first_batch(rows, vocabulary)
     if flags.picture is not None:
-        _draw(lengths, Path(flags.picture).expanduser())
+        _draw_lengths(lengths, Path(flags.picture).expanduser())
     if flags.json:
         report = {
             "vocabulary": {"size": vocabulary.size, "fingerprint": vocabulary.fingerprint},
@@ -101,7 +101,7 @@ def main(argv: list[str]) -> None:
         print(json.dumps(report))
         return
     for split_report in reports:
-        print(_sentence(split_report, flags.seq_len))
+        print(_report_sentence(split_report, flags.seq_len))
     for name, source_lengths in lengths.items():
         print(f"{name}, train: lengths of the documents, {_histogram(source_lengths)}")
     print(f"picture: {flags.picture}" if flags.picture else "as a picture: --picture=lengths.png")
@@ -109,7 +109,7 @@ def main(argv: list[str]) -> None:
         print(f"\n════ sequence {number} ════\n{window}")
 
 
-def _describe(
+def _report_on_split(
     source: str, split: Split, encoded: TokenSplit, vocabulary: Vocabulary, flags: InspectCommand
 ) -> SplitReport:
     lengths = np.diff(encoded.offsets)
@@ -123,7 +123,7 @@ def _describe(
         source=source,
         split=split,
         documents=len(lengths),
-        duplicates=len(lengths) - len(set(_digests(encoded))),
+        duplicates=len(lengths) - len(set(_document_digests(encoded))),
         bytes=encoded.num_bytes,
         tokens=len(encoded.tokens),
         bytes_per_token=encoded.num_bytes / len(encoded.tokens),
@@ -135,13 +135,13 @@ def _describe(
     )
 
 
-def _digests(encoded: TokenSplit) -> Iterator[bytes]:
+def _document_digests(encoded: TokenSplit) -> Iterator[bytes]:
     for start, end in zip(encoded.offsets[:-1].tolist(), encoded.offsets[1:].tolist(), strict=True):
         yield hashlib.blake2b(encoded.tokens[start:end].data, digest_size=12).digest()
 
 
-def _decoded(rows: Rows, vocabulary: Vocabulary) -> list[str]:
-    """The first training sequences as text, with a line between two documents."""
+def _decode_first_batch(rows: Rows, vocabulary: Vocabulary) -> list[str]:
+    """Return the first training sequences as text, with a line between two documents."""
     batch = rows.train_batch(0)
     return [
         _BORDER.join(
@@ -152,7 +152,7 @@ def _decoded(rows: Rows, vocabulary: Vocabulary) -> list[str]:
     ]
 
 
-def _sentence(r: SplitReport, seq_len: int) -> str:
+def _report_sentence(r: SplitReport, seq_len: int) -> str:
     return (
         f"{r.source}, {r.split}: {r.documents:,} documents ({r.duplicates:,} duplicates), "
         f"{r.bytes / 1e6:,.2f} MB, {r.tokens:,} tokens, {r.bytes_per_token:.2f} bytes per token; "
@@ -163,7 +163,7 @@ def _sentence(r: SplitReport, seq_len: int) -> str:
 
 
 def _histogram(lengths: np.ndarray) -> str:
-    """A histogram of lengths in one line, on a logarithmic scale."""
+    """Return a one-line histogram of lengths, on a logarithmic scale."""
     shortest, longest = int(lengths.min()), int(lengths.max())
     edges = np.geomspace(shortest, longest + 1, 25)
     counts, _ = np.histogram(lengths, edges)
@@ -172,7 +172,7 @@ def _histogram(lengths: np.ndarray) -> str:
     return f"{shortest:,} {''.join(_HEIGHTS[height] for height in heights)} {longest:,}"
 
 
-def _draw(lengths: dict[str, np.ndarray], path: Path) -> None:
+def _draw_lengths(lengths: dict[str, np.ndarray], path: Path) -> None:
     """Write a histogram of lengths in tokens, on a logarithmic scale, for each source."""
     import matplotlib
 

@@ -1,7 +1,7 @@
 """Download and prepare a set: `python -m data.prepare --task=c4_en --data-dir=...`.
 
-It is the only command that uses the network, and the only step before a set of TensorFlow Datasets
-can be trained on. What has been downloaded is not downloaded again.
+No other command uses the network, and a set of TensorFlow Datasets needs no other step before a
+model trains on it. Nothing is downloaded twice.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ class PrepareCommand:
 
 
 def main(argv: list[str]) -> None:
-    """Prepare the set of a task, unless it is prepared."""
+    """Prepare the set of a task, unless it is prepared already."""
     flags = command.parse(
         PrepareCommand, argv, prog="python -m data.prepare", description="Prepare a TFDS set."
     )
@@ -40,7 +40,7 @@ def main(argv: list[str]) -> None:
         prepared = tfds_sets.find_prepared(task.name, task.data_dir)
         command.report(f"{prepared.tfds_name} is in {prepared.data_dir} already")
     except DataError:
-        _prepare(task.name, tfds_sets.data_folder(task.data_dir))
+        _download_and_prepare(task.name, tfds_sets.data_folder(task.data_dir))
         prepared = tfds_sets.find_prepared(task.name, task.data_dir)
     sizes = ", ".join(f"{count:,} of {split}" for split, count in prepared.num_documents.items())
     command.report(f"documents to read: {sizes}")
@@ -61,7 +61,7 @@ def main(argv: list[str]) -> None:
         )
 
 
-def _prepare(task: str, data_dir: str) -> None:
+def _download_and_prepare(task: str, data_dir: str) -> None:
     tfds_set = tfds_sets.SETS[task]
     command.report(f"preparing {tfds_set.name}:{tfds_set.version} in {data_dir}")
     builder = tasks.tfds_builder(f"{tfds_set.name}:{tfds_set.version}", data_dir)

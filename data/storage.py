@@ -11,9 +11,9 @@ from data.errors import DataError
 
 
 def cache_folder(configured: str | None) -> Path:
-    """Return the folder of everything that can be made again.
+    """Return the cache folder, which holds only what can be made again.
 
-    It is `configured`, the value of data.cache_dir, or `gpt-zoo` in the user's cache folder.
+    It is `configured`, the value of data.cache_dir, or else `gpt-zoo` in the user's cache folder.
     """
     if configured is not None:
         return Path(configured).expanduser()
@@ -29,11 +29,11 @@ def write_file(path: Path, content: bytes) -> None:
 
 
 def replace_file(path: Path, content: bytes) -> None:
-    """Make `path` hold `content`, all of it or nothing, and make its folder if it is missing.
+    """Replace the file `path` by `content`, whole or not at all; make its folder if it is missing.
 
     Raises DataError if the disk is full or the folder cannot be written.
     """
-    with _writing(path):
+    with _write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         # Beside `path`, hence on the same disk: the rename is atomic.
         partial = path.with_name(f".partial-{uuid.uuid4().hex}")
@@ -48,13 +48,13 @@ def replace_file(path: Path, content: bytes) -> None:
 def growing_folder(path: Path, on_wait: Callable[[], None]) -> Iterator[Path]:
     """Yield a folder to fill, which is renamed to `path` when the block succeeds.
 
-    Until then its name is that of `path` and `.partial`. One process at a time fills it. After a
+    Until then its name is that of `path` plus `.partial`. One process at a time fills it. After a
     failure or a kill the next process finds the contents and can continue. If `path` itself exists,
     it is yielded instead. `on_wait` is called before waiting for a process that is filling the
     folder. Raises DataError if the disk is full or the folder cannot be written.
     """
     partial = path.with_name(path.name + ".partial")
-    with _writing(path), ExitStack() as stack:
+    with _write_errors(path), ExitStack() as stack:
         path.parent.mkdir(parents=True, exist_ok=True)
         while not path.exists() and not _lock(partial, stack, on_wait):
             pass  # the other process finished the folder or gave it up
@@ -81,7 +81,7 @@ def _lock(folder: Path, stack: ExitStack, on_wait: Callable[[], None]) -> bool:
 
 
 @contextmanager
-def _writing(path: Path) -> Iterator[None]:
+def _write_errors(path: Path) -> Iterator[None]:
     """Turn an OSError of the block into a DataError that names `path`."""
     try:
         yield

@@ -67,7 +67,7 @@ class TrainingData:
         Raises DataError if a stream cannot be read, or cannot resume from `state`.
 
         Args:
-          state: that of a reader of the same fingerprint at that step; None: a stream starts over.
+          state: saved at that step by a reader with this fingerprint; None: a stream starts over.
           report: takes a line that explains the stream.
         """
         if isinstance(self.train, Stream):
@@ -78,9 +78,8 @@ class TrainingData:
     def baselines(self) -> dict[str, float]:
         """Return the bits per byte to beat on the validation text, by name.
 
-        They take 2 s the first time, mostly outside Python's lock, so they can be measured while
-        the model trains. For a mixture they are the mean over its sources, weighted by validation
-        bytes. See `data.text.baselines`.
+        Measuring them takes 2 s the first time. For a mixture they are the mean over its sources,
+        weighted by validation bytes. See `data.text.baselines`.
         """
         return cached_baselines([corpus for corpus, _ in self._corpora], self._cache_folder)
 
@@ -104,8 +103,8 @@ def load(
       vocab_size: tokens of the vocabulary to train: as many as the model has room for.
       seq_len: predictions in a row.
       batch_size: rows of a training batch over all hosts.
-      rows: the rows that this host reads.
-      vocabulary: a checkpoint's, used instead of one trained on this text.
+      rows: the rows of each batch that this host reads.
+      vocabulary: that of a checkpoint, to use instead of one trained on this text.
       report: takes a line of progress.
     """
     folder = cache_folder(config.cache_dir)
@@ -152,12 +151,12 @@ def load(
         )
         fingerprint |= train.fingerprint
     else:
-        train = _mixed(corpora, rows_of["train"])
+        train = _mix_sources(corpora, rows_of["train"])
     held_out = [splits["validation"] for splits in encoded]
     return TrainingData(
         vocabulary=vocabulary,
         train=train,
-        validation=_mixed(corpora, rows_of["validation"]),
+        validation=_mix_sources(corpora, rows_of["validation"]),
         num_validation_tokens=sum(len(split.tokens) for split in held_out),
         num_validation_bytes=sum(split.num_bytes for split in held_out),
         opening=held_out[0].tokens[:8].tolist(),
@@ -171,8 +170,8 @@ def load(
 def read_corpora(config: Data, folder: Path, report: Report) -> Weighted:
     """Return the corpora of `config.source` and report what they are.
 
-    Raises as `data.catalog.find` does, and DataConfigError if they are to be streamed and cannot
-    be.
+    Raises as `data.catalog.find` does, and DataConfigError if the config asks to stream a corpus
+    that cannot be streamed.
     """
     corpora = catalog.find(config, folder)
     if config.streaming:
@@ -259,8 +258,8 @@ def encode(
     )
     splits = token_cache.read(path)
     sizes = " and ".join(f"{len(splits[split].tokens):,}" for split in wanted)
-    what = "the text" if wanted == SPLITS else f"its {' and '.join(wanted)} split"
-    report(f"encoded {what} as {sizes} tokens in {time.monotonic() - start_s:.1f} s")
+    encoded_part = "the text" if wanted == SPLITS else f"its {' and '.join(wanted)} split"
+    report(f"encoded {encoded_part} as {sizes} tokens in {time.monotonic() - start_s:.1f} s")
     return splits
 
 
@@ -292,7 +291,7 @@ def _check_length(corpus: Corpus, split: Split, encoded: TokenSplit, seq_len: in
         )
 
 
-def _mixed(corpora: Weighted, rows: list[Rows]) -> Batches:
+def _mix_sources(corpora: Weighted, rows: list[Rows]) -> Batches:
     if len(rows) == 1:
         return rows[0]
     names = [corpus.name for corpus, _ in corpora]

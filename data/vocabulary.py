@@ -34,7 +34,7 @@ Style = Literal["gpt2", "jurassic1", "gopher", "chinchilla", "palm", "llama"]
 _SENTENCEPIECE: Mapping[str, Mapping[str, Any]] = {
     # Lieber et al. 2021, section 2.2: tokens are not restricted to word boundaries.
     "jurassic1": {"split_by_whitespace": False, "split_digits": False},
-    # Rae et al. 2021, section 3.1: NFKC, which Hoffmann et al. 2022 say that they left out.
+    # Rae et al. 2021, section 3.1: NFKC, which Hoffmann et al. 2022 left out.
     "gopher": {"normalization_rule_name": "nfkc", "split_digits": False},
     # Hoffmann et al. 2022, section 4.1: without NFKC normalisation.
     "chinchilla": {"split_digits": False},
@@ -46,7 +46,7 @@ _SENTENCEPIECE: Mapping[str, Mapping[str, Any]] = {
 """The settings in which each paper's SentencePiece differs from PaLM's, which keeps white space,
 splits digits and spells unknown characters in bytes. Where a paper is silent, PaLM's setting is
 used, so that these vocabularies are lossless too."""
-_GPT2_MARK = "<|endoftext|>"
+_GPT2_SEPARATOR = "<|endoftext|>"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,8 +110,7 @@ def train(
 ) -> Vocabulary:
     """Train a vocabulary of at most `size` tokens.
 
-    Raises DataConfigError if the texts do not allow this size, or the style does not allow this
-    type.
+    Raises DataConfigError if `size` does not suit the texts, or `model_type` the style.
     """
     if style == "gpt2":
         if model_type != "bpe":
@@ -128,15 +127,15 @@ def train(
         }
     files = {MODEL_FILE: train_sentencepiece(texts, size, options)}
     if "normalization_rule_name" in options:  # not lossless
-        marks = SpecialIds(bos_id=BOS_ID, eos_id=EOS_ID, pad_id=PAD_ID, unk_id=UNK_ID)
-        files[SPECIAL_IDS_FILE] = json.dumps(asdict(marks)).encode()
+        special_ids = SpecialIds(bos_id=BOS_ID, eos_id=EOS_ID, pad_id=PAD_ID, unk_id=UNK_ID)
+        files[SPECIAL_IDS_FILE] = json.dumps(asdict(special_ids)).encode()
     return vocabulary_from_files(files)
 
 
 def _train_byte_level(texts: Iterable[str], size: int) -> Vocabulary:
     """Train GPT-2's kind: pairs of bytes merged inside words (Radford et al. 2019, section 2.2).
 
-    One special token, the last id, stands between documents.
+    One special token, the last id, separates documents.
     """
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     if size <= len(alphabet):
@@ -155,13 +154,13 @@ def _train_byte_level(texts: Iterable[str], size: int) -> Vocabulary:
             f"--size={size} is more than the training text has tokens for; set it to at most "
             f"{most}, or add text"
         )
-    tokenizer.add_special_tokens([AddedToken(_GPT2_MARK, special=True, normalized=False)])
-    mark = tokenizer.token_to_id(_GPT2_MARK)
-    marks = SpecialIds(bos_id=mark, eos_id=mark, pad_id=None, unk_id=None)
+    tokenizer.add_special_tokens([AddedToken(_GPT2_SEPARATOR, special=True, normalized=False)])
+    separator = tokenizer.token_to_id(_GPT2_SEPARATOR)
+    special_ids = SpecialIds(bos_id=separator, eos_id=separator, pad_id=None, unk_id=None)
     return vocabulary_from_files(
         {
             JSON_FILE: tokenizer.to_str().encode(),
-            SPECIAL_IDS_FILE: json.dumps(asdict(marks)).encode(),
+            SPECIAL_IDS_FILE: json.dumps(asdict(special_ids)).encode(),
         }
     )
 

@@ -78,9 +78,9 @@ class Attention(nnx.Module):
         window: int | None,
         dropout_key: Key[Array, ""] | None,
     ) -> tuple[Float[Array, "B T D"], KVCache | None]:
-        """Attend within `x`, or to all tokens of a cache, to which those of `x` are added.
+        """Attend within `x` or, with a cache, to all tokens of the cache after adding those of `x`.
 
-        With a window, a token sees only the last `window` tokens.
+        With a window, a token sees only the last `window` tokens, itself included.
         """
         query, key, value = self.query(x), self.key(x), self.value(x)  # B T N H, B T K H twice
         match self.position:
@@ -112,9 +112,9 @@ class Attention(nnx.Module):
         window: int | None,
         dropout_key: Key[Array, ""] | None,
     ) -> Float[Array, "B T N H"]:
-        """Mix the values that each query sees; `positions` are the queries'.
+        """Mix the values that each query sees; `positions` are those of the queries.
 
-        Where the length is split over a mesh axis, each device has the queries of its part of the
+        If the length is split over a mesh axis, each device has the queries of its part of the
         sequence, and all keys and values.
         """
         axis = mesh_axis("length")
@@ -213,6 +213,6 @@ def block_size(num_keys: int, window: int | None) -> int:
     forward and backward: 1.8x faster than one block at 2,048 tokens; at 256 tokens, two blocks take
     5 % off the whole step of GPT-2 124M.
     """
-    quarter = num_keys // 4 if window is None else min(window, num_keys // 4)
-    num_smallest = max(1, quarter // SMALLEST_BLOCK)
+    target = num_keys // 4 if window is None else min(window, num_keys // 4)
+    num_smallest = max(1, target // SMALLEST_BLOCK)
     return min(num_smallest * SMALLEST_BLOCK, LARGEST_BLOCK)

@@ -8,9 +8,9 @@ Letters, in shapes and annotations; an einsum writes them in lower case:
 
 Names: every parameter axis is one of `embed heads kv_heads head_dim mlp vocab position layers`;
 every constrained activation axis is one of `batch length residual` or has a parameter's name.
-`zoo.distribution.sharding.rules_for` is the only place that maps names to mesh axes. `embed` shards
-parameters only. The D axis of an activation is sharded as `residual` between sub-blocks and is
-whole (None) inside them, because its batch axis already uses the mesh axes that `embed` uses.
+`zoo.distribution.sharding.rules_for` alone maps names to mesh axes. `embed` shards parameters only.
+The D axis of an activation is sharded as `residual` between sub-blocks and is whole (None) inside
+them, because its batch axis already uses the mesh axes that `embed` uses.
 """
 
 from types import EllipsisType
@@ -30,9 +30,9 @@ def mesh_axis(name: str) -> str | None:
 def constrain(x: jax.Array, *axes: str | None | EllipsisType) -> jax.Array:
     """Shard `x` by the current axis rules; without rules (one device) return it unchanged.
 
-    An axis that is None is whole on every device; the partitioner is free to shard one that is
-    `...`. The rules are read while tracing and are not part of jit's cache key, so enter them once,
-    around the whole program. A name without a rule raises KeyError: treating it as None would
+    An axis given as None stays whole on every device; one given as `...` is left to the
+    partitioner. The rules are read while tracing and are not part of jit's cache key, so enter them
+    once, around the whole program. A name without a rule raises KeyError: treating it as None would
     silently replicate the axis.
     """
     rules = dict(get_logical_axis_rules())

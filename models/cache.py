@@ -12,7 +12,7 @@ from models.positions import Positions, slice_tokens
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Keys:
-    """The keys and values of one layer, and the index among them of the first query."""
+    """One layer's keys and values, and which of them belongs to the first query."""
 
     key: Float[Array, "B S K H"]
     value: Float[Array, "B S K H"]
@@ -79,7 +79,7 @@ class KVCache:
         key: Float[Array, "B T K H"],
         value: Float[Array, "B T K H"],
     ) -> "KVCache":
-        """Write one layer's T newest keys and values; in place if jit has donated the buffers."""
+        """Write one layer's T newest keys and values, in place if jit has donated the buffers."""
         start = (layer, self.length - key.shape[1], 0, 0, 0)
 
         def write(cells: Array, new: Array) -> Array:

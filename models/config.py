@@ -60,17 +60,17 @@ class Learned:
 
 @dataclass(frozen=True, kw_only=True)
 class SlowedRotation:
-    """Slower rotary positions, with which Llama 3.1 reads texts longer than its first training's.
+    """Llama 3.1's slowed rotary positions, for texts longer than those of its first training.
 
-    Slow pairs turn `factor` times slower, fast ones as before (Grattafiori et al. 2024, and its
-    released code).
+    Slow pairs turn `factor` times more slowly, fast pairs as before (Grattafiori et al. 2024, and
+    the code released with it).
     """
 
     factor: float
     slow_turns: float = 1.0
     """A pair that turns less often than this over `original_length` is slow."""
     fast_turns: float = 4.0
-    """A pair that turns more often than this is fast; between the two, both are blended."""
+    """A pair that turns more often than this is fast. Pairs in between blend both speeds."""
     original_length: int
     """Context length of the first training, in tokens."""
 
@@ -137,9 +137,9 @@ class Attention:
     head_dim: int
     """Width of one head, H."""
     windows: tuple[int | None, ...] = (None,)
-    """The number of last tokens that a query of each layer sees, itself included; None: all of
-    them. The tuple repeats over the layers: (None, 256) alternates dense layers with a window of
-    256."""
+    """The window of each layer: how many of the latest tokens a query sees, itself included; None:
+    all of them. The tuple repeats over the layers: (None, 256) alternates dense layers with layers
+    that have a window of 256."""
 
     def __post_init__(self):
         check(
@@ -189,7 +189,7 @@ class ModelConfig:
     vocab_size: int
     """Number of token ids, V."""
     context_length: int
-    """Length of the longest sequence that the model is made for, in tokens."""
+    """Length of the longest sequence that the model is designed for, in tokens."""
     num_layers: int
     """Number of blocks, L."""
     d_model: int
@@ -242,14 +242,14 @@ class ModelConfig:
     def max_length(self) -> int | None:
         """Length of the longest sequence that the model can read, in tokens; None: any length.
 
-        Learned positions end at `context_length`; rotary and relative positions do not end.
+        Learned positions end at `context_length`; rotary and relative positions have no end.
         """
         return self.context_length if isinstance(self.position, Learned) else None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Execution:
-    """The way to compute a `ModelConfig`: it changes speed and memory, not the model."""
+    """The way a `ModelConfig` is computed: it changes speed and memory, not the model."""
 
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Precision of activations and matrix products; parameters, norms, softmax and loss stay
@@ -258,8 +258,7 @@ class Execution:
     """Work that the backward pass repeats to save memory. none: nothing; dots: everything except
     matrix products; full: whole layers."""
     unroll: int = 1
-    """Layers per iteration of the scan over layers. More take longer to compile and may run
-    faster."""
+    """Layers per scan iteration. More of them take longer to compile and may run faster."""
 
     def __post_init__(self):
         check(self.unroll > 0, f"execution.unroll={self.unroll} must be above zero")

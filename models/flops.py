@@ -28,10 +28,10 @@ def train_flops_palm(model: ModelConfig, num_params: Count, seq_len: int) -> Cou
 def forward_flops_per_token(model: ModelConfig, num_keys: int) -> int:
     """Return the FLOPs of decoding one token that sees `num_keys` tokens, itself included.
 
-    Exact for matrix products: 2 per matrix entry, the logits' included, and 4 N H per key that a
-    layer attends to, at most its window. Relative positions add the 2 N H of a score by distance;
-    the projections of the distances depend on no token and count as cached. Everything that is not
-    a matrix product is left out: lookups, biases, norms, softmax, rotations.
+    Exact for matrix products: 2 per entry of a matrix (the output matrix included), and 4 N H per
+    key that a layer attends to, at most its window. Relative positions add the 2 N H of a score by
+    distance; the projections of the distances depend on no token and count as cached. Everything
+    that is not a matrix product is left out: lookups, biases, norms, softmax, rotations.
     """
     match model.position:
         case Relative():
@@ -59,13 +59,12 @@ def kv_cache_bytes_per_token(model: ModelConfig, seq_len: int, bytes_per_value: 
 def decoding_intensity(
     model: ModelConfig, batch_size: int, num_keys: int, bytes_per_value: int = 2
 ) -> float:
-    """Return the FLOPs per byte read, decoding one token a row, each of which sees `num_keys`
-    tokens.
+    """Return the FLOPs per byte read in a step that decodes one token per row.
 
-    A step reads every matrix once for the whole batch, the visible keys and values of each row, and
-    with relative positions the cached projections of the distances, once. A chip can do some
-    hundreds of bfloat16 FLOPs for each byte that it reads; below that, decoding waits for its
-    memory.
+    Each token sees `num_keys` tokens. A step reads the visible keys and values of each row. Once
+    for the whole batch, it reads every matrix and, with relative positions, the cached projections
+    of the distances. A chip can do some hundreds of bfloat16 FLOPs per byte that it reads; below
+    that, decoding waits for memory.
     """
     a, keys = model.attention, _keys_in_all_layers(model, num_keys)
     distances = keys * a.num_heads * a.head_dim if isinstance(model.position, Relative) else 0
@@ -75,13 +74,13 @@ def decoding_intensity(
 
 
 def _keys_in_all_layers(model: ModelConfig, num_keys: int) -> int:
-    """Sum over the layers the keys that one query sees if it comes after `num_keys` - 1 others."""
+    """Sum over all layers the keys that a query sees when it comes after `num_keys` - 1 others."""
     windows = model.attention.windows
     visible = sum(num_keys if window is None else min(window, num_keys) for window in windows)
     return model.num_layers // len(windows) * visible
 
 
 def _multiplied_entries(model: ModelConfig) -> int:
-    """Count the entries of all matrices by which a decoded token is multiplied, the logits' too."""
+    """Count the entries of all matrices that multiply a decoded token, the output matrix too."""
     one_layer = attention_matrix_entries(model) + feed_forward_matrix_entries(model)
     return model.num_layers * one_layer + model.vocab_size * model.d_model

@@ -16,8 +16,7 @@ Axes = tuple[str, str]
 """Logical names of the two axes of a kernel."""
 
 Role = Literal["kernel", "residual", "embedding", "position"]
-"""The use of a matrix, which decides its initial values; `residual` writes to the residual
-stream."""
+"""The use of a matrix, which decides its initial values; `residual` feeds the residual stream."""
 
 
 def init_std(config: ModelConfig, role: Role, fan_in: int) -> float:
@@ -137,11 +136,11 @@ def _matmul_backward(in_axis, dtype, axes, saved, d_out):
 
 
 def _gather(kernel: jax.Array, dtype: jnp.dtype, axes: Axes) -> jax.Array:
-    """Return the kernel in the precision of the product, all-gathered along the axis of fsdp.
+    """Return the kernel in the precision of the product, all-gathered along fsdp's axis.
 
-    The constraint is explicit because the partitioner makes a mistake without it: given a kernel
-    split along both axes and an output to be split along D, XLA (jaxlib 0.10.2) multiplied the
-    wrong rows and reported nothing.
+    The constraint is explicit because the partitioner goes wrong without it: given a kernel split
+    along both axes and an output to be split along D, XLA (jaxlib 0.10.2) multiplied the wrong rows
+    and reported nothing.
     """
     return constrain(kernel.astype(dtype), *(None if axis == "embed" else axis for axis in axes))
 
@@ -158,8 +157,8 @@ def _weight_gradient(a: jax.Array, b: jax.Array) -> jax.Array:
 
     def transpose_first(a: jax.Array, b: jax.Array) -> jax.Array:
         # XLA's CPU backend multiplies bfloat16 on the matrix units (AMX), 4 to 5 times faster, only
-        # if the sum runs along the rows of `a`. The detour through a vector keeps XLA from undoing
-        # the transposition.
+        # if the sum runs along the rows of `a`. Without the detour through a vector, XLA would
+        # undo the transposition.
         rows = jax.lax.optimization_barrier(a.T.reshape(-1)).reshape(a.shape[::-1])
         return _dot(rows, b, 1, 0)
 

@@ -1,4 +1,4 @@
-"""Normalisation of the residual stream, in float32 at any precision of the run."""
+"""Normalisation of the residual stream, in float32 whatever the precision of the run."""
 
 from typing import assert_never
 

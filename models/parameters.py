@@ -10,7 +10,7 @@ from models.config import Bias, FeedForwardKind, LayerNorm, Learned, ModelConfig
 
 
 def num_up_matrices(kind: FeedForwardKind) -> int:
-    """Return how many matrices [D, F] of a feed-forward layer come before its one matrix [F, D]."""
+    """Return the number of [D, F] matrices of a feed-forward layer; it has one [F, D] matrix."""
     match kind:
         case "swiglu":
             return 2
@@ -33,7 +33,7 @@ def feed_forward_matrix_entries(model: ModelConfig) -> int:
 
 
 def params_by_part(model: ModelConfig) -> dict[str, int]:
-    """Return the exact numbers of parameters; a part that the model lacks is left out."""
+    """Return the exact number of parameters of each part that the model has."""
     d, num_layers, a = model.d_model, model.num_layers, model.attention
     query_width, kv_width = a.num_heads * a.head_dim, a.num_kv_heads * a.head_dim
     up_width = num_up_matrices(model.feed_forward.kind) * model.feed_forward.d_ff

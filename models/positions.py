@@ -1,4 +1,4 @@
-"""Token positions, and what follows from them: the causal mask, rotations, scores by distance."""
+"""Token positions and everything computed from them: the mask, rotations, scores by distance."""
 
 import dataclasses
 import math

@@ -38,8 +38,7 @@ def run_stages(
         to_next = [(i, (i + 1) % num_stages) for i in range(num_stages)]
 
         def tick(received, t):
-            # Before its first and after its last micro-batch a stage computes a result that is
-            # never read.
+            # Before its first micro-batch and after its last, a stage's result is never read.
             number = jnp.clip(t - index, 0, num_micro_batches - 1)
             micro_batch = jnp.where(index == 0, x[number], received)
             output = stage(layers, micro_batch, jax.tree.map(lambda x: x[number], row_data), number)
@@ -52,7 +51,7 @@ def run_stages(
         return jax.lax.psum(jnp.where(is_last, outputs[num_stages - 1 :], 0), axis)
 
     def split(x: Array) -> Array:
-        # Row i goes to micro-batch i % M, so that each has rows of every device.
+        # Row i goes to micro-batch i % M, so that each micro-batch has rows of every device.
         return jnp.moveaxis(x.reshape(-1, num_micro_batches, *x.shape[1:]), 1, 0)  # M B/M ...
 
     whole = PartitionSpec()

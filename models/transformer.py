@@ -40,7 +40,7 @@ from models.positions import Positions
 from models.stages import run_stages
 
 FLOAT32 = Execution(dtype="float32")
-"""The default execution, for callers to whom only the parameters matter."""
+"""The default execution, for callers that need only the parameters."""
 
 
 class Block(nnx.Module):
@@ -51,7 +51,8 @@ class Block(nnx.Module):
         self.dropout_rate = config.dropout_rate
         self.attention_norm = Norm(config)
         self.attention = Attention(config, rngs=rngs)
-        if config.layout != "parallel":  # there both halves share one norm
+        # In the parallel layout, both halves share one norm.
+        if config.layout != "parallel":
             self.feed_forward_norm = Norm(config)
         self.feed_forward = FeedForward(config, rngs=rngs)
 
@@ -65,7 +66,7 @@ class Block(nnx.Module):
         dropout_key: Key[Array, ""] | None,
     ) -> tuple[Float[Array, "B T D"], KVCache | None]:
         key_weights, key_a, key_f = split_key(dropout_key, 3)
-        # Everything that attention needs besides its input.
+        # Everything that attention needs other than its input.
         context = (positions, cache, layer, window, key_weights)
         match self.layout:
             case "post_norm":
@@ -99,7 +100,7 @@ class Block(nnx.Module):
 def whole(x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
     """Return x whole along D on every device, as attention and feed-forward read it.
 
-    `Block` does this, and not the two parts, so that the parallel layout gathers once for both.
+    `Block` calls this, rather than the two parts, so that the parallel layout gathers only once.
     """
     return constrain(x, "batch", "length", None)
 
@@ -110,7 +111,7 @@ def whole(x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
 class Head:
     """The function from hidden states to logits, as a tree of only the arrays that it uses.
 
-    A loss can thus take its gradient without touching the other parameters.
+    A loss can then take its gradient without touching the other parameters.
     """
 
     table: Float[Array, "V D"]
@@ -173,7 +174,7 @@ class Transformer(nnx.Module):
 
         Args:
           micro_batches: number of micro-batches that follow each other through the pipeline's
-            stages, where the layers are split over a mesh axis.
+            stages, if the layers are split over a mesh axis.
         """
         embedding_key, layers_key = split_key(dropout_key, 2)
         x = dropout(self.embed(tokens, positions), self.config.dropout_rate, embedding_key)
@@ -216,9 +217,9 @@ class Transformer(nnx.Module):
         return x.astype(jnp.dtype(self.execution.dtype))
 
     def _apply(self, layers, x: Array, positions: Positions, cache: KVCache | None):
-        """Scan over layers, as many in one iteration as there are windows.
+        """Scan over the layers; one iteration applies as many layers as there are windows.
 
-        The window of a layer is thus known while tracing.
+        Each layer's window is then known while tracing.
         """
         windows = self.config.attention.windows
 
@@ -235,7 +236,7 @@ class Transformer(nnx.Module):
         return carry
 
     def head(self) -> Head:
-        """Return the output layer, with the input embedding or a table of its own as its matrix."""
+        """Return the output layer, whose matrix is the input embedding or a separate table."""
         table = (self.embedding if self.unembedding is None else self.unembedding)[...]
         table = constrain(constrain(table, "vocab", "embed"), "vocab", None)
         bias = None if self.logit_bias is None else self.logit_bias[...]
@@ -288,5 +289,5 @@ def abstract_params(config: ModelConfig) -> nnx.State:
 
 @functools.cache
 def num_params(config: ModelConfig) -> int:
-    """Return the exact number of parameters, by abstract evaluation: it needs no memory."""
+    """Return the exact number of parameters by abstract evaluation, which needs no memory."""
     return sum(leaf.size for leaf in jax.tree.leaves(abstract_params(config)))

@@ -1,4 +1,4 @@
-"""The arrays of a batch, the interface of what gives batches, and a batch of windows of tokens."""
+"""The arrays of a batch, the interface of its sources, and a batch made of windows of tokens."""
 
 from collections.abc import Iterator
 from typing import Protocol
@@ -82,19 +82,15 @@ def window_batch(
 def crosses_documents(
     tokens: np.ndarray, targets: np.ndarray, bos_id: int | None, eos_id: int | None
 ) -> np.ndarray:
-    """Return whether each target belongs to another document than its token, in any shape.
+    """Return whether each target belongs to a different document from its token; any shape.
 
-    A token of `tokens` then ends a document and its target begins one.
+    The token then ends a document, and the target begins the next one.
     """
-    begins = np.broadcast_to(bos_id is None, targets.shape)
-    ends = np.broadcast_to(eos_id is None, tokens.shape)
     # Without BOS and EOS nothing separates documents: they run into each other.
     if bos_id is None and eos_id is None:
-        return ~begins
-    if bos_id is not None:
-        begins = targets == bos_id
-    if eos_id is not None:
-        ends = tokens == eos_id
+        return np.zeros(targets.shape, bool)
+    begins = np.ones(targets.shape, bool) if bos_id is None else targets == bos_id
+    ends = np.ones(tokens.shape, bool) if eos_id is None else tokens == eos_id
     return begins & ends
 
 

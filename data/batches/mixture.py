@@ -108,7 +108,7 @@ class Mixture:
 def balanced_cycle(shares: tuple[Fraction, ...]) -> np.ndarray:
     """Return the shortest cycle of sources whose every prefix has each share to within one draw.
 
-    The k-th draw of a source with share r must not come before draw floor(k / r) and not after
+    The k-th draw of a source with share r must come neither before draw floor(k / r) nor after
     draw ceil((k + 1) / r) - 1, counted from 0. Of the sources that may come, the one that must
     come first is drawn: earliest deadline first keeps all of these bounds (Baruah, Cohen, Plaxton
     and Varvel, "Proportionate progress", 1996).

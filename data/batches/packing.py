@@ -9,7 +9,7 @@ from data.errors import DataError
 from data.storage import replace_file
 from data.tokens.cache import TokenSplit
 
-_PLANNED_DOCUMENTS = 1 << 20
+_DOCUMENTS_PER_BLOCK = 1 << 20
 
 
 def cached_row_starts(split: TokenSplit, seq_len: int) -> np.ndarray:
@@ -36,10 +36,10 @@ def row_starts(offsets: np.ndarray, seq_len: int) -> Iterator[np.ndarray]:
       seq_len: predictions in a row; a document of n tokens has n - 1.
     """
     num_documents = len(offsets) - 1
-    document = 0  # the next that begins a row
+    document = 0  # the next one to begin a row
     while document < num_documents:
-        # A row has at most `seq_len` documents, besides one that began in an earlier row.
-        first, end = document, min(document + _PLANNED_DOCUMENTS, num_documents)
+        # A row has at most `seq_len` documents, plus one that began in an earlier row.
+        first, end = document, min(document + _DOCUMENTS_PER_BLOCK, num_documents)
         begins = np.asarray(offsets[first : end + seq_len + 2], np.int64)
         predictions_before = begins - np.arange(len(begins))
         lengths = np.diff(predictions_before)[: end - first]

@@ -8,7 +8,7 @@ from data.text.corpus import SavedFiles
 
 
 class Reader(Protocol):
-    """A source of training batches that knows where in the text they stand."""
+    """A source of training batches that knows its position in the text."""
 
     def train_batch(self, step: int) -> Batch:
         """Return this host's rows of batch `step`."""
@@ -19,7 +19,7 @@ class Reader(Protocol):
         ...
 
     def state(self, step: int) -> SavedFiles:
-        """Return what this host needs, besides `step`, to resume after `step` batches."""
+        """Return the files from which this host, given `step`, resumes after `step` batches."""
         ...
 
     def close(self) -> None:

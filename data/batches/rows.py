@@ -1,8 +1,8 @@
-"""Rows of `seq_len` predictions from a token cache, in any order that a seed gives.
+"""Rows of `seq_len` predictions from a token cache, in an order that a seed decides.
 
-A stream of tokens is documents end to end, each BOS, ids, EOS; no id of a text is one of these two.
-BOS may be the same id as EOS, and an imported vocabulary may have only one of them. There are two
-ways to fill rows: `TokenWindows` cuts the stream wherever a row is full, `PackedDocuments` keeps
+A stream of tokens is documents end to end, each BOS, ids, EOS; text never has either of these ids.
+BOS may be the same id as EOS, and an imported vocabulary may have only one of them. Rows are filled
+in two ways: `TokenWindows` cuts the stream wherever a row is full, and `PackedDocuments` keeps
 documents whole.
 """
 
@@ -28,7 +28,7 @@ class Rows(abc.ABC):
     tokens: np.ndarray
     """[num_tokens] unsigned integers."""
     seq_len: int
-    """T."""
+    """Predictions in a row, T."""
     batch_size: int
     """Rows of a training batch, over all hosts."""
     seed: int
@@ -157,7 +157,7 @@ def make_rows(
     batch_size: int,
     source: int = 0,
 ) -> Rows:
-    """Return the rows of one source; its number `source` gives each source another order.
+    """Return the rows of one source; its number `source` makes its order differ from the others'.
 
     Raises DataError if the plan of packed rows cannot be written beside the token cache.
     """

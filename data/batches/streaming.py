@@ -22,9 +22,9 @@ from data.tokens.stream import Snapshot, StreamPosition, TokenStream
 from data.vocabularies.vocabulary import Vocabulary
 
 SHUFFLE_DOCUMENTS = 8192
-"""Size of the shuffle buffer, in documents. Besides, each epoch reads the files in a new order."""
+"""Size of the shuffle buffer, in documents. Each epoch also reads the files in a new order."""
 
-# This many processes encode more than a host trains on.
+# This many processes encode text faster than a host trains on it.
 _MAX_PROCESSES = 16
 _POSITIONS_FILE = "positions.json"
 
@@ -41,7 +41,7 @@ class Stream:
     """This host's share of the documents."""
     vocabulary: Vocabulary
     seq_len: int
-    """T."""
+    """Predictions in a row, T."""
     batch_size: int
     """Rows of a training batch, over all hosts."""
     seed: int
@@ -54,7 +54,7 @@ class Stream:
 
     @property
     def fingerprint(self) -> dict[str, str | int]:
-        """Everything besides text, vocabulary, shape and seed that the batches depend on.
+        """Everything that the batches depend on, except text, vocabulary, shape and seed.
 
         A saved iterator can be restored only by the version of TensorFlow that saved it.
         """
@@ -72,7 +72,8 @@ class Stream:
         """Return a reader whose next batch is `first_step`.
 
         `state` comes from a reader of this stream at that step; None starts with the first
-        documents. Raises DataError if the text cannot be read, or `state` is of another stream.
+        documents. Raises DataError if the text cannot be read, or `state` belongs to another
+        stream or is damaged.
         """
         positions = [None] * len(self.corpora) if state is None else self._positions(state)
         num_processes = max(1, min(num_cores(), _MAX_PROCESSES) // len(self.corpora))
@@ -111,7 +112,7 @@ class Stream:
         return files | {_POSITIONS_FILE: json.dumps(record).encode()}
 
     def _positions(self, state: SavedFiles) -> list[StreamPosition]:
-        """Return the positions that `state` was made of."""
+        """Return the positions from which `state` was made."""
         try:
             record = json.loads(state[_POSITIONS_FILE])
             if record["shard"] != asdict(self.shard):
@@ -137,7 +138,7 @@ class StreamReader:
     def __init__(self, stream: Stream, token_streams: list[TokenStream], first_step: int):
         self._stream, self._token_streams = stream, token_streams
         self._next_step = self._oldest_step = first_step
-        # Another thread reads batches ahead of the step that is asked about: one entry a step.
+        # By step, because another thread reads batches ahead of the step that is asked about.
         self._positions = {first_step: self._current_positions()}
 
     def train_batch(self, step: int) -> Batch:

@@ -1,4 +1,4 @@
-"""The documents of a seqio task, one epoch after the other. TensorFlow is imported here (4 s)."""
+"""The documents of a seqio task, one epoch after another. TensorFlow is imported here (4 s)."""
 
 import hashlib
 import tempfile
@@ -24,14 +24,14 @@ class TaskDocuments:
         Raises DataConfigError if the task has no text, or if its order cannot be seeded or saved.
         """
         self._task, self._shard, self._seed = task, shard, seed
-        self._begin(epoch=0)
+        self._begin_epoch(epoch=0)
 
     def read(self) -> list[str]:
         """Return the next few documents. Raises DataError if this host has none."""
         with tasks.read_errors(self._task, "train"):
             batch = next(self._batches, None)
             if batch is None:
-                self._begin(self._epoch + 1)
+                self._begin_epoch(self._epoch + 1)
                 batch = next(self._batches, None)
             if batch is not None:
                 return [text.decode("utf-8") for text in batch.numpy()]
@@ -53,7 +53,7 @@ class TaskDocuments:
             for name in files.keys() - {_EPOCH}:
                 Path(folder, name).write_bytes(files[name])
             try:
-                self._begin(int(files[_EPOCH]))
+                self._begin_epoch(int(files[_EPOCH]))
                 saved = tf.train.Checkpoint(iterator=self._batches).read(f"{folder}/{_ITERATOR}")
                 saved.assert_consumed()
             except (tf.errors.OpError, AssertionError, LookupError, ValueError) as error:
@@ -63,7 +63,7 @@ class TaskDocuments:
                     "checkpoint to resume from the one before it, or start over with --fresh"
                 ) from error
 
-    def _begin(self, epoch: int) -> None:
+    def _begin_epoch(self, epoch: int) -> None:
         self._epoch = epoch
         digest = hashlib.sha256(b"%d %d" % (self._seed, epoch)).digest()
         options = tf.data.Options()
@@ -90,7 +90,7 @@ class TaskDocuments:
 def _check_can_be_saved(dataset: tf.data.Dataset) -> None:
     """Raise FailedPreconditionError for a stateful dataset, such as one of from_generator.
 
-    Its iterator would raise only when it is first saved in the middle.
+    Without this check, only the first save in the middle of an epoch would fail.
     """
     fail = tf.data.experimental.ExternalStatePolicy.FAIL.value
     variant = tf.data.experimental.to_variant(dataset)

@@ -42,7 +42,7 @@ def find(name: str, module: str, folder: Path, built_ins: BuiltIns, *, streaming
     Args:
       folder: the cache.
     """
-    version = _import(module)
+    version = _import_module(module)
     if name in seqio.MixtureRegistry.names():
         mixture = seqio.MixtureRegistry.get(name)
         rates = [(task, Fraction(mixture.get_rate(task))) for task in mixture.tasks]
@@ -65,13 +65,13 @@ def find(name: str, module: str, folder: Path, built_ins: BuiltIns, *, streaming
     def open_corpus(task: seqio.Task) -> Corpus:
         if task.name in built_ins:
             return built_ins[task.name]()
-        return _corpus(task, version, folder, streaming=streaming)
+        return _task_corpus(task, version, folder, streaming=streaming)
 
     return [(open_corpus(task), rate) for task, rate in rates]
 
 
-def _import(module: str) -> str:
-    """Import the module and return the hash of its source, the version of its functions."""
+def _import_module(module: str) -> str:
+    """Import the module; return the hash of its source, which is the version of its functions."""
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     try:
@@ -84,16 +84,16 @@ def _import(module: str) -> str:
     return _sha256(Path(str(imported.__file__)).read_bytes()) if imported.__file__ else ""
 
 
-def _corpus(task: seqio.Task, version: str, folder: Path, *, streaming: bool) -> Corpus:
+def _task_corpus(task: seqio.Task, version: str, folder: Path, *, streaming: bool) -> Corpus:
     source = f"data.task={task.name!r}"
-    key = _key(task, version)
+    key = _change_key(task, version)
     if "train" not in task.splits:
         raise DataConfigError(f"{source} has no split `train`, only {', '.join(task.splits)}")
     read = functools.partial(tasks.texts, task)
     open_documents = functools.partial(TaskDocuments, task)
     limit = _MAX_SURVEYED if streaming else None
     if "validation" in task.splits:
-        fingerprint = key or _fingerprint(read, version, limit)
+        fingerprint = key or _text_fingerprint(read, version, limit)
         return PresplitCorpus(task.name, source, fingerprint, read, open_documents=open_documents)
 
     def documents() -> Iterator[Document]:
@@ -138,11 +138,11 @@ def _streamed_corpus(
     )
 
 
-def _key(task: seqio.Task, version: str) -> str | None:
-    """Return a key that changes if the text may have; None if only reading the text can tell.
+def _change_key(task: seqio.Task, version: str) -> str | None:
+    """Return a key that differs if the text may have changed; None if only reading it can tell.
 
     Args:
-      version: the module's, whose functions may change the text.
+      version: that of the module, whose functions may change the text.
     """
     source = task.source
     match source:
@@ -165,7 +165,9 @@ def _key(task: seqio.Task, version: str) -> str | None:
     return _sha256(json.dumps([task.name, version, state]).encode())
 
 
-def _fingerprint(read: Callable[[Split], Iterator[str]], version: str, limit: int | None) -> str:
+def _text_fingerprint(
+    read: Callable[[Split], Iterator[str]], version: str, limit: int | None
+) -> str:
     """Return the hash of all text, or of `version` and `limit` documents of each split."""
     digest = hashlib.sha256(b"" if limit is None else version.encode())
     for split in SPLITS:

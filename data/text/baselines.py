@@ -14,7 +14,7 @@ from data.text.files import Document
 
 # Part of the key of cached numbers. Raise it when the same corpus gives other numbers.
 _VERSION = 2
-# A megabyte costs the 5-gram 20 MB of memory, and xz a second.
+# For each megabyte, the 5-gram takes 20 MB of memory, and xz a second.
 _MAX_TRAIN_BYTES, _MAX_VALIDATION_BYTES = 16_000_000, 4_000_000
 
 
@@ -23,8 +23,9 @@ def cached_baselines(corpora: Sequence[Corpus], folder: Path) -> dict[str, float
 
     `xz -9` compresses them as one file. The byte-level 5-gram is trained on `training_sample`. Both
     see at most 4 MB of validation documents, the same number of bytes from each corpus. Measuring
-    takes about 2 s for 10 MB. Raises DataError if the text cannot be read, or the cache cannot be
-    written.
+    takes about 2 s for 10 MB.
+
+    Raises DataError if the text cannot be read, or the cache cannot be written.
     """
     key = "-".join(corpus.fingerprint for corpus in corpora)
     if len(corpora) > 1:
@@ -34,7 +35,9 @@ def cached_baselines(corpora: Sequence[Corpus], folder: Path) -> dict[str, float
         return json.loads(path.read_bytes())
     validation: list[bytes] = []
     for corpus in corpora:
-        validation += _first(corpus.documents("validation"), _MAX_VALIDATION_BYTES // len(corpora))
+        validation += _first_bytes(
+            corpus.documents("validation"), _MAX_VALIDATION_BYTES // len(corpora)
+        )
     baselines = measure(training_sample(corpora), validation)
     replace_file(path, json.dumps(baselines).encode())
     return baselines
@@ -58,7 +61,7 @@ def measure(train: list[bytes], validation: list[bytes]) -> dict[str, float]:
     return baselines
 
 
-def _first(documents: Iterable[Document], max_bytes: int) -> Iterator[bytes]:
+def _first_bytes(documents: Iterable[Document], max_bytes: int) -> Iterator[bytes]:
     """Yield the first `max_bytes` of the documents."""
     num_bytes = 0
     for document in documents:

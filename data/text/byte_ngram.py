@@ -1,7 +1,7 @@
 """A byte-level n-gram model: the prediction that counting alone allows.
 
 Interpolated modified Kneser-Ney smoothing (Chen and Goodman, "An Empirical Study of Smoothing
-Techniques for Language Modeling", 1998, section 3), usually the best of n-gram models. For a
+Techniques for Language Modeling", 1998, section 3), usually the best of the n-gram models. For a
 context h, the bytes w seen after it, and h' = h without its first byte:
 
     p(w | h) = (max(c(h w) - D(c(h w)), 0) + sum over w of D(c(h w)) * p(w | h')) / c(h)
@@ -44,10 +44,10 @@ class ByteNgram:
         tallies = [np.unique(block, return_counts=True) for block in _ngrams(texts)]
         ngrams, inverse = np.unique(np.concatenate([t[0] for t in tallies]), return_inverse=True)
         counts = np.bincount(inverse, np.concatenate([t[1] for t in tallies])).astype(np.int64)
-        levels = [_level(ngrams, counts)]
+        levels = [_make_level(ngrams, counts)]
         for order in range(ORDER - 1, 0, -1):
             ngrams, counts = np.unique(ngrams % _BASE**order, return_counts=True)
-            levels.append(_level(ngrams, counts))
+            levels.append(_make_level(ngrams, counts))
         self._levels = levels[::-1]
 
     def probabilities(self, texts: Iterable[bytes]) -> Iterator[np.ndarray]:
@@ -56,8 +56,8 @@ class ByteNgram:
             probability = np.full(len(ngrams), 1 / 256)
             for order, level in enumerate(self._levels, start=1):
                 ngram = ngrams % _BASE**order
-                context, known = _search(level.contexts, ngram // _BASE)
-                index, seen = _search(level.ngrams, ngram)
+                context, known = _find_in_sorted(level.contexts, ngram // _BASE)
+                index, seen = _find_in_sorted(level.ngrams, ngram)
                 count = np.where(seen, level.discounted[index], 0)
                 interpolated = (count + level.freed[context] * probability) / level.totals[context]
                 probability = np.where(known, interpolated, probability)
@@ -81,7 +81,7 @@ def _ngrams(texts: Iterable[bytes]) -> Iterator[np.ndarray]:
         yield ngrams[windows[:, -1] != _START]
 
 
-def _level(ngrams: np.ndarray, counts: np.ndarray) -> _Level:
+def _make_level(ngrams: np.ndarray, counts: np.ndarray) -> _Level:
     discounts = _discounts(counts)[np.minimum(counts, 3) - 1]
     contexts, first = np.unique(ngrams // _BASE, return_index=True)
     return _Level(
@@ -107,7 +107,7 @@ def _discounts(counts: np.ndarray) -> np.ndarray:
     return np.where(estimate > 0, estimate, halves)
 
 
-def _search(table: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return a valid index into the sorted `table` for each value, and if the value is there."""
+def _find_in_sorted(table: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return a valid index into the sorted `table` for each value, and whether it has the value."""
     index = np.minimum(np.searchsorted(table, values), len(table) - 1)
     return index, table[index] == values

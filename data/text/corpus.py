@@ -15,7 +15,7 @@ from data.errors import DataConfigError, DataError
 from data.text.files import Document, TextFiles
 from data.text.survey import SPLITS, Split, Survey, name_hash, read_survey, survey_path, take_survey
 
-# A survey is not saved if a file changed less than this before: the file may change again within
+# A survey is not saved if a file changed less than this long ago: the file may change again within
 # the resolution of its time of change.
 _SETTLED_S = 2.0
 
@@ -55,7 +55,7 @@ class DocumentReader(Protocol):
         ...
 
     def save(self) -> SavedFiles:
-        """Return the files by which `restore` resumes from here."""
+        """Return the files from which `restore` resumes here."""
         ...
 
     def restore(self, files: SavedFiles) -> None:
@@ -78,7 +78,7 @@ class Corpus(abc.ABC):
     source: str
     """The setting that names the text, with its value, for messages."""
     fingerprint: str
-    """Changes whenever the documents or their splits change."""
+    """A hash that changes whenever the documents or their splits change."""
     num_train_documents: int | None = None
     """None if the number is unknown without reading them."""
 
@@ -148,7 +148,7 @@ Weighted = list[tuple[Corpus, Fraction]]
 
 
 class SplitCorpus(Corpus):
-    """Documents that come as one series and are split here.
+    """Documents that come as one series and are split by the zoo.
 
     Whole documents are held out, chosen by name, or the end of each if there are only a few.
     """
@@ -188,8 +188,7 @@ class SplitCorpus(Corpus):
 class PresplitCorpus(Corpus):
     """Documents that come in two splits.
 
-    Without `open_documents` they cannot be streamed. `description` stands in for unknown numbers of
-    documents.
+    Without `open_documents` they cannot be streamed. `description` is for unknown numbers of them.
     """
 
     def __init__(
@@ -249,5 +248,5 @@ def file_corpus(name: str, source: str, files: TextFiles, folder: Path) -> Split
 
 
 def text_digest(text: str) -> bytes:
-    """Return a digest by which equal texts are found."""
+    """Return a digest that is the same for equal texts."""
     return hashlib.blake2b(text.encode("utf-8"), digest_size=16).digest()

@@ -29,7 +29,7 @@ class Document:
 
 
 class _DamagedLineError(Exception):
-    """A line of JSON that holds no text. The message continues a sentence that names the line."""
+    """A line of JSON without text. The message continues a sentence that begins with the line."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class TextFiles:
         """
         listing = []
         for path in self.paths:
-            with _reading(path):
+            with _read_errors(path):
                 stat = path.stat()
             listing.append((str(path.absolute()), stat.st_size, stat.st_mtime_ns))
         return listing
@@ -88,29 +88,31 @@ class TextFiles:
         """
         for path in self.paths:
             name = path.relative_to(self.root).as_posix()
-            with _reading(path), open_stream(path) as stream:
+            with _read_errors(path), open_stream(path) as stream:
                 if _format_suffix(path) in _JSON_SUFFIXES:
-                    yield from self._json_lines(path, name, stream, skipped)
+                    yield from self._json_documents(path, name, stream, skipped)
                 elif self.options.separator is not None:
-                    yield from self._separated(path, name, stream, skipped)
+                    yield from self._separated_documents(path, name, stream, skipped)
                 else:
                     try:  # bytes, because reading text would change line ends
                         yield Document(name, stream.read().decode("utf-8"))
                     except UnicodeDecodeError as error:
-                        self._damaged(_not_utf8(path, error.reason, error.start), skipped)
+                        self._raise_or_skip(
+                            _not_utf8_message(path, error.reason, error.start), skipped
+                        )
 
-    def _json_lines(
+    def _json_documents(
         self, path: Path, name: str, stream: IO[bytes], skipped: list[str]
     ) -> Iterator[Document]:
         for number, line in enumerate(stream, start=1):
             if line.isspace():
                 continue
             try:
-                yield Document(f"{name}:{number}", self._text_of(line))
+                yield Document(f"{name}:{number}", self._json_text(line))
             except _DamagedLineError as error:
-                self._damaged(f"{path}:{number} {error}; correct it", skipped)
+                self._raise_or_skip(f"{path}:{number} {error}; correct it", skipped)
 
-    def _text_of(self, line: bytes) -> str:
+    def _json_text(self, line: bytes) -> str:
         """Return the text of a line of JSON. Raises _DamagedLineError if it has none."""
         field = self.options.field
         try:
@@ -130,21 +132,21 @@ class TextFiles:
             raise _DamagedLineError("has half of a surrogate pair") from error
         return text
 
-    def _separated(
+    def _separated_documents(
         self, path: Path, name: str, stream: IO[bytes], skipped: list[str]
     ) -> Iterator[Document]:
         separator = unescaped(cast(str, self.options.separator))
         decoder = codecs.getincrementaldecoder("utf-8")()
         number, rest, num_read = 1, "", 0
         while True:
-            # Reading as much as waits in `rest` keeps a long document from taking quadratic time.
+            # Reading as much as `rest` holds keeps a long document from taking quadratic time.
             content = stream.read(max(_BUFFER_BYTES, len(rest)))
             try:
                 text = decoder.decode(content, final=not content)
             except UnicodeDecodeError as error:
                 num_pending = len(error.object) - len(content)
                 offset = num_read - num_pending + error.start
-                return self._damaged(_not_utf8(path, error.reason, offset), skipped)
+                return self._raise_or_skip(_not_utf8_message(path, error.reason, offset), skipped)
             num_read += len(content)
             *complete, rest = (rest + text).split(separator)
             if not content:
@@ -155,7 +157,7 @@ class TextFiles:
             if not content:
                 return
 
-    def _damaged(self, message: str, skipped: list[str]) -> None:
+    def _raise_or_skip(self, message: str, skipped: list[str]) -> None:
         """Raise a DataError or, with data.on_error=skip, add the message to `skipped`."""
         if self.options.on_error == "stop":
             raise DataError(f"{message}, or leave out damaged text with --data.on-error=skip")
@@ -169,7 +171,7 @@ def unescaped(separator: str) -> str:
 
 @contextmanager
 def open_stream(path: Path) -> Iterator[IO[bytes]]:
-    """Open a file to read its uncompressed bytes. Raises the errors that `_reading` translates."""
+    """Open a file to read its uncompressed bytes. Raises errors that `_read_errors` translates."""
     if path.suffix == ".gz":
         with gzip.open(path, "rb") as stream:
             yield cast(IO[bytes], stream)
@@ -184,7 +186,7 @@ def open_stream(path: Path) -> Iterator[IO[bytes]]:
 
 
 @contextmanager
-def _reading(path: Path) -> Iterator[None]:
+def _read_errors(path: Path) -> Iterator[None]:
     """Turn the errors of opening and reading `path` into a DataError that names it."""
     try:
         yield
@@ -206,5 +208,5 @@ def _format_suffix(path: Path) -> str:
     return inner.suffix
 
 
-def _not_utf8(path: Path, reason: str, offset: int) -> str:
+def _not_utf8_message(path: Path, reason: str, offset: int) -> str:
     return f"{path} is not UTF-8 text: {reason} at byte {offset}; convert it to UTF-8"

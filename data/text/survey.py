@@ -24,7 +24,7 @@ _VALIDATION_SALT = "1398:"
 # No more than this is held out, however large the corpus: an evaluation reads all of it.
 _MAX_VALIDATION_BYTES = 8_000_000
 
-# With fewer documents than this (most often one), the last part of each is held out.
+# With fewer documents than this (usually one), the last part of each is held out.
 _MIN_DOCUMENTS_TO_SPLIT_BY = 20
 _VALIDATION_TAIL = 0.05
 
@@ -47,7 +47,7 @@ class Survey:
     num_skipped: int
     """Damaged documents that were left out."""
     first_skipped: str | None
-    """The message about the first of them."""
+    """The message about the first damaged document."""
 
     @property
     def splits_inside(self) -> bool:
@@ -71,7 +71,7 @@ class Survey:
 def take_survey(documents: Iterable[Document], skipped: list[str]) -> Survey:
     """Read all documents once.
 
-    `skipped` has a message for each damaged document that was left out, once all have been read.
+    Once all have been read, `skipped` has a message for each damaged document that was left out.
     """
     digest = hashlib.sha256(b"%d" % _SURVEY_VERSION)
     num_documents = num_bytes = held_out_bytes = 0
@@ -117,7 +117,7 @@ def survey_path(folder: Path, key: str) -> Path:
 
 
 def read_survey(path: Path) -> Survey | None:
-    """Return the survey in `path`, None if it is missing or damaged and has to be taken again."""
+    """Return the survey in `path`; None if it is missing or damaged and must be taken again."""
     with suppress(OSError, ValueError, TypeError):
         return Survey(**json.loads(path.read_bytes()))
 

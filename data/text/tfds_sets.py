@@ -21,7 +21,7 @@ class TfdsSet:
     held_out: str
     """The split that is evaluated."""
     max_held_out: int
-    """Number of its documents to hold out at most: an evaluation reads all of them."""
+    """Largest number of its documents to hold out: an evaluation reads all of them."""
 
 
 SETS: Mapping[str, TfdsSet] = {
@@ -60,7 +60,7 @@ def find_prepared(task: str, configured_dir: str | None) -> PreparedSet:
     `configured_dir` is the value of data.data_dir. Raises DataError if the set is not prepared, or
     its description is damaged.
     """
-    from etils import epath  # 0.1 s; it is what TensorFlow Datasets reads gs:// folders with
+    from etils import epath  # 0.1 s; reads gs:// folders, as TensorFlow Datasets does
 
     tfds_set, data_dir = SETS[task], data_folder(configured_dir)
     folder = epath.Path(data_dir) / tfds_set.name

@@ -123,15 +123,15 @@ def read(path: Path) -> dict[Split, TokenSplit]:
     Raises FileNotFoundError if there is no cache, and DataError if it is damaged, stale or written
     by another version.
     """
-    return _open(path, _last_block_is_sound)
+    return _read_checked(path, _last_block_is_sound)
 
 
 def verify(path: Path) -> None:
     """Compare the checksums of all blocks, about a second per GB. Raises as `read` does."""
-    _open(path, _is_sound)
+    _read_checked(path, _is_sound)
 
 
-def _open(path: Path, is_sound: Callable[[TokenSplit, list[_Block]], bool]):
+def _read_checked(path: Path, is_sound: Callable[[TokenSplit, list[_Block]], bool]):
     if not path.exists():
         raise FileNotFoundError(path)
     try:
@@ -204,10 +204,10 @@ class _SplitWriter:
         self._num_documents = sum(block.num_documents for block in blocks)
 
     def write(self, read: Callable[[int], Iterator[Encoded]], journal: Path) -> list[_Block]:
-        """Write all documents that are not written yet and return the blocks of the split.
+        """Write all documents that are still missing, and return the blocks of the split.
 
-        `read` yields the encoded documents from a number on. Each finished block becomes a line of
-        `journal`.
+        `read` yields the encoded documents from a number on. Each finished block becomes one line
+        of the journal.
         """
         if not self._blocks:
             write_file(self._offsets, np.zeros(1, "<i8").tobytes())

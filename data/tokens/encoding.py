@@ -1,9 +1,9 @@
-"""Texts to token ids in several processes, in order.
+"""Encode texts as token ids in several processes, in order.
 
-    python -m data.tokens.encoding    runs one of these processes; its parent starts it with pipes
+    python -m data.tokens.encoding    is one of these processes, which its parent starts with pipes
 
-Processes of `multiprocessing` would import the running program again, and a notebook or a script
-without a main guard does not survive that.
+Processes of `multiprocessing` would import the running program again, which fails in a notebook and
+in a script without a main guard.
 """
 
 import os
@@ -39,7 +39,7 @@ def num_cores() -> int:
 
 
 def encode_document(vocabulary: Vocabulary, text: str) -> np.ndarray:
-    """Return [BOS, ids of `text`, EOS] int32, without the one that the vocabulary lacks."""
+    """Return [BOS, ids of `text`, EOS] int32, without a BOS or EOS that the vocabulary lacks."""
     ids = [*vocabulary.start, *vocabulary.encode(text), *vocabulary.end]
     return np.array(ids, np.int32)
 
@@ -110,7 +110,7 @@ def _jobs(texts: Iterator[str]) -> Iterator[list[str]]:
 
 
 class _Process:
-    """A process that encodes."""
+    """A child process that encodes texts, which reach it and return through pipes."""
 
     def __init__(self, vocabulary: Vocabulary):
         root = str(Path(__file__).parents[2])

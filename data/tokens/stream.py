@@ -12,7 +12,7 @@ from data.tokens.encoding import encode_documents
 from data.vocabularies.vocabulary import Vocabulary
 
 # A snapshot holds the documents of the shuffle buffer: 20 MB for C4, written in 0.15 s. The next
-# one is taken after reading this much text, and at least as much as the last snapshot holds itself.
+# one is taken after reading this much text, or as much as the last snapshot holds if that is more.
 _SNAPSHOT_CHARACTERS = 1 << 25
 
 
@@ -23,7 +23,7 @@ class Snapshot:
     files: SavedFiles
     """Files that the reader saved."""
     num_documents: int
-    """Documents it had read, without held-out ones."""
+    """Documents read before it, without held-out ones."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class StreamPosition:
 
 
 class TokenStream:
-    """Documents, encoded, end to end and without end, cut into windows."""
+    """An endless series of encoded documents, end to end, cut into windows."""
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class TokenStream:
           trains_on: returns whether a text belongs to the training text.
           vocabulary: encodes the texts.
           num_processes: number of processes that encode.
-          position: where an earlier stream of the same documents stood.
+          position: that of an earlier stream of the same documents.
         """
         self._documents, self._trains_on = documents, trains_on
         if position is None:

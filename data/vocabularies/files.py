@@ -1,4 +1,4 @@
-"""Vocabularies of every kind as files, and back."""
+"""Read vocabularies of every kind from their files."""
 
 import json
 from pathlib import Path

@@ -1,7 +1,7 @@
 """Vocabularies that came with imported weights.
 
-They return the ids that the weights were trained on, even where this changes the text: some lower
-its case, some add a space.
+They return the ids that the weights were trained on, even if that changes the text: some make it
+lower case, some add a space.
 """
 
 import json
@@ -176,9 +176,9 @@ class _FirstWordDecoder(ByteDecoder):
 def vocabulary_from_hf(files: dict[str, bytes], config: dict[str, Any]) -> Vocabulary:
     """Return the vocabulary of a Hugging Face folder.
 
-    `files` are those that it has of tokenizer.json, tokenizer.model and SETTINGS_FILES. A special
-    token that they do not name gets its id from `config`, the folder's config.json. Raises
-    DataError if there is no tokenizer, or it is damaged or lacks a special id.
+    `files` are the folder's tokenizer.json, tokenizer.model and SETTINGS_FILES, as far as it has
+    them. A special token that they do not name gets its id from `config`, the folder's
+    config.json. Raises DataError if there is no tokenizer, or it is damaged or lacks a special id.
     """
     vocabulary = imported_vocabulary(files, SpecialIds(None, None, None, None))
     settings: dict[str, Any] = {}

@@ -25,7 +25,7 @@ from data.vocabularies.sentencepiece_model import (
 )
 from data.vocabularies.vocabulary import ByteDecoder, StreamDecoder, Vocabulary
 
-# The processor's memory grows with its input, by about 50 bytes a character.
+# The processor's memory grows with its input, by about 50 bytes per character.
 _ENCODING_PART_CHARACTERS = 1 << 18
 # Part of the key of a cached vocabulary. Raise it when the same text gives another vocabulary.
 _FORMAT_VERSION = 1
@@ -117,7 +117,7 @@ def train_vocabulary(texts: Iterable[str], size: int) -> LosslessVocabulary:
 def cached_vocabulary(
     texts: Iterable[str], key: str, size: int, folder: Path, report: Callable[[str], None]
 ) -> LosslessVocabulary:
-    """Read the vocabulary of `texts` from the cache `folder`, after training it if it is not there.
+    """Read the vocabulary of `texts` from the cache `folder`; train it first if it is missing.
 
     `key` identifies the texts. Raises DataConfigError as `train_vocabulary` does, and DataError if
     the cached file is damaged or cannot be written.

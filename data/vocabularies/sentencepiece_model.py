@@ -25,7 +25,7 @@ TRAINER_OPTIONS = {
     "remove_extra_whitespaces": False,
     "byte_fallback": True,
     "character_coverage": 1.0,
-    # Without it every space of an indentation is a token: 2.1 instead of 3.4 bytes a token.
+    # Without it every space of an indentation is a token: 2.1 instead of 3.4 bytes per token.
     "allow_whitespace_only_pieces": True,
     "split_digits": True,
     "pad_id": PAD_ID,

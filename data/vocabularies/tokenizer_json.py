@@ -52,8 +52,8 @@ def to_tokenizer_json(vocabulary: LosslessVocabulary) -> dict[str, bytes]:
 def _merges(ids: dict[str, int]) -> list[tuple[str, str]]:
     """Return every split of a token into two other tokens, in the order of the ids.
 
-    The trainer numbered the tokens in the order in which it made them, and the encoder merges in
-    that order.
+    The trainer numbered the tokens in the order in which it made them; the encoder must merge in
+    the same order.
     """
     return [
         (token[:cut], token[cut:])

@@ -9,7 +9,7 @@ from typing import Protocol
 
 
 class StreamDecoder(Protocol):
-    """Decodes one sequence id by id and never shows half a character."""
+    """A decoder of one sequence, id by id, that never shows half a character."""
 
     def feed(self, token_id: int) -> str:
         """Return the text that `token_id` completes. Raises ValueError as `decode` does."""
@@ -78,7 +78,7 @@ class Vocabulary(abc.ABC):
         """The ids after each document: EOS if there is one.
 
         EOS may have the id of BOS. A document then ends with that id and the next one begins with
-        it again, so that the last document has an end too.
+        it again, because the last document needs an end too.
         """
         return [] if self.eos_id is None else [self.eos_id]
 
