@@ -107,7 +107,7 @@ class Mesh:
     """Stages among which the layers are divided (GPipe)."""
     pipeline_micro_batches: int | None = None
     """Micro-batches that follow each other through the stages of a pipeline, each with its own
-    dropout. None: one per stage."""
+    dropout. None: one per stage, or fewer if a device has too few sequences."""
 
     def __post_init__(self):
         check_above_zero(self, "mesh.", "data", "fsdp", "tensor", "sequence", "pipeline")

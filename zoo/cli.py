@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NoReturn, TypeVar
@@ -124,8 +125,8 @@ def _ending(error: BaseException) -> command.Ending | None:
 def _leave(code: int, error: BaseException) -> NoReturn:
     from zoo.errors import is_lost_host
 
-    # Objects that are destroyed at exit may fail again for the same reason.
-    sys.unraisablehook = lambda _: None
+    # Late threads, and objects that are destroyed at exit, may fail again for the same reason.
+    threading.excepthook = sys.unraisablehook = lambda _: None
     AbortHandler.expect(code)
     if is_lost_host(error):
         # A normal exit would try to disconnect from processes that are gone.

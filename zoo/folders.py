@@ -38,8 +38,7 @@ def writing(workdir: Path) -> Iterator[None]:
             f"--workdir={workdir} cannot be written: {_reason(error)}; free some space or name "
             "another folder; the finished checkpoints in it are whole"
         ) from error
-    else:
-        # After an error the program ends, and late threads have nothing to add to the message.
+    finally:
         threading.excepthook, sys.unraisablehook = print_thread_error, print_unraisable
 
 

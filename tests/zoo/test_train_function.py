@@ -1,6 +1,7 @@
 """Training from a program: `zoo.train.train` is the run of the command."""
 
 import dataclasses
+import sys
 import threading
 
 import pytest
@@ -9,6 +10,8 @@ import configs
 from configs.experiment import Experiment
 from data.config import Files
 from models.config import ConfigError
+from zoo.checkpoints import checkpoint
+from zoo.errors import DivergedError
 from zoo.train import train
 
 
@@ -41,6 +44,23 @@ def test_a_mistake_is_raised_and_no_process_ends(experiment, tmp_path):
     train(dataclasses.replace(experiment, num_steps=1), tmp_path)
     with pytest.raises(ConfigError, match="seed was 0, now 1"):
         train(dataclasses.replace(experiment, seed=1), tmp_path)
+
+
+def test_hooks_of_the_caller_come_back_also_after_an_error(experiment, tmp_path):
+    hooks = threading.excepthook, sys.unraisablehook
+    schedule = dataclasses.replace(experiment.optimizer.schedule, peak_lr=1e30)
+    optimizer = dataclasses.replace(experiment.optimizer, schedule=schedule)
+    with pytest.raises(DivergedError):
+        train(dataclasses.replace(experiment, optimizer=optimizer), tmp_path)
+    assert (threading.excepthook, sys.unraisablehook) == hooks
+
+
+def test_fresh_never_deletes_the_weights_to_start_from(experiment, tmp_path):
+    train(dataclasses.replace(experiment, num_steps=1), tmp_path)
+    again = dataclasses.replace(experiment, init_from=str(tmp_path))
+    with pytest.raises(ConfigError, match="where --fresh would delete it"):
+        train(again, tmp_path, fresh=True)
+    assert checkpoint.saved_steps(tmp_path) == [1]
 
 
 def test_training_works_in_a_thread_which_gets_no_signals(experiment, tmp_path):

@@ -55,6 +55,8 @@ def join(config: Distributed, folder: Path, report: Progress) -> Hosts:
     identity = _identity(config)
     if identity is None:
         return Hosts((socket.gethostname(),))
+    if jax.distributed.is_initialized():  # by an earlier run of this program
+        return Hosts(tuple(Hosts.gather(socket.gethostname())))
     report.line(
         f"process {identity.process_id} of {identity.num_processes}, meeting the others at "
         f"{identity.coordinator}"

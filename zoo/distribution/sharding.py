@@ -1,6 +1,7 @@
 """The mesh of devices, and the mesh axes over which every axis of every array is sharded."""
 
 import math
+from collections.abc import Mapping
 
 import jax
 import numpy as np
@@ -65,18 +66,26 @@ def make_mesh(mesh: c.Mesh, num_devices: int, num_rows: int | None = None) -> ja
     )
 
 
-def pipeline_micro_batches(config: c.Mesh, num_stages: int) -> int:
-    """Micro-batches that follow each other through the pipeline's stages; 1 without a pipeline."""
-    return 1 if num_stages == 1 else config.pipeline_micro_batches or num_stages
+def pipeline_micro_batches(experiment: c.Experiment, shape: Mapping[str, int]) -> int:
+    """Micro-batches that follow each other through the stages of a pipeline; 1 without a pipeline.
+
+    Unless the experiment gives their number, there is one per stage, or fewer if a device has too
+    few sequences for that.
+    """
+    stages = shape["pipeline"]
+    if stages == 1:
+        return 1
+    rows = experiment.batch_size // experiment.micro_batches // (shape["data"] * shape["fsdp"])
+    return experiment.mesh.pipeline_micro_batches or math.gcd(stages, max(1, rows))
 
 
-def rows_per_pass(experiment: c.Experiment, num_stages: int) -> int:
+def rows_per_pass(experiment: c.Experiment, shape: Mapping[str, int]) -> int:
     """Rows of the global batch that pass through a layer at a time.
 
     Raises ConfigError if the micro-batches do not divide the batch.
     """
     rows = experiment.batch_size // experiment.micro_batches
-    in_flight = pipeline_micro_batches(experiment.mesh, num_stages)
+    in_flight = pipeline_micro_batches(experiment, shape)
     check(
         rows % in_flight == 0,
         f"mesh.pipeline_micro_batches={in_flight} must divide the {rows} sequences of a batch "
@@ -84,6 +93,13 @@ def rows_per_pass(experiment: c.Experiment, num_stages: int) -> int:
         f"another divisor of {rows}",
     )
     return rows // in_flight
+
+
+def rows_to_share(experiment: c.Experiment) -> int:
+    """Rows that an open `data` axis may divide: those that pass through a layer at a time."""
+    rows = experiment.batch_size // experiment.micro_batches
+    has_pipeline = (experiment.mesh.pipeline or 1) > 1
+    return rows // (experiment.mesh.pipeline_micro_batches or 1) if has_pipeline else rows
 
 
 def ways(mesh: AnyMesh, axes: str | tuple[str, ...] | None) -> int:
@@ -102,6 +118,9 @@ def rules_for(experiment: c.Experiment, mesh: AnyMesh) -> Rules:
     model, size = experiment.model, mesh.shape
     kv_heads = model.attention.num_kv_heads
     period = len(model.attention.windows)
+    batch_terms = ["batch_tokens", "seq_len", "micro_batches"]
+    if size["pipeline"] > 1:
+        batch_terms.append("mesh.pipeline_micro_batches")
     for name, value, axes in (
         ("model.d_model", model.d_model, ("fsdp",)),
         ("model.attention.num_heads", model.attention.num_heads, ("tensor",)),
@@ -113,11 +132,7 @@ def rules_for(experiment: c.Experiment, mesh: AnyMesh) -> Rules:
             ("pipeline",),
         ),
         ("seq_len", experiment.seq_len, ("sequence",)),
-        (
-            "batch (batch_tokens / seq_len / micro_batches)",
-            rows_per_pass(experiment, size["pipeline"]),
-            BATCH_AXES,
-        ),
+        (f"batch ({' / '.join(batch_terms)})", rows_per_pass(experiment, size), BATCH_AXES),
     ):
         check(
             value % ways(mesh, axes) == 0,

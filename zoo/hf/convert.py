@@ -154,7 +154,11 @@ def _shardings(experiment: Experiment) -> nnx.State:
     num_devices = 1 if experiment.mesh == Mesh() else jax.device_count()
     mesh = make_mesh(experiment.mesh, num_devices)
     # An import reads no batch; this batch size satisfies the rules on every mesh.
-    divisible = dataclasses.replace(experiment, batch_tokens=experiment.seq_len * mesh.size)
+    divisible = dataclasses.replace(
+        experiment,
+        batch_tokens=experiment.seq_len * mesh.size,
+        mesh=dataclasses.replace(experiment.mesh, pipeline_micro_batches=None),
+    )
     program = Program(resolve_dtype(divisible), mesh)
     return jax.tree.map(lambda param: param.sharding, program.params)
 

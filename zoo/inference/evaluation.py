@@ -17,7 +17,7 @@ from data.evaluation_text import EvaluationText
 from models.config import Learned, Relative, Rotary, check
 from zoo.checkpoints import checkpoint
 from zoo.distribution.devices import describe_devices, resolve_dtype, unused_accelerator
-from zoo.distribution.sharding import make_mesh, rows_per_pass
+from zoo.distribution.sharding import make_mesh, rows_to_share
 from zoo.progress import Progress
 from zoo.training.loss import LossSums
 from zoo.training.program import Program
@@ -111,7 +111,7 @@ def evaluate_checkpoint(
         report.warn(complaint)
     if experiment.seq_len > run.experiment.seq_len:
         _warn_longer(experiment, run.experiment.seq_len, report)
-    num_rows = rows_per_pass(experiment, mesh.pipeline or 1)
+    num_rows = rows_to_share(experiment)
     program = Program(experiment, make_mesh(mesh, jax.device_count(), num_rows))
     text = evaluation_text.load(
         run.experiment.data,

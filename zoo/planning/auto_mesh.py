@@ -2,7 +2,6 @@
 
 import dataclasses
 import itertools
-import math
 from collections.abc import Iterator
 
 from configs.experiment import Experiment, Mesh
@@ -36,7 +35,7 @@ def choose(
     """
     too_large: list[tuple[float, Mesh]] = []
     refusal = ""
-    for mesh in _meshes(experiment, num_devices, neighbours):
+    for mesh in _meshes(experiment.mesh, num_devices, neighbours):
         shape = sharding.mesh_shape(mesh, num_devices)
         candidate = dataclasses.replace(experiment, mesh=mesh)
         try:
@@ -56,9 +55,8 @@ def choose(
     )
 
 
-def _meshes(experiment: Experiment, num_devices: int, neighbours: int) -> Iterator[Mesh]:
+def _meshes(given: Mesh, num_devices: int, neighbours: int) -> Iterator[Mesh]:
     """Yield the meshes that keep the given axes, the preferred ones first."""
-    given, num_rows = experiment.mesh, experiment.batch_size // experiment.micro_batches
 
     def lengths(axis: str) -> list[int]:
         length = getattr(given, axis)
@@ -74,17 +72,13 @@ def _meshes(experiment: Experiment, num_devices: int, neighbours: int) -> Iterat
         is_near = given.tensor or given.sequence or neighbours % (tensor * sequence) == 0
         data = given.data or num_devices // others
         if is_near and data * others == num_devices:
-            micro_batches = given.pipeline_micro_batches
-            fewer = math.gcd(pipeline, num_rows // (data * fsdp))
-            if micro_batches is None and fewer < pipeline:
-                micro_batches = fewer
             yield Mesh(
                 data=data,
                 fsdp=fsdp,
                 tensor=tensor,
                 sequence=sequence,
                 pipeline=pipeline,
-                pipeline_micro_batches=micro_batches,
+                pipeline_micro_batches=given.pipeline_micro_batches,
             )
 
 
@@ -109,7 +103,4 @@ def _reason(
 
 def _flags(mesh: Mesh) -> str:
     axes = {axis: getattr(mesh, axis) for axis in sharding.AXES}
-    flags = sharding.mesh_flags(axes) or "--mesh.data=1"
-    if mesh.pipeline_micro_batches is None:
-        return flags
-    return f"{flags} --mesh.pipeline-micro-batches={mesh.pipeline_micro_batches}"
+    return sharding.mesh_flags(axes) or "--mesh.data=1"

@@ -135,7 +135,7 @@ def _temporaries(experiment: Experiment, shape: dict[str, int], params_bytes: in
     40 % of them.
     """
     model, tensor, stages = experiment.model, shape["tensor"], shape["pipeline"]
-    rows = rows_per_pass(experiment, stages) / (shape["data"] * shape["fsdp"])
+    rows = rows_per_pass(experiment, shape) / (shape["data"] * shape["fsdp"])
     tokens = rows * experiment.seq_len / shape["sequence"]
     value_bytes = 4 if experiment.execution.dtype == "float32" else 2
     residual = tokens * model.d_model * value_bytes / tensor
@@ -151,7 +151,7 @@ def _temporaries(experiment: Experiment, shape: dict[str, int], params_bytes: in
         case _:
             assert_never(experiment.execution.remat)
     # A stage of a pipeline keeps what it needs of every tick until the backward pass.
-    ticks = pipeline_micro_batches(experiment.mesh, stages) + stages - 1
+    ticks = pipeline_micro_batches(experiment, shape) + stages - 1
     # One layer's weights are gathered twice, and have a gradient in float32.
     one_layer = _layer_params(model) / tensor * (2 * value_bytes + 4)
     # One layer's backward pass is at work; the embedding is gathered, with its gradient.

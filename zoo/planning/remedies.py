@@ -94,7 +94,7 @@ def remedies(
             mildest = next((option for option in smaller if option[0] <= hbm_bytes), min(smaller))
             ranked.append(mildest)
     ranked.sort()
-    if rows_per_pass(experiment, shape["pipeline"]) % (2 * shape["data"] * shape["fsdp"]) == 0:
+    if rows_per_pass(experiment, shape) % (2 * shape["data"] * shape["fsdp"]) == 0:
         halved = dataclasses.replace(experiment, batch_tokens=experiment.batch_tokens // 2)
         size = memory.estimate_training(halved, shape).total
         ranked.append((size, f"--batch-tokens={halved.batch_tokens}"))

@@ -60,7 +60,7 @@ def step_bounds(
     model_flops = flops_per_step(experiment)
     hardware_flops = model_flops * (4 / 3 if experiment.execution.remat == "full" else 1)
     num_passes, stages = passes(experiment, shape), shape["pipeline"]
-    num_micro_batches = experiment.micro_batches * pipeline_micro_batches(experiment.mesh, stages)
+    num_micro_batches = experiment.micro_batches * pipeline_micro_batches(experiment, shape)
     slowdown = num_passes / num_micro_batches  # above 1 by the bubble of a pipeline
     compute_s = slowdown * hardware_flops / topology.num_devices / chip.flops_per_s
     tokens = experiment.batch_tokens / (shape["data"] * shape["fsdp"] * shape["sequence"])
@@ -100,9 +100,8 @@ def passes(experiment: Experiment, shape: dict[str, int]) -> int:
 
     Once per micro-batch, and in a pipeline of P stages P - 1 times more per accumulated slice.
     """
-    stages = shape["pipeline"]
-    in_flight = pipeline_micro_batches(experiment.mesh, stages)
-    return experiment.micro_batches * (in_flight + stages - 1)
+    in_flight = pipeline_micro_batches(experiment, shape)
+    return experiment.micro_batches * (in_flight + shape["pipeline"] - 1)
 
 
 def expected_collectives(
@@ -138,7 +137,7 @@ def _expected_traffic(experiment: Experiment, shape: dict[str, int]) -> list[Tra
     # For the forward and the backward pass, and for recomputing the forward pass.
     num_gathers = 3 if experiment.execution.remat == "full" else 2
     layer_params = num_params(model) / (tensor * stages) / layers
-    rows = rows_per_pass(experiment, stages) / (shape["data"] * fsdp)
+    rows = rows_per_pass(experiment, shape) / (shape["data"] * fsdp)
     tokens = rows * experiment.seq_len / sequence  # per device and pass
     residual_bytes = 2 * tokens * model.d_model
     num_kv_heads = model.attention.num_kv_heads

@@ -39,7 +39,7 @@ class TrainingPlan(Plan):
     @property
     def in_flight(self) -> int:
         """Micro-batches that follow each other through a pipeline; 1 without one."""
-        return pipeline_micro_batches(self.experiment.mesh, self.shape["pipeline"])
+        return pipeline_micro_batches(self.experiment, self.shape)
 
     def workload(self) -> dict[str, Any]:
         """Return what a search varies, and the FLOPs of a step."""

@@ -23,7 +23,7 @@ from zoo.distribution.devices import (
     unused_accelerator,
 )
 from zoo.distribution.hosts import Hosts, launched_as
-from zoo.distribution.sharding import make_mesh, rows_per_pass
+from zoo.distribution.sharding import make_mesh, rows_to_share
 from zoo.errors import WorkdirError
 from zoo.runs import workdir
 from zoo.runs.report import RunReport
@@ -88,10 +88,11 @@ def prepare(
     report.line(f"workdir: {folder}")
 
     resume_from = _newest_checkpoint(experiment, folder, hosts, fresh=fresh)
-    data = _load_data(program, resume_from, report, hosts)
-    stream = (
-        None if resume_from is None else _saved_stream(data, resume_from, program, report, hosts)
-    )
+    data = _load_data(program, folder, resume_from, report, hosts)
+    stream = None
+    if resume_from is not None:
+        allow_change = experiment.data.allow_change
+        stream = _saved_stream(data, folder, resume_from, report, hosts, allow_change=allow_change)
     baselines = hosts.in_turn(data.baselines)
     hosts.on_primary(lambda: _make_room(program, folder, fresh=fresh))
     return Setup(name, folder, program, data, baselines, resume_from, stream, size, flops_per_token)
@@ -124,7 +125,7 @@ def _choose_mesh(experiment: Experiment, report: RunReport, hosts: Hosts) -> Exp
 
 def _make_mesh(experiment: Experiment, report: RunReport) -> jax.sharding.Mesh:
     """Make the mesh of the devices that the batch divides over; warn if some stay idle."""
-    num_rows = rows_per_pass(experiment, experiment.mesh.pipeline or 1)
+    num_rows = rows_to_share(experiment)
     mesh = make_mesh(experiment.mesh, jax.device_count(), num_rows)
     if mesh.size < jax.device_count():
         check(
@@ -164,7 +165,7 @@ def _newest_checkpoint(
 
 
 def _load_data(
-    program: Program, resume_from: Path | None, report: RunReport, hosts: Hosts
+    program: Program, folder: Path, resume_from: Path | None, report: RunReport, hosts: Hosts
 ) -> TrainingData:
     """Load the text, encoded with the vocabulary of the checkpoint that the run starts from."""
     experiment, vocabulary = program.experiment, None
@@ -172,6 +173,11 @@ def _load_data(
         vocabulary = checkpoint.read_vocabulary(resume_from)
     elif experiment.init_from is not None:
         init_from = checkpoint.find(experiment.init_from, flag="--init-from")
+        check(
+            not init_from.is_relative_to(folder.absolute()),
+            f"--init-from={experiment.init_from} lies in --workdir={folder}, where --fresh would "
+            "delete it; name another --workdir",
+        )
         model = checkpoint.read_run(init_from).experiment.model
         check_same_architecture(model, experiment.model, experiment.init_from)
         vocabulary = checkpoint.read_vocabulary(init_from)
@@ -191,15 +197,17 @@ def _load_data(
 
 
 def _saved_stream(
-    data: TrainingData, resume_from: Path, program: Program, report: RunReport, hosts: Hosts
+    data: TrainingData,
+    folder: Path,
+    resume_from: Path,
+    report: RunReport,
+    hosts: Hosts,
+    *,
+    allow_change: bool,
 ) -> SavedFiles | None:
     """Read the position in streamed text; None if an allowed change of the text voids it."""
-    note = check_same_data(
-        checkpoint.read_run(resume_from),
-        data.fingerprint,
-        resume_from.parents[1],
-        allow_change=program.experiment.data.allow_change,
-    )
+    saved = checkpoint.read_run(resume_from)
+    note = check_same_data(saved, data.fingerprint, folder, allow_change=allow_change)
     if note is not None:
         report.warn(note)
         return None

@@ -64,7 +64,7 @@ def make_steps(experiment: Experiment, mesh: AnyMesh | None = None) -> Steps:
 
     graphdef, _ = nnx.split(nnx.eval_shape(build), nnx.Param)
     optimizer, schedule = make_optimizer(experiment.optimizer, experiment.num_steps)
-    in_flight = pipeline_micro_batches(experiment.mesh, mesh.shape["pipeline"] if mesh else 1)
+    in_flight = 1 if mesh is None else pipeline_micro_batches(experiment, mesh.shape)
 
     def start(params: nnx.State) -> TrainState:
         return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))

@@ -142,16 +142,31 @@ def test_no_split_of_length_or_layers_changes_a_familys_losses_or_gradients(fami
     check_meshes(dataclasses.replace(experiment, model=model, micro_batches=2), SPLIT_MESHES)
 
 
-def test_the_micro_batches_of_a_pipeline_are_one_per_stage_or_as_many_as_asked():
-    assert sharding.pipeline_micro_batches(Mesh(), 1) == 1
-    assert sharding.pipeline_micro_batches(Mesh(pipeline_micro_batches=8), 1) == 1
-    assert sharding.pipeline_micro_batches(Mesh(), 4) == 4
-    assert sharding.pipeline_micro_batches(Mesh(pipeline_micro_batches=8), 4) == 8
-    experiment = dataclasses.replace(experiments.PALM, micro_batches=2)
-    assert sharding.rows_per_pass(experiment, 1) == 4
-    assert sharding.rows_per_pass(experiment, 2) == 2
+@pytest.mark.parametrize(
+    ("mesh", "shape", "in_flight"),
+    [
+        (Mesh(), {}, 1),
+        (Mesh(pipeline_micro_batches=8), {}, 1),
+        (Mesh(), {"pipeline": 4}, 4),
+        (Mesh(), {"pipeline": 4, "data": 2}, 2),
+        (Mesh(), {"pipeline": 4, "data": 2, "fsdp": 2}, 1),
+        (Mesh(pipeline_micro_batches=2), {"pipeline": 4}, 2),
+    ],
+)
+def test_the_micro_batches_of_a_pipeline_are_one_per_stage_or_as_many_as_asked(
+    mesh, shape, in_flight
+):
+    experiment = dataclasses.replace(experiments.PALM, micro_batches=2, mesh=mesh)
+    shape = dict.fromkeys(sharding.AXES, 1) | shape
+    assert sharding.pipeline_micro_batches(experiment, shape) == in_flight
+    assert sharding.rows_per_pass(experiment, shape) == 4 // in_flight
+
+
+def test_micro_batches_that_do_not_divide_the_batch_are_refused():
+    mesh = Mesh(pipeline=2, pipeline_micro_batches=3)
+    experiment = dataclasses.replace(experiments.PALM, micro_batches=2, mesh=mesh)
     with pytest.raises(ConfigError, match=r"pipeline_micro_batches=3 must divide the 4 sequences"):
-        sharding.rows_per_pass(experiment, 3)
+        sharding.rows_per_pass(experiment, dict.fromkeys(sharding.AXES, 1) | {"pipeline": 2})
 
 
 def check_meshes(experiment: Experiment, meshes: dict[str, Mesh]) -> None:

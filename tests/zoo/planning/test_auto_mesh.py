@@ -8,7 +8,7 @@ import pytest
 import configs
 from configs.experiment import Experiment, Mesh
 from models.config import ConfigError
-from zoo.distribution.sharding import mesh_shape
+from zoo.distribution.sharding import mesh_shape, pipeline_micro_batches
 from zoo.planning import auto_mesh, memory
 from zoo.planning.auto_mesh import choose
 from zoo.planning.training import on_accelerator
@@ -58,8 +58,10 @@ def test_tensor_stays_within_neighbours():
 def test_a_pipeline_has_no_more_micro_batches_than_the_batch_has_sequences_per_copy():
     given = Mesh(data=2, fsdp=1, pipeline=4, auto=True)
     mesh, reason = choose(with_mesh(given, batch_tokens=4 * 2048), 8, 1000 * GIB, 8)
-    assert (mesh.pipeline, mesh.pipeline_micro_batches) == (4, 2)
-    assert reason.startswith("--mesh.pipeline=4 --mesh.data=2 --mesh.pipeline-micro-batches=2: ")
+    experiment = with_mesh(mesh, batch_tokens=4 * 2048)
+    shape = mesh_shape(mesh, 8)
+    assert (shape["pipeline"], pipeline_micro_batches(experiment, shape)) == (4, 2)
+    assert reason.startswith("--mesh.pipeline=4 --mesh.data=2: ")
 
 
 @pytest.mark.parametrize(
