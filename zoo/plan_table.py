@@ -1,7 +1,7 @@
 """Plan every published size on hardware like its paper's.
 
-`python -m zoo.plan_table --out=docs/plans.md`. Of the 50 models of Chinchilla's scaling study only
-the 70B has a row: the others are smaller than models that have one.
+`python -m zoo.plan_table --out=docs/plans.md`. The 50 models of Chinchilla's scaling study have no
+rows: each is smaller than a model that has one.
 """
 
 import dataclasses
@@ -71,9 +71,8 @@ paper's batch and sequence length, with full rematerialisation. libtpu compiled 
 `--effort=quick`) for hardware that was not present. GiB are per device. Step and MFU are estimates
 from published peaks, with everything overlapping perfectly: bounds, not promises.
 
-Sizes that were trained on GPUs are planned on TPUs with at least the memory that they need. Of the
-50 models of Chinchilla's scaling study only the 70B has a row: the others are smaller than models
-that have one.
+Sizes that were trained on GPUs are planned on TPUs with at least the memory that they need. The 50
+models of Chinchilla's scaling study have no rows: each is smaller than a model that has one.
 
 """
 COLUMNS = (

@@ -237,7 +237,10 @@ def file_corpus(name: str, source: str, files: TextFiles, folder: Path) -> Split
             raise DataError(
                 f"the files of {source} changed while they were read; run the command again"
             )
-        if max(changed_ns for *_, changed_ns in listing) / 1e9 < time.time() - _SETTLED_S:
+        if (
+            max((changed_ns for *_, changed_ns in listing), default=0) / 1e9
+            < time.time() - _SETTLED_S
+        ):
             survey.save(path)
     if not survey.num_documents:
         raise DataError(

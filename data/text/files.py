@@ -49,7 +49,7 @@ class TextFiles:
         Raises DataError if there are none.
         """
         expanded = Path(os.path.expanduser(files.pattern))
-        matches = glob.glob(str(expanded), recursive=True)
+        matches = set(glob.glob(str(expanded), recursive=True))  # `**/**` matches a file twice
         paths = [Path(match) for match in matches if not os.path.isdir(match)]
         if not paths:
             raise DataError(

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -66,7 +67,12 @@ def find_prepared(task: str, configured_dir: str | None) -> PreparedSet:
     folder = epath.Path(data_dir) / tfds_set.name
     versions = []
     if folder.is_dir():  # also False for a bucket that cannot be reached
-        versions = [path for path in folder.iterdir() if (path / "dataset_info.json").exists()]
+        # Other folders are left over from an unfinished preparation, such as `1.0.0.incompleteABC`.
+        versions = [
+            path
+            for path in folder.iterdir()
+            if re.fullmatch(r"\d+(\.\d+)*", path.name) and (path / "dataset_info.json").exists()
+        ]
     if not versions:
         raise DataError(
             f"data.task={task!r} is not prepared: there is no {folder}/VERSION/dataset_info.json; "

@@ -48,6 +48,13 @@ def test_files_are_found_below_a_glob_and_read_as_they_are(tmp_path, monkeypatch
         assert read(pattern) == expected
 
 
+def test_a_glob_that_matches_a_file_twice_reads_it_once(tmp_path):
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    write(tmp_path / "a" / "b" / "one.txt", b"text")
+    found = TextFiles.matching(Files(f"{tmp_path}/**/**/*.txt"))
+    assert len(found.paths) == 1
+
+
 def test_files_are_ordered_by_their_names(tmp_path):
     for name in ("b", "a", "c"):
         write(tmp_path / name, name.encode())

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import shutil
 from collections import Counter
 from contextlib import closing
 from dataclasses import replace
@@ -74,6 +75,13 @@ def test_a_set_is_read_and_held_out_text_is_not_trained_on(c4, tmp_path):
     assert sorted(texts["train"]) == sorted(TRAIN)
     assert texts["validation"] == VALIDATION
     assert corpus.describe() == "61 documents to train on, 6 held out"
+
+
+def test_the_rest_of_an_unfinished_preparation_is_ignored(c4, tmp_path):
+    (version,) = (path.parent for path in c4.rglob("dataset_info.json"))
+    shutil.copytree(version, version.with_name(f"{version.name}.incompleteABC"))
+    _, texts = read(Data(source=c4_en(c4)), tmp_path)
+    assert sorted(texts["train"]) == sorted(TRAIN)
 
 
 def test_the_environment_names_the_folder_too(c4, tmp_path, monkeypatch):
