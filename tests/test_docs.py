@@ -4,6 +4,8 @@ import re
 import runpy
 from pathlib import Path
 
+import pytest
+
 import configs
 from configs.experiment import Mesh
 from zoo import diff
@@ -56,3 +58,19 @@ def test_the_example_of_training_from_a_program_runs(tmp_path, monkeypatch, caps
     assert 0 < bits_per_byte < 8
     assert 0 < loss < 8
     assert (tmp_path / "runs" / "palm_nano" / "checkpoints" / "20").is_dir()
+
+
+@pytest.mark.parametrize(
+    "page", ["README.md", "CONTRIBUTING.md", "docs/launch.md", "docs/plans.md"]
+)
+def test_every_file_and_command_that_a_page_names_exists(page):
+    root = DOCS.parent
+    text = (root / page).read_text(encoding="utf-8")
+    files = set(re.findall(r"`((?:zoo|data|models|configs|tests|docs|colab)/[\w/]+\.\w+)`", text))
+    commands = {
+        name.replace(".", "/") for name in re.findall(r"python -m ((?:zoo|data)\.\w+)", text)
+    }
+    assert files | commands
+    example = {"configs/mypaper.py"}
+    missing = {name for name in files - example if not (root / name).is_file()}
+    assert missing | {name for name in commands if not (root / f"{name}.py").is_file()} == set()
