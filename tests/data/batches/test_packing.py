@@ -11,5 +11,5 @@ def test_planning_in_blocks_changes_nothing(lengths, seq_len, documents):
     offsets = np.cumsum([0, *(length + 2 for length in lengths)])
     whole = np.concatenate(list(row_starts(offsets, seq_len)))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("data.batches.packing._PLANNED_DOCUMENTS", documents)
+        patch.setattr("data.batches.packing._DOCUMENTS_PER_BLOCK", documents)
         assert np.concatenate(list(row_starts(offsets, seq_len))).tolist() == whole.tolist()
