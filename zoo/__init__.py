@@ -1,8 +1,8 @@
 """Train, checkpoint, load and sample the models in `configs/`.
 
-import zoo
-model = zoo.load("runs/palm_small")
-print(model.sample(["def "], max_tokens=50, sampling=zoo.Sampling(temperature=0.8))[0])
+>>> import zoo
+>>> model = zoo.load("runs/palm_small")
+>>> print(model.sample(["def "], max_tokens=50, sampling=zoo.Sampling(temperature=0.8))[0])
 """
 
 from typing import TYPE_CHECKING

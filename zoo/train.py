@@ -1,8 +1,8 @@
 """Train a model: `python -m zoo.train --model=palm_small`, or `train(...)` from a program.
 
-import configs
-from zoo.train import train
-result = train(configs.get("palm_small"), "runs/palm_small")
+>>> import configs
+>>> from zoo.train import train
+>>> result = train(configs.get("palm_small"), "runs/palm_small")
 """
 
 import json
@@ -62,7 +62,8 @@ def train(
       flags: those of the command line, for printing the command that resumes the run.
 
     Raises ConfigError, DataError, CheckpointError or WorkdirError for what a user can correct,
-    DivergedError, OutOfMemoryError, and StoppedError after a signal; see zoo/errors.py.
+    DivergedError, OutOfMemoryError once training starts, and StoppedError after a signal; see
+    zoo/errors.py.
     """
     from zoo.distribution.devices import configure
     from zoo.distribution.join import join

@@ -149,7 +149,8 @@ def _for_evaluation(
     check(
         longest is None or length <= longest,
         f"--seq-len={length} is too long: learned positions end at the model's context_length of "
-        f"{longest}; write --seq-len={longest} or less (only rotary and relative positions go on)",
+        f"{longest}; write --seq-len={longest} or less (only rotary and relative positions extend "
+        "further)",
     )
     if batch_tokens is None:
         batch_tokens = max(1, trained.batch_tokens // length) * length
@@ -168,7 +169,7 @@ def _warn_longer(experiment: Experiment, trained_length: int, report: Progress) 
             report.warn(f"{longer}: its learned positions from there on were never trained")
         case Rotary() | Relative():
             report.line(
-                f"{longer}: its positions go on, though it may not have learned to use them"
+                f"{longer}: its positions extend further, but it may not have learned to use them"
             )
         case _:
             assert_never(experiment.model.position)

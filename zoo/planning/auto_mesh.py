@@ -9,10 +9,11 @@ from models.config import ConfigError
 from zoo.distribution import sharding
 from zoo.planning import memory
 from zoo.planning.hardware import GIB
+from zoo.planning.search import LARGEST_TENSOR
 
 USABLE = 0.9
 """Share of a device's memory that an estimate may fill: the estimate is no more exact than that."""
-LARGEST = {"tensor": 16, "sequence": 16, "pipeline": 64}
+LARGEST = {"tensor": LARGEST_TENSOR, "sequence": 16, "pipeline": 64}
 """Longest axes: beyond these, devices would mostly communicate or wait."""
 
 
