@@ -7,7 +7,8 @@ training from sections 3.1 to 3.3 and appendix C. The 280B was trained on 4096 T
     python -m zoo.train --model=gopher_small
 """
 
-from configs.experiment import AdamW, Experiment, WarmupCosine
+from configs.experiment import Experiment
+from configs.optimizers import AdamW, WarmupCosine
 from configs.paper import Paper
 from configs.scaled import NANO, SMALL, scaled_down
 from models.config import (

@@ -7,7 +7,8 @@ took a month on eight P600 GPUs; `gpt1_small` takes minutes on a laptop:
     python -m zoo.train --model=gpt1_small
 """
 
-from configs.experiment import AdamW, Experiment, WarmupCosine
+from configs.experiment import Experiment
+from configs.optimizers import AdamW, WarmupCosine
 from configs.paper import Paper
 from configs.scaled import NANO, SMALL, scaled_down
 from models.config import Attention, FeedForward, LayerNorm, Learned, ModelConfig, Normal

@@ -8,7 +8,8 @@ facebookresearch/llama (llama/model.py). The 65B was trained on 2048 A100 GPUs i
     python -m zoo.train --model=llama_small
 """
 
-from configs.experiment import AdamW, Experiment, WarmupCosine
+from configs.experiment import Experiment
+from configs.optimizers import AdamW, WarmupCosine
 from configs.paper import Paper
 from configs.scaled import NANO, SMALL, scaled_down
 from models.config import (

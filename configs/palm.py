@@ -7,7 +7,8 @@ takes a few minutes on a laptop and reaches 1.665 bits per byte on the Python st
     python -m zoo.train --model=palm_small
 """
 
-from configs.experiment import Adafactor, Experiment, InverseSquareRoot
+from configs.experiment import Experiment
+from configs.optimizers import Adafactor, InverseSquareRoot
 from configs.paper import Paper
 from configs.scaled import NANO, SMALL, scaled_down
 from models.config import Attention, Execution, FanIn, FeedForward, LayerNorm, ModelConfig, Rotary

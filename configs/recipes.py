@@ -3,7 +3,8 @@
 A family whose paper changes something calls the recipe and replaces what differs.
 """
 
-from configs.experiment import AdamW, Experiment, WarmupCosine
+from configs.experiment import Experiment
+from configs.optimizers import AdamW, WarmupCosine
 from models.config import Execution, ModelConfig
 
 

@@ -9,7 +9,8 @@ make the counts about equal.
 from dataclasses import dataclass, replace
 from typing import assert_never
 
-from configs.experiment import Experiment, InverseSquareRoot, WarmupCosine
+from configs.experiment import Experiment
+from configs.optimizers import InverseSquareRoot, WarmupCosine
 from models.config import Execution, ModelConfig
 
 

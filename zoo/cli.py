@@ -14,7 +14,7 @@ import configs
 from configs.experiment import Experiment
 from data import command
 from models.config import ConfigError
-from zoo.process import AbortHandler
+from zoo.common.process import AbortHandler
 
 console, parse = command.console, command.parse
 
@@ -104,7 +104,7 @@ def _spelled_out(flag: str) -> str:
 
 
 def run(main: Callable[[list[str]], None]) -> None:
-    """Run a command's `main` on argv and exit with the code of zoo.errors."""
+    """Run a command's `main` on argv and exit with the code of zoo.common.errors."""
     command.run(main, _ending, _leave)
 
 
@@ -113,7 +113,7 @@ def _ending(error: BaseException) -> command.Ending | None:
     if not isinstance(error, Exception):
         return 130, "by Ctrl-C"
     # Imported late: it is needed only when something went wrong.
-    from zoo.errors import exit_code, message
+    from zoo.common.errors import exit_code, message
 
     code = exit_code(error)
     if code is None:
@@ -123,7 +123,7 @@ def _ending(error: BaseException) -> command.Ending | None:
 
 
 def _leave(code: int, error: BaseException) -> NoReturn:
-    from zoo.errors import is_lost_host
+    from zoo.common.errors import is_lost_host
 
     # Late threads, and objects that are destroyed at exit, may fail again for the same reason.
     threading.excepthook = sys.unraisablehook = lambda _: None

@@ -61,9 +61,9 @@ def main(argv: list[str]) -> None:
     )
     conversion = _conversion(command)
 
+    from zoo.common.progress import Progress
     from zoo.distribution.devices import configure
     from zoo.hf.convert import export_checkpoint, import_folder
-    from zoo.progress import Progress
 
     configure(fake_devices=command.fake_devices)
     report = Progress(cli.console)

@@ -7,7 +7,7 @@ from configs.experiment import Mesh
 from data.flags import SourceFlags
 from models.config import check
 from zoo import cli
-from zoo.process import keep_freed_memory
+from zoo.common.process import keep_freed_memory
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,9 +59,9 @@ def main(argv: list[str]) -> None:
     )
 
     from zoo.checkpoints import checkpoint
+    from zoo.common.progress import Progress
     from zoo.distribution.devices import configure
     from zoo.inference.evaluation import evaluate_checkpoint
-    from zoo.progress import Progress
 
     configure(cache_dir=command.data.cache_dir, fake_devices=command.fake_devices)
     folder = checkpoint.find(command.checkpoint)

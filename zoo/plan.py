@@ -63,8 +63,8 @@ def main(argv: list[str]) -> None:
 
     import jax
 
+    from zoo.common.errors import OutOfMemoryError
     from zoo.distribution.sharding import mesh_shape
-    from zoo.errors import OutOfMemoryError
     from zoo.planning import auto_mesh, hardware, tables
     from zoo.planning.compilation import can_compile
     from zoo.planning.remedies import plan_message

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from configs.experiment import Distributed, Experiment
 from zoo import cli
-from zoo.process import keep_freed_memory
+from zoo.common.process import keep_freed_memory
 
 if TYPE_CHECKING:
     from zoo.runs.loop import TrainingResult
@@ -63,7 +63,7 @@ def train(
 
     Raises ConfigError, DataError, CheckpointError or WorkdirError for what a user can correct,
     DivergedError, OutOfMemoryError once training starts, and StoppedError after a signal; see
-    zoo/errors.py.
+    zoo/common/errors.py.
     """
     from zoo.distribution.devices import configure
     from zoo.distribution.join import join

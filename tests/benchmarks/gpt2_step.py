@@ -123,7 +123,7 @@ def main() -> None:
     parser.add_argument("--side", choices=SIDES, help="measure only this side, in this process")
     args = parser.parse_args()
     if args.side:
-        from zoo.process import keep_freed_memory
+        from zoo.common.process import keep_freed_memory
 
         if args.side == "jax":  # what zoo.train does too
             keep_freed_memory()

@@ -3,7 +3,7 @@
 import pytest
 
 from configs import chinchilla, gopher
-from configs.experiment import AdamW
+from configs.optimizers import AdamW
 from models.transformer import num_params
 
 TABLE_A9 = [

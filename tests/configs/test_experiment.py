@@ -11,7 +11,8 @@ import configs
 import configs.experiment
 import data.config
 import models.config
-from configs.experiment import InverseSquareRoot, Mesh, WarmupCosine
+from configs.experiment import Mesh
+from configs.optimizers import InverseSquareRoot, WarmupCosine
 from models.config import ConfigError
 
 ROOT = Path(__file__).parents[2]

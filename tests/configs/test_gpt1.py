@@ -1,7 +1,7 @@
 """GPT-1's count and recipe (Radford et al. 2018, section 4.1)."""
 
 from configs import gpt1
-from configs.experiment import AdamW
+from configs.optimizers import AdamW
 from models.transformer import num_params
 
 

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 import configs
-from configs.experiment import InverseSquareRoot, WarmupCosine
+from configs.optimizers import InverseSquareRoot, WarmupCosine
 from configs.scaled import NANO, SMALL, scaled_down
 from models.config import Execution
 

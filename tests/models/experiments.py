@@ -11,7 +11,8 @@ import jax
 import numpy as np
 
 import configs
-from configs.experiment import AdamW, Experiment, WarmupCosine
+from configs.experiment import Experiment
+from configs.optimizers import AdamW, WarmupCosine
 from data.batches.rows import TokenWindows
 from data.vocabularies.sentencepiece_model import BOS_ID, EOS_ID
 from models.config import Attention, Execution, FeedForward

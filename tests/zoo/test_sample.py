@@ -8,7 +8,7 @@ import pytest
 
 import zoo
 from zoo import sample
-from zoo.errors import CheckpointError
+from zoo.common.errors import CheckpointError
 from zoo.inference.decode import Sampling
 from zoo.inference.language_model import LanguageModel
 

@@ -11,7 +11,7 @@ from configs.experiment import Experiment
 from data.config import Files
 from models.config import ConfigError
 from zoo.checkpoints import checkpoint
-from zoo.errors import DivergedError
+from zoo.common.errors import DivergedError
 from zoo.train import train
 
 

@@ -25,10 +25,10 @@ from data.errors import DataError
 from data.vocabularies.files import FILES, vocabulary_from_files
 from data.vocabularies.vocabulary import Vocabulary
 from models.transformer import abstract_params
-from zoo import serialize
 from zoo.checkpoints.files import FilesRestore
+from zoo.common import serialize
+from zoo.common.errors import CheckpointError, is_out_of_memory
 from zoo.distribution.sharding import with_shardings
-from zoo.errors import CheckpointError, is_out_of_memory
 from zoo.training.step import TrainState
 
 FOLDER = "checkpoints"

@@ -13,7 +13,7 @@ from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, L
 from data.vocabularies.vocabulary import Vocabulary
 from zoo.checkpoints.checkpoint import FOLDER, Run
 from zoo.checkpoints.files import FilesHandler, FilesSave
-from zoo.errors import is_lost_host
+from zoo.common.errors import is_lost_host
 from zoo.training.step import TrainState
 
 

@@ -18,8 +18,8 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from configs.experiment import Experiment
 from data.config import without_paths
-from zoo import errors
-from zoo.serialize import differences, to_json
+from zoo.common import errors
+from zoo.common.serialize import differences, to_json
 
 T = TypeVar("T")
 

@@ -19,11 +19,11 @@ from jax._src.clusters import ClusterEnv  # there is no public way to ask before
 
 from configs.experiment import Distributed
 from models.config import ConfigError
-from zoo import folders
+from zoo.common import folders
+from zoo.common.errors import LOST_HOST, LOST_HOST_MESSAGE, LostHostError
+from zoo.common.process import AbortHandler
+from zoo.common.progress import Progress
 from zoo.distribution.hosts import Hosts
-from zoo.errors import LOST_HOST, LOST_HOST_MESSAGE, LostHostError
-from zoo.process import AbortHandler
-from zoo.progress import Progress
 
 HOSTS_FOLDER = ".hosts"
 """Folder in the workdir where the processes of a run sign in before they are connected."""

@@ -19,7 +19,7 @@ from models.config import (
     Rotary,
     SlowedRotation,
 )
-from zoo.errors import CheckpointError
+from zoo.common.errors import CheckpointError
 
 Config = dict[str, Any]
 

@@ -8,8 +8,8 @@ import dataclasses
 from typing import Any
 
 from models.config import ConfigError, ModelConfig, Normal
-from zoo import serialize
-from zoo.errors import CheckpointError
+from zoo.common import serialize
+from zoo.common.errors import CheckpointError
 from zoo.hf.architectures import ARCHITECTURES, WITHOUT_EFFECT, Architecture, Config
 
 

@@ -27,10 +27,10 @@ from models.transformer import abstract_model, num_params
 from zoo.checkpoints import checkpoint
 from zoo.checkpoints.checkpoint import Run
 from zoo.checkpoints.writer import write_weights
+from zoo.common.errors import CheckpointError
+from zoo.common.folders import check_space, new_folder
 from zoo.distribution.devices import resolve_dtype
 from zoo.distribution.sharding import make_mesh
-from zoo.errors import CheckpointError
-from zoo.folders import check_space, new_folder
 from zoo.hf.config import to_hf_config, to_model_config
 from zoo.hf.folder import CONFIG_FILE, read_config
 from zoo.hf.params import export_params, import_params

@@ -11,7 +11,7 @@ import ml_dtypes
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from zoo.errors import CheckpointError
+from zoo.common.errors import CheckpointError
 
 CONFIG_FILE = "config.json"
 _ONE_FILE, _INDEX = "model.safetensors", "model.safetensors.index.json"

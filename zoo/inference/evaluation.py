@@ -16,9 +16,9 @@ from data.config import Source
 from data.evaluation_text import EvaluationText
 from models.config import Learned, Relative, Rotary, check
 from zoo.checkpoints import checkpoint
+from zoo.common.progress import Progress
 from zoo.distribution.devices import describe_devices, resolve_dtype, unused_accelerator
 from zoo.distribution.sharding import make_mesh, rows_to_share
-from zoo.progress import Progress
 from zoo.training.loss import LossSums
 from zoo.training.program import Program
 from zoo.training.step import Batch

@@ -17,8 +17,8 @@ from jax.sharding import AxisType
 from configs.experiment import Experiment
 from models.config import ConfigError
 from models.transformer import Transformer
+from zoo.common.errors import is_out_of_memory, out_of_memory_reason
 from zoo.distribution.devices import expect_no_tpu
-from zoo.errors import is_out_of_memory, out_of_memory_reason
 from zoo.inference.decode import DecodeState, Sampling, decode
 from zoo.planning.collectives import Collective, collectives
 from zoo.planning.decode_state import from_fields, shard_fields, to_fields

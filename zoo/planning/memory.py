@@ -13,7 +13,8 @@ from typing import assert_never
 import jax
 from jax.sharding import AbstractMesh
 
-from configs.experiment import Adafactor, AdamW, Experiment
+from configs.experiment import Experiment
+from configs.optimizers import Adafactor, AdamW
 from models.config import ModelConfig
 from models.flops import kv_cache_bytes_per_token
 from models.parameters import num_up_matrices

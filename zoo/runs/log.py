@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import jax
 
 from configs.experiment import Experiment
-from zoo.errors import DivergedError
+from zoo.common.errors import DivergedError
 from zoo.planning.hardware import mfu
 from zoo.runs.metrics import MetricsWriter
 from zoo.runs.report import RunReport

@@ -8,8 +8,8 @@ from typing import Any
 import jax
 from flax import nnx
 
+from zoo.common.errors import StoppedError
 from zoo.distribution.hosts import Hosts
-from zoo.errors import StoppedError
 from zoo.inference.decode import Sampling
 from zoo.inference.evaluation import evaluate
 from zoo.inference.language_model import LanguageModel

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from zoo.common.errors import OutOfMemoryError, is_out_of_memory, out_of_memory_reason
 from zoo.distribution.devices import bytes_per_device
-from zoo.errors import OutOfMemoryError, is_out_of_memory, out_of_memory_reason
 from zoo.training.program import Program
 
 

@@ -12,8 +12,8 @@ from rich.console import Console
 
 from configs.experiment import Experiment
 from data.config import Files
+from zoo.common.progress import LINE_EVERY_S, Progress, eta
 from zoo.explaining.choices import main_choices
-from zoo.progress import LINE_EVERY_S, Progress, eta
 
 
 class RunReport(Progress):

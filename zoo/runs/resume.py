@@ -9,7 +9,7 @@ from configs.experiment import Experiment
 from data.errors import DataError
 from models.config import ConfigError, ModelConfig
 from zoo.checkpoints.checkpoint import Run
-from zoo.serialize import differences, to_json
+from zoo.common.serialize import differences, to_json
 
 
 def check_same_experiment(saved: Experiment, asked: Experiment, workdir: Path) -> None:

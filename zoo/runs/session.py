@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import jax
 
 from data.batches.readers import Reader
-from zoo import folders
 from zoo.checkpoints.checkpoint import Run
 from zoo.checkpoints.writer import CheckpointWriter
+from zoo.common import folders
 from zoo.distribution.hosts import Hosts, StopVote
 from zoo.runs import metrics, workdir
 from zoo.runs.log import RunLog

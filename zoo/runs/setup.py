@@ -13,8 +13,9 @@ from data.training_data import TrainingData, load
 from models.config import ConfigError, check
 from models.flops import train_flops_palm
 from models.transformer import num_params
-from zoo import folders
 from zoo.checkpoints import checkpoint
+from zoo.common import folders
+from zoo.common.errors import WorkdirError
 from zoo.distribution.devices import (
     bytes_per_device,
     describe_devices,
@@ -24,7 +25,6 @@ from zoo.distribution.devices import (
 )
 from zoo.distribution.hosts import Hosts, launched_as
 from zoo.distribution.sharding import make_mesh, rows_to_share
-from zoo.errors import WorkdirError
 from zoo.runs import workdir
 from zoo.runs.report import RunReport
 from zoo.runs.resume import check_same_architecture, check_same_data, check_same_experiment

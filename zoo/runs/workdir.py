@@ -5,9 +5,9 @@ import shutil
 from pathlib import Path
 
 from configs.experiment import Experiment
-from zoo import serialize
 from zoo.checkpoints import checkpoint
-from zoo.folders import writing
+from zoo.common import serialize
+from zoo.common.folders import writing
 from zoo.runs import metrics
 
 CONFIG_FILE, SAMPLES_FOLDER = "config.json", "samples"

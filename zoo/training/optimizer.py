@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
-from configs import experiment as c
+from configs import optimizers as c
 
 Schedule = Callable[[jax.typing.ArrayLike], jax.Array]
 

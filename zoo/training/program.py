@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from configs.experiment import Adafactor, AdamW, Experiment
+from configs.experiment import Experiment
+from configs.optimizers import Adafactor, AdamW
 from models.config import Execution, ModelConfig
 from models.transformer import abstract_params
 from zoo.distribution.sharding import (

@@ -18,8 +18,8 @@ from tests.models import experiments, samples
 from zoo.checkpoints import checkpoint
 from zoo.checkpoints.checkpoint import Run
 from zoo.checkpoints.writer import CheckpointWriter
+from zoo.common.errors import CheckpointError
 from zoo.distribution import sharding
-from zoo.errors import CheckpointError
 from zoo.training.step import TrainState, make_steps
 
 # After a failed read TensorStore's threads report to Orbax's event loop, which is gone by then.

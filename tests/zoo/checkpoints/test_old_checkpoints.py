@@ -10,8 +10,8 @@ import pytest
 import configs
 import zoo
 from tests.zoo.checkpoints import old_checkpoints
-from zoo import serialize
 from zoo.checkpoints import checkpoint
+from zoo.common import serialize
 from zoo.inference.decode import Sampling
 from zoo.runs.metrics import read_metrics
 

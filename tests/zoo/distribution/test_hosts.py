@@ -13,10 +13,10 @@ from configs.experiment import Mesh
 from data.config import Files, Mixture
 from data.errors import DataError
 from models.config import ConfigError
+from zoo.common.errors import OtherHostError
 from zoo.distribution import hosts as agreement
 from zoo.distribution.hosts import Hosts, StopVote, launched_as
 from zoo.distribution.sharding import make_mesh
-from zoo.errors import OtherHostError
 
 THREE = Hosts(("a", "b", "c"))
 PALM = configs.get("palm_nano")

@@ -7,7 +7,7 @@ import pytest
 import configs
 from models import config as c
 from tests.models import samples
-from zoo.errors import CheckpointError
+from zoo.common.errors import CheckpointError
 from zoo.hf.config import to_hf_config, to_model_config
 
 LLAMA = {"model_type": "llama", "hidden_size": 24, "num_attention_heads": 6}

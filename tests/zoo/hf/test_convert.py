@@ -24,7 +24,7 @@ from tests.models import experiments, samples
 from tests.zoo import hf_folders
 from zoo.checkpoints import checkpoint
 from zoo.checkpoints.writer import write_weights
-from zoo.errors import CheckpointError, WorkdirError
+from zoo.common.errors import CheckpointError, WorkdirError
 from zoo.hf import convert
 from zoo.hf.config import to_model_config
 from zoo.hf.layout import LAYOUTS, rows_of

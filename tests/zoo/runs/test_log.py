@@ -14,7 +14,7 @@ from rich.console import Console
 
 import configs
 from configs.experiment import Experiment
-from zoo.errors import DivergedError
+from zoo.common.errors import DivergedError
 from zoo.runs import log as run_log
 from zoo.runs.log import RunLog
 from zoo.runs.metrics import MetricsWriter, read_metrics

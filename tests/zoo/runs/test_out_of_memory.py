@@ -2,9 +2,9 @@ import pytest
 
 import configs
 from configs.experiment import Mesh
+from zoo.common.errors import OutOfMemoryError
 from zoo.distribution.devices import resolve_dtype
 from zoo.distribution.sharding import make_mesh
-from zoo.errors import OutOfMemoryError
 from zoo.runs.out_of_memory import explained_out_of_memory
 from zoo.training.program import Program
 

@@ -12,7 +12,7 @@ import pytest
 from flax import nnx
 
 import configs
-from configs.experiment import Adafactor, AdamW, InverseSquareRoot, WarmupCosine
+from configs.optimizers import Adafactor, AdamW, InverseSquareRoot, WarmupCosine
 from models.transformer import abstract_params
 from tests.models import samples
 from tests.reference import adafactor

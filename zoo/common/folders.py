@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from zoo.errors import WorkdirError
+from zoo.common.errors import WorkdirError
 
 
 @contextmanager

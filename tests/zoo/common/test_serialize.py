@@ -10,7 +10,7 @@ import configs
 from configs.experiment import Mesh
 from data.config import Data, Files, Mixture, Part, Task
 from models.config import ConfigError
-from zoo import serialize
+from zoo.common import serialize
 
 
 @pytest.mark.parametrize("name", configs.MODELS)

@@ -2,8 +2,8 @@ import shutil
 
 import pytest
 
-from zoo.errors import WorkdirError
-from zoo.folders import check_space
+from zoo.common.errors import WorkdirError
+from zoo.common.folders import check_space
 
 
 def test_space_for_the_checkpoints_is_checked_with_numbers(tmp_path, monkeypatch):

@@ -4,11 +4,11 @@ import sys
 
 import pytest
 
-from zoo.process import MALLOC_TUNABLES
+from zoo.common.process import MALLOC_TUNABLES
 
 REPORT_RESTART = """
 import os
-from zoo.process import keep_freed_memory
+from zoo.common.process import keep_freed_memory
 print("started", os.getpid(), os.environ.get("GLIBC_TUNABLES"), flush=True)
 keep_freed_memory()
 print("going on")
@@ -79,7 +79,7 @@ def test_an_abort_of_jax_becomes_a_message_and_an_exit_code(
 ):
     program = (
         "import os\n"
-        "from zoo.process import AbortHandler\n"
+        "from zoo.common.process import AbortHandler\n"
         "AbortHandler.install(6, 'error: lost\\n')\n"
         f"{before_abort}\n"
         "os.abort()"

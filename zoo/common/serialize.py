@@ -6,6 +6,7 @@ from fractions import Fraction
 from typing import Any
 
 from configs import experiment as experiment_config
+from configs import optimizers as optimizer_config
 from configs.experiment import Experiment
 from data import config as data_config
 from data.config import Data, Files, Mixture, Task, with_options
@@ -17,7 +18,7 @@ Fields = dict[str, Any]
 
 _TYPES: dict[str, Any] = {
     name: kind
-    for module in (model_config, data_config, experiment_config)
+    for module in (model_config, data_config, optimizer_config, experiment_config)
     for name, kind in vars(module).items()
     if dataclasses.is_dataclass(kind)
 } | {"Fraction": Fraction}

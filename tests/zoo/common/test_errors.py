@@ -6,8 +6,8 @@ import pytest
 
 from data.errors import DataConfigError, DataError
 from models.config import ConfigError
-from zoo import errors
-from zoo.errors import (
+from zoo.common import errors
+from zoo.common.errors import (
     CheckpointError,
     DivergedError,
     LostHostError,

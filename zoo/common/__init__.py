@@ -1,0 +1,1 @@
+"""Shared by all rooms: errors, folders, progress, configs as JSON."""
