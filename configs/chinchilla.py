@@ -26,15 +26,19 @@ def recipe(
     batch_size: int,
     peak_lr: float,
     num_tokens: float,
+    doubles: bool = False,
     clip_norm: float = 1.0,
 ) -> Experiment:
     """Return section 4.1's training run: Gopher's with AdamW, over `num_tokens` tokens."""
-    run = gopher.recipe(model, batch_size=batch_size, peak_lr=peak_lr, clip_norm=clip_norm)
-    return replace(
-        run,
-        optimizer=replace(run.optimizer, weight_decay=0.1),
-        num_steps=round(num_tokens / run.batch_tokens),
+    run = gopher.recipe(
+        model,
+        batch_size=batch_size,
+        peak_lr=peak_lr,
+        num_tokens=num_tokens,
+        doubles=doubles,
+        clip_norm=clip_norm,
     )
+    return replace(run, optimizer=replace(run.optimizer, weight_decay=0.1))
 
 
 def _scaling_run(
@@ -113,7 +117,7 @@ PUBLISHED = {
     **{f"chinchilla_{size}m": _scaling_run(size * 1e6, *shape) for size, *shape in _TABLE_A9},
     #                        layers d_model heads key size
     "chinchilla_70b": recipe(architecture(80, 8192, 64, 128), batch_size=1536, peak_lr=1.0e-4,
-                             num_tokens=1.4e12, clip_norm=0.25),
+                             num_tokens=1.4e12, clip_norm=0.25, doubles=True),
 }
 _BASE = PUBLISHED["chinchilla_44m"]
 FAMILY = {
@@ -155,9 +159,10 @@ PAPER = Paper(
         "smallest to 1.25e-4 for the largest of Table A9, read as linear in log(parameters)",
         "num_steps": "Table 4: 1.4T tokens for the 70B. Each model of Table A9 had several runs; "
         "here it has 20 tokens a parameter, the ratio of the 70B",
-        "batch_tokens": "Table 4: 3M for the 70B, read as 1536 sequences; the paper's was 1.5M in "
-        "the first half, here it is 3M from the start. Section D.4: 0.5M for the models of Table "
-        "A9, read as 256 sequences",
+        "batch_tokens": "Table 4: 3M for the 70B, read as 1536 sequences. Section D.4: 0.5M "
+        "for the models of Table A9, read as 256 sequences",
+        "batch_ramp": "Table 4: the 70B's batch doubles midway, from 1.5M tokens, read as after "
+        "half of the tokens",
         "seq_len": "section 4.1: as Gopher",
         "execution.dtype": "section 4.1: bfloat16 forward and backward, with a float32 copy of "
         "the weights",

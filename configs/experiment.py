@@ -4,9 +4,13 @@ Only the standard library is imported, so that `--help` answers at once. The str
 is its help text.
 """
 
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import accumulate, pairwise
 
 from configs.optimizers import Adafactor, AdamW
+from data.batches.sizes import BatchSizes, Phase
 from data.config import MAY_CHANGE, Data
 from models.config import Execution, ModelConfig, check, check_above_zero
 
@@ -69,6 +73,99 @@ class Distributed:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SteppedRamp:
+    """A batch that grows in steps: `fractions[i]` of its full size until `until_tokens[i]` tokens.
+
+    A step is never cut: the batch grows after the step that ends nearest to this number of tokens.
+    """
+
+    fractions: tuple[float, ...]
+    """Share of the full batch in each phase, such as 0.25 0.5."""
+    until_tokens: tuple[float, ...]
+    """Tokens that the run has seen at the end of each phase."""
+
+    def __post_init__(self):
+        check(
+            len(self.fractions) == len(self.until_tokens) > 0,
+            f"batch_ramp.fractions={self.fractions} and until_tokens={self.until_tokens} must have "
+            "one number for each phase",
+        )
+        check(
+            all(0 < fraction < 1 for fraction in self.fractions),
+            f"batch_ramp.fractions={self.fractions} must lie between 0 and 1",
+        )
+        check(
+            all(a < b for a, b in pairwise((0, *self.until_tokens))),
+            f"batch_ramp.until_tokens={self.until_tokens} must be above zero and increase",
+        )
+
+    def sizes(self, full_size: int, seq_len: int) -> BatchSizes:
+        """Return the sequences of every batch."""
+        phases, tokens = [], 0
+        for fraction, until_tokens in zip(self.fractions, self.until_tokens, strict=True):
+            size = max(1, round(fraction * full_size))
+            num_steps = max(0, round((until_tokens - tokens) / (size * seq_len)))
+            phases.append((num_steps, size))
+            tokens += num_steps * size * seq_len
+        return _batch_sizes(phases, full_size)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinearRamp:
+    """A batch that grows linearly with the tokens seen.
+
+    After n tokens the batch is initial + (full - initial) n / ramp_tokens, rounded down to the
+    initial batch and a whole number of increments.
+    """
+
+    initial_tokens: int
+    """Tokens of the first batch; a multiple of seq_len."""
+    increment_tokens: int
+    """Tokens by which the batch grows at a time; a multiple of seq_len."""
+    ramp_tokens: float
+    """Tokens that the run has seen when the batch reaches its full size."""
+
+    def __post_init__(self):
+        check_above_zero(self, "batch_ramp.", "initial_tokens", "increment_tokens", "ramp_tokens")
+
+    def sizes(self, full_size: int, seq_len: int) -> BatchSizes:
+        """Return the sequences of every batch.
+
+        Raises ConfigError unless the first batch and the increments are whole sequences.
+        """
+        for name in ("initial_tokens", "increment_tokens"):
+            tokens = getattr(self, name)
+            check(
+                tokens % seq_len == 0 and tokens <= full_size * seq_len,
+                f"batch_ramp.{name}={tokens} must be a multiple of seq_len={seq_len} and at most "
+                f"batch_tokens={full_size * seq_len}",
+            )
+        initial, increment = self.initial_tokens // seq_len, self.increment_tokens // seq_len
+        phases, tokens = [], 0
+        for size in range(initial, full_size, increment):
+            share = min(1, (size + increment - initial) / (full_size - initial))
+            until_tokens = share * self.ramp_tokens
+            num_steps = max(0, math.ceil((until_tokens - tokens) / (size * seq_len)))
+            phases.append((num_steps, size))
+            tokens += num_steps * size * seq_len
+        return _batch_sizes(phases, full_size)
+
+
+def _batch_sizes(phases: list[tuple[int, int]], full_size: int) -> BatchSizes:
+    """Return the sizes of batches in (number of steps, size) phases, then of `full_size`."""
+    first_steps = accumulate((num_steps for num_steps, _ in phases), initial=0)
+    return BatchSizes(
+        tuple(
+            Phase(first_step, size)
+            for (num_steps, size), first_step in zip(
+                [*phases, (1, full_size)], first_steps, strict=True
+            )
+            if num_steps
+        )
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Experiment:
     """One training run; resolved, it is `config.json` in the workdir and in every checkpoint.
 
@@ -83,9 +180,11 @@ class Experiment:
     num_steps: int = field(metadata=MAY_CHANGE)
     """Optimizer steps."""
     batch_tokens: int
-    """Tokens per optimizer step, over all devices."""
+    """Tokens per optimizer step, over all devices; if the batch grows, of the largest."""
     seq_len: int
     """Tokens per sequence."""
+    batch_ramp: SteppedRamp | LinearRamp | None = None
+    """Growth of the batch at the start of the run. None: all batches have the same size."""
     init_from: str | None = None
     """Checkpoint whose parameters and vocabulary a new run starts with, at step 0: a workdir or one
     of its checkpoints/STEP folders. None: random parameters."""
@@ -119,6 +218,7 @@ class Experiment:
             f"micro_batches={self.micro_batches} must divide the batch of {self.batch_size} "
             f"sequences (batch_tokens={self.batch_tokens} / seq_len={self.seq_len})",
         )
+        _ = self.batch_sizes  # raises ConfigError for a ramp that does not fit the batch
         longest = self.model.max_length
         check(
             longest is None or self.seq_len <= longest,
@@ -129,10 +229,22 @@ class Experiment:
 
     @property
     def batch_size(self) -> int:
-        """Sequences per optimizer step."""
+        """Sequences per optimizer step, in the largest batch."""
         return self.batch_tokens // self.seq_len
+
+    @cached_property
+    def batch_sizes(self) -> BatchSizes:
+        """Sequences of every batch."""
+        if self.batch_ramp is None:
+            return BatchSizes.constant(self.batch_size)
+        return self.batch_ramp.sizes(self.batch_size, self.seq_len)
 
     @property
     def num_tokens(self) -> int:
         """Tokens of the whole run."""
-        return self.num_steps * self.batch_tokens
+        return self.batch_sizes.before(self.num_steps) * self.seq_len
+
+    def lasting(self, num_tokens: float) -> "Experiment":
+        """Return the run with as many steps as come nearest to `num_tokens` tokens."""
+        num_steps = max(1, self.batch_sizes.steps(num_tokens / self.seq_len))
+        return replace(self, num_steps=num_steps)

@@ -7,7 +7,7 @@ training from sections 3.1 to 3.3 and appendix C. The 280B was trained on 4096 T
     python -m zoo.train --model=gopher_small
 """
 
-from configs.experiment import Experiment
+from configs.experiment import Experiment, SteppedRamp
 from configs.optimizers import AdamW, WarmupCosine
 from configs.paper import Paper
 from configs.scaled import NANO, SMALL, scaled_down
@@ -45,13 +45,21 @@ def architecture(num_layers: int, d_model: int, num_heads: int, head_dim: int) -
 
 
 def recipe(
-    model: ModelConfig, *, batch_size: int, peak_lr: float, clip_norm: float = 1.0
+    model: ModelConfig,
+    *,
+    batch_size: int,
+    peak_lr: float,
+    num_tokens: float = 300e9,
+    doubles: bool = False,
+    clip_norm: float = 1.0,
 ) -> Experiment:
-    """Return section 3.2's training run, with Table 1's final batch from the start.
+    """Return section 3.2's training run. Adam is AdamW without decay.
 
-    Adam is AdamW without decay.
+    Args:
+      batch_size: sequences per optimizer step; if the batch doubles, after that.
+      doubles: whether the batch doubles midway.
     """
-    batch_tokens = batch_size * 2048
+    midway = SteppedRamp(fractions=(1 / 2,), until_tokens=(num_tokens / 2,))
     return Experiment(
         model=model,
         optimizer=AdamW(
@@ -64,11 +72,12 @@ def recipe(
             weight_decay=0.0,
             clip_norm=clip_norm,
         ),
-        num_steps=round(300e9 / batch_tokens),
-        batch_tokens=batch_tokens,
+        num_steps=1,
+        batch_tokens=batch_size * 2048,
+        batch_ramp=midway if doubles else None,
         seq_len=2048,
         execution=Execution(dtype="bfloat16", remat="full"),
-    )
+    ).lasting(num_tokens)
 
 
 # fmt: off
@@ -81,7 +90,7 @@ PUBLISHED = {
     "gopher_7.1b": recipe(architecture(32,  4096,  32, 128), batch_size=1024, peak_lr=1.2e-4,
                           clip_norm=0.25),
     "gopher_280b": recipe(architecture(80, 16384, 128, 128), batch_size=3072, peak_lr=0.4e-4,
-                          clip_norm=0.25),
+                          clip_norm=0.25, doubles=True),
 }
 _BASE = PUBLISHED["gopher_44m"]
 FAMILY = {
@@ -126,7 +135,8 @@ PAPER = Paper(
         "optimizer.clip_norm": "section 3.2: 1, and 0.25 for the 7.1B and 280B",
         "num_steps": "section 3.2: 300B tokens",
         "batch_tokens": "Table 1, read as whole sequences of 2048 tokens: 0.25M, 2M and 6M tokens "
-        "as 128, 1024 and 3072. The 280B's grew from 3M to 6M; here it is 6M from the start",
+        "as 128, 1024 and 3072",
+        "batch_ramp": "Table 1: the 280B's batch doubles from 3M to 6M tokens during training",
         "seq_len": "section 3.2",
         "execution.dtype": "section 3.2 and appendix C: bfloat16 activations, and float32 "
         "parameters below 7.1B. The 7.1B and 280B had bfloat16 parameters with stochastic "
@@ -134,6 +144,8 @@ PAPER = Paper(
         "parameters",
     },
     not_published={
+        "batch_ramp.until_tokens": "half of the tokens: the paper says neither where the 280B's "
+        "batch doubles nor whether its cosine goes by steps or tokens; here by steps",
         "model.norm.eps": "1e-6, as in T5's RMSNorm",
         "model.biases": "feed-forward, attention output and logits, none on queries, keys and "
         "values: these give all 50 sizes of Chinchilla's Table A9, which shares the architecture. "

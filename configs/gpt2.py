@@ -43,7 +43,7 @@ def architecture(num_layers: int, d_model: int, num_heads: int) -> ModelConfig:
 
 def recipe(model: ModelConfig, *, peak_lr: float) -> Experiment:
     """Return GPT-3's recipe with section 2.3's batch and a cosine that ends with the run."""
-    run = recipes.gpt3(model, batch_size=512, peak_lr=peak_lr, decay_tokens=None)
+    run = recipes.gpt3(model, batch_size=512, peak_lr=peak_lr, ramp_tokens=None, decay_tokens=None)
     return replace(run, execution=Execution())
 
 
@@ -101,6 +101,7 @@ PAPER = Paper(
         "batch_tokens": "section 2.3: 512 sequences of 1024 tokens",
     },
     not_published={
+        "batch_ramp": "none: section 2.3 gives one batch size",
         "model.dropout_rate": "0: neither the paper nor the code has dropout (section 3: the "
         "models underfit)",
         "optimizer": "GPT-3's Adam with decoupled decay (Brown et al. 2020, appendix B)",

@@ -10,6 +10,7 @@ were trained on V100 GPUs; `gpt3_small` takes minutes on a laptop:
 from dataclasses import replace
 
 from configs import gpt2, recipes
+from configs.experiment import Experiment
 from configs.paper import Paper
 from configs.scaled import NANO, SMALL, scaled_down
 from models.config import ModelConfig
@@ -29,8 +30,14 @@ def architecture(num_layers: int, d_model: int, num_heads: int, *, band: int = 2
     )
 
 
-recipe = recipes.gpt3
-"""Appendix B, with Table 2.1's batches."""
+_RAMP_TOKENS = {256: 4e9, 512: 6e9, 1024: 9e9, 1536: 12e9}
+"""Tokens over which a batch grows, by its sequences at full size."""
+
+
+def recipe(model: ModelConfig, *, batch_size: int, peak_lr: float) -> Experiment:
+    """Return appendix B's training run, with Table 2.1's batches."""
+    ramp_tokens = _RAMP_TOKENS[batch_size]
+    return recipes.gpt3(model, batch_size=batch_size, peak_lr=peak_lr, ramp_tokens=ramp_tokens)
 
 
 # fmt: off
@@ -92,11 +99,16 @@ PAPER = Paper(
         "optimizer.schedule.peak_lr": "Table 2.1",
         "num_steps": "Table 2.1: 300B tokens",
         "batch_tokens": "Table 2.1, read as whole sequences of 2048 tokens: 0.5M, 1M and 2M tokens "
-        "as 256, 512 and 1024, 3.2M as 1536. The paper's batch grew linearly from 32k tokens over "
-        "the first 4B to 12B tokens; here it has its final size from the start",
+        "as 256, 512 and 1024, 3.2M as 1536",
+        "batch_ramp": "appendix B: linear from 32k tokens over the first 4B to 12B tokens, "
+        "depending on the size of the model",
         "seq_len": "section 2.1 and appendix B: every sequence is full",
     },
     not_published={
+        "batch_ramp.initial_tokens": "32k tokens are read as 16 sequences",
+        "batch_ramp.increment_tokens": "one sequence at a time",
+        "batch_ramp.ramp_tokens": "4B for the smallest batch, 6B, 9B and 12B for the largest; the "
+        "paper gives the range only",
         "model.attention.windows": "dense and locally banded layers alternate, as in the Sparse "
         "Transformer (section 2.1); the paper gives neither the width of the band nor which comes "
         "first. Here dense comes first, and the band is 256 tokens, an eighth of the context: well "

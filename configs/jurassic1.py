@@ -10,7 +10,7 @@ laptop:
 
 from dataclasses import replace
 
-from configs import gpt2, recipes
+from configs import gpt2, gpt3
 from configs.paper import Paper
 from configs.scaled import NANO, SMALL, scaled_down
 from models.config import ModelConfig
@@ -22,7 +22,7 @@ def architecture(num_layers: int, d_model: int, num_heads: int) -> ModelConfig:
     return replace(model, vocab_size=262_144, context_length=2048)
 
 
-recipe = recipes.gpt3
+recipe = gpt3.recipe
 """The training run of section 2.3, with GPT-3's hyper-parameters."""
 
 
@@ -62,12 +62,14 @@ PAPER = Paper(
         "optimizer.schedule": "section 2.3: warm-up over about the first 375M tokens; as in GPT-3",
         "optimizer.schedule.peak_lr": "section 2.3",
         "num_steps": "section 2.3: 300B tokens",
-        "batch_tokens": "section 2.3: 2M and 3.2M tokens, read as 1024 and 1536 sequences. The "
-        "paper's batch grew from 32K tokens over the first few billion; here it has its final "
-        "size from the start",
+        "batch_tokens": "section 2.3: 2M and 3.2M tokens, read as 1024 and 1536 sequences.",
+        "batch_ramp": "section 2.3: from 32k tokens over the first few billion",
         "seq_len": "section 2.2",
     },
     not_published={
+        "batch_ramp.initial_tokens": "16 sequences, as for GPT-3 here",
+        "batch_ramp.increment_tokens": "one sequence at a time, as for GPT-3 here",
+        "batch_ramp.ramp_tokens": "9B and 12B, as for GPT-3's batches of the same sizes here",
         "model.feed_forward": "GPT-2's 4 d_model and GELU, which agree with Table 1's counts",
         "model.norm": "GPT-2's LayerNorm, eps 1e-5",
         "model.position": "GPT-2's learned positions",

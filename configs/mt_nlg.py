@@ -33,6 +33,9 @@ def recipe(model: ModelConfig, *, batch_size: int, peak_lr: float) -> Experiment
         model,
         batch_size=batch_size,
         peak_lr=peak_lr,
+        ramp_tokens=12e9,
+        initial_size=32,
+        increment=32,
         warmup_tokens=1e9,
         decay_tokens=340e9,
         num_tokens=270e9,
@@ -71,8 +74,9 @@ PAPER = Paper(
         "1",
         "optimizer.schedule": "section 3.2: warm-up over 1B tokens, cosine to 10 % over 340B",
         "num_steps": "section 3.2: 270B tokens",
-        "batch_tokens": "section 3.2: 1920 sequences. The paper's batch grew from 32 over the "
-        "first 12B tokens; here it has its final size from the start",
+        "batch_tokens": "section 3.2: 1920 sequences",
+        "batch_ramp": "section 3.2: from 32 to 1920 sequences in increments of 32, over the first "
+        "12B tokens, read as increments at equal distances in tokens",
         "seq_len": "section 3.2",
         "execution.dtype": "section 3.2: bfloat16, mixed precision",
     },

@@ -53,10 +53,42 @@ class WarmupCosine:
 
 
 @dataclass(frozen=True, kw_only=True)
+class WarmupCosineInTokens:
+    """Linear warm-up and half a cosine, both in the tokens that the run has seen.
+
+    While the batch grows, this is another learning rate at each step than `WarmupCosine`'s.
+    """
+
+    peak_lr: float
+    warmup_tokens: float
+    """Tokens at which the learning rate reaches its peak."""
+    decay_tokens: float | None = None
+    """Tokens at which the cosine ends, warm-up included; None: the end of the run."""
+    final_fraction: float = 0.1
+
+    def __post_init__(self):
+        _check_peak(self.peak_lr)
+        check(
+            self.warmup_tokens >= 0,
+            f"optimizer.schedule.warmup-tokens={self.warmup_tokens} must not be negative; write "
+            "--optimizer.schedule.warmup-tokens=0 or more",
+        )
+        check(
+            self.decay_tokens is None or self.decay_tokens > self.warmup_tokens,
+            f"optimizer.schedule.decay-tokens={self.decay_tokens} must exceed "
+            f"warmup-tokens={self.warmup_tokens}: the cosine ends there",
+        )
+
+
+Schedule = InverseSquareRoot | WarmupCosine | WarmupCosineInTokens
+"""The learning rate of every step."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Adafactor:
     """Adafactor without factoring: Adam, its steps scaled by each matrix's RMS (PaLM, sec. 5)."""
 
-    schedule: InverseSquareRoot | WarmupCosine
+    schedule: Schedule
     beta1: float = 0.9
     decay_exponent: float = 0.8
     """beta2 at step k is 1 - k^(-decay_exponent)."""
@@ -70,7 +102,7 @@ class Adafactor:
 class AdamW:
     """Adam with decoupled weight decay on matrices (Loshchilov & Hutter 2019)."""
 
-    schedule: InverseSquareRoot | WarmupCosine
+    schedule: Schedule
     beta1: float = 0.9
     beta2: float = 0.95
     eps: float = 1e-8

@@ -7,7 +7,7 @@ takes a few minutes on a laptop and reaches 1.665 bits per byte on the Python st
     python -m zoo.train --model=palm_small
 """
 
-from configs.experiment import Experiment
+from configs.experiment import Experiment, SteppedRamp
 from configs.optimizers import Adafactor, InverseSquareRoot
 from configs.paper import Paper
 from configs.scaled import NANO, SMALL, scaled_down
@@ -36,9 +36,10 @@ def architecture(
     )
 
 
-def recipe(model: ModelConfig, *, batch_size: int, num_tokens: float) -> Experiment:
-    """Return section 5's training run. The paper's batch grew; here it has its final size."""
-    batch_tokens = batch_size * 2048
+def recipe(
+    model: ModelConfig, *, batch_size: int, num_tokens: float, ramp: SteppedRamp
+) -> Experiment:
+    """Return section 5's training run, whose batch grows in steps to `batch_size` sequences."""
     return Experiment(
         model=model,
         optimizer=Adafactor(
@@ -48,20 +49,35 @@ def recipe(model: ModelConfig, *, batch_size: int, num_tokens: float) -> Experim
             weight_decay_exponent=2.0,
             clip_norm=1.0,
         ),
-        num_steps=round(num_tokens / batch_tokens),
-        batch_tokens=batch_tokens,
+        num_steps=1,
+        batch_tokens=batch_size * 2048,
+        batch_ramp=ramp,
         seq_len=2048,
         z_loss=1e-4,
         execution=Execution(dtype="bfloat16", remat="full"),
-    )
+    ).lasting(num_tokens)
+
+
+_SWITCH = 50_000 * 512 * 2048, 50_000 * 512 * 2048 + 65_000 * 1024 * 2048
+"""Tokens at steps 50,000 and 115,000 of the 540B."""
+_END = _SWITCH[1] + 140_000 * 2048 * 2048
+"""Tokens at its last step, 255,000."""
+
+
+def _one_switch(num_tokens: float) -> SteppedRamp:
+    """Return a ramp from half the batch, which ends where the 540B's does in its own run."""
+    return SteppedRamp(fractions=(1 / 2,), until_tokens=(_SWITCH[1] / _END * num_tokens,))
 
 
 # fmt: off
 PUBLISHED = {
     #                        layers d_model heads
-    "palm_8b":   recipe(architecture(32,  4096, 16), batch_size=512,  num_tokens=780e9),
-    "palm_62b":  recipe(architecture(64,  8192, 32), batch_size=1024, num_tokens=795e9),
-    "palm_540b": recipe(architecture(118, 18432, 48), batch_size=2048, num_tokens=780e9),
+    "palm_8b":   recipe(architecture(32,  4096, 16),  batch_size=512,  num_tokens=780e9,
+                        ramp=_one_switch(780e9)),
+    "palm_62b":  recipe(architecture(64,  8192, 32),  batch_size=1024, num_tokens=795e9,
+                        ramp=_one_switch(795e9)),
+    "palm_540b": recipe(architecture(118, 18432, 48), batch_size=2048, num_tokens=_END,
+                        ramp=SteppedRamp(fractions=(1 / 4, 1 / 2), until_tokens=_SWITCH)),
 }
 _BASE = PUBLISHED["palm_8b"]
 FAMILY = {
@@ -102,13 +118,17 @@ PAPER = Paper(
         "optimizer": "section 5: Adafactor without factoring, beta1 0.9, beta2 = 1 - k^-0.8, decay "
         "lr^2, clipping at 1. T5X's clipping of each update is not mentioned, and left out",
         "optimizer.schedule": "section 5: 1e-2 for 10,000 steps, then 1/sqrt(k)",
-        "num_steps": "section 3 and appendix F: 780B tokens, the 62B 795B",
-        "batch_tokens": "Table 1 and section 5. The paper's batch grew to this size (the 540B's: "
-        "512, 1024, 2048 sequences); here it has its final size from the start",
+        "num_steps": "section 5: 255,000 steps for the 540B, 776B tokens; section 3 rounds them to "
+        "780B, which the 8B has here, too; appendix F: 795B for the 62B",
+        "batch_tokens": "Table 1 and section 5: 512, 1024 and 2048 sequences at full size",
+        "batch_ramp": "section 5: the 540B has 512 sequences until step 50,000 and 1024 until step "
+        "115,000; Table 1: the 8B and the 62B grow once, to twice their first batch",
         "seq_len": "section 5",
         "z_loss": "section 5: 1e-4 log^2 Z",
     },
     not_published={
+        "batch_ramp.until_tokens": "the step at which the batches of the 8B and the 62B grow: here "
+        "after 24 % of the tokens, as the 540B's grows for the last time",
         "model.norm.eps": "1e-6, T5X's",
         "model.position.theta": "10,000, and all dimensions are rotated, as in Su et al. 2021",
         "execution.dtype": "bfloat16 products and activations, float32 parameters: T5X's default",

@@ -3,8 +3,8 @@
 A family whose paper changes something calls the recipe and replaces what differs.
 """
 
-from configs.experiment import Experiment
-from configs.optimizers import AdamW, WarmupCosine
+from configs.experiment import Experiment, LinearRamp
+from configs.optimizers import AdamW, WarmupCosine, WarmupCosineInTokens
 from models.config import Execution, ModelConfig
 
 
@@ -13,6 +13,9 @@ def gpt3(
     *,
     batch_size: int,
     peak_lr: float,
+    ramp_tokens: float | None,
+    initial_size: int = 16,
+    increment: int = 1,
     warmup_tokens: float = 375e6,
     decay_tokens: float | None = 260e9,
     num_tokens: float = 300e9,
@@ -20,21 +23,32 @@ def gpt3(
     """Return GPT-3's training run (Brown et al. 2020, appendix B), at the model's context length.
 
     GPT-3 and Jurassic-1 use it as it is. GPT-2, whose paper gives no recipe beyond the batch, and
-    Megatron-Turing NLG change some numbers. The batch has its final size from the start.
+    Megatron-Turing NLG change some numbers.
 
     Args:
-      batch_size: sequences per optimizer step.
+      batch_size: sequences per optimizer step, at full size.
+      ramp_tokens: tokens over which the batch grows linearly to its full size; None: all batches
+        have it.
+      initial_size: sequences of the first batch, if the batch grows; by default 32k tokens.
+      increment: sequences by which it grows at a time.
       decay_tokens: end of the cosine, after which the learning rate stays at a tenth of its peak;
         None: the end of the run.
     """
     batch_tokens = batch_size * model.context_length
+    ramp = None
+    if ramp_tokens is not None:
+        ramp = LinearRamp(
+            initial_tokens=initial_size * model.context_length,
+            increment_tokens=increment * model.context_length,
+            ramp_tokens=ramp_tokens,
+        )
     return Experiment(
         model=model,
         optimizer=AdamW(
-            schedule=WarmupCosine(
+            schedule=WarmupCosineInTokens(
                 peak_lr=peak_lr,
-                warmup_steps=round(warmup_tokens / batch_tokens),
-                decay_steps=None if decay_tokens is None else round(decay_tokens / batch_tokens),
+                warmup_tokens=warmup_tokens,
+                decay_tokens=decay_tokens,
                 final_fraction=0.1,
             ),
             beta1=0.9,
@@ -43,11 +57,12 @@ def gpt3(
             weight_decay=0.1,
             clip_norm=1.0,
         ),
-        num_steps=round(num_tokens / batch_tokens),
+        num_steps=1,
         batch_tokens=batch_tokens,
+        batch_ramp=ramp,
         seq_len=model.context_length,
         execution=Execution(dtype="bfloat16", remat="full"),
-    )
+    ).lasting(num_tokens)
 
 
 def fine_tuning(model: ModelConfig) -> Experiment:

@@ -1,7 +1,8 @@
 """The `_nano` and `_small` sizes, which are in no paper: a family's choices in a small budget.
 
 All families share the two budgets, and the parameter counts of their `_small` models are within 5 %
-of each other. Two such models therefore differ only in what sets their papers apart. They have four
+of each other. Two such models therefore differ in what sets their papers apart, recipes included,
+and in their peak learning rates. They have four
 layers of four heads (Jurassic-1, the shallow one, has three layers), and their widths are chosen to
 make the counts about equal.
 """
@@ -9,8 +10,8 @@ make the counts about equal.
 from dataclasses import dataclass, replace
 from typing import assert_never
 
-from configs.experiment import Experiment
-from configs.optimizers import InverseSquareRoot, WarmupCosine
+from configs.experiment import Experiment, LinearRamp, SteppedRamp
+from configs.optimizers import InverseSquareRoot, Schedule, WarmupCosine, WarmupCosineInTokens
 from models.config import Execution, ModelConfig
 
 
@@ -21,21 +22,36 @@ class Budget:
     vocab_size: int
     seq_len: int
     batch_size: int
-    """Sequences per step."""
-    num_steps: int
+    """Sequences per step; if the batch grows, of the largest."""
+    smallest_batch: int
+    """Sequences of the smallest batch from which a batch grows."""
+    num_tokens: int
+    """Tokens of the whole run."""
     warmup_steps: int
-    """Steps before the learning rate falls."""
+    """Full batches before the learning rate falls."""
     eval_every: int
     """Steps between evaluations, and between checkpoints."""
 
 
 NANO = Budget(
-    vocab_size=512, seq_len=64, batch_size=8, num_steps=20, warmup_steps=10, eval_every=10
+    vocab_size=512,
+    seq_len=64,
+    batch_size=8,
+    smallest_batch=8,
+    num_tokens=20 * 8 * 64,
+    warmup_steps=10,
+    eval_every=10,
 )
-"""A run of seconds, for tests."""
+"""A run of seconds, for tests, with batches of one size."""
 
 SMALL = Budget(
-    vocab_size=4096, seq_len=256, batch_size=4, num_steps=600, warmup_steps=30, eval_every=150
+    vocab_size=4096,
+    seq_len=256,
+    batch_size=4,
+    smallest_batch=1,
+    num_tokens=600 * 4 * 256,
+    warmup_steps=30,
+    eval_every=150,
 )
 """A run of minutes on a laptop's CPU. The batch is the best of a sweep with PaLM's recipe: in such
 a short run, more steps help more than larger batches."""
@@ -46,25 +62,76 @@ def scaled_down(
 ) -> Experiment:
     """Return a run of `model` with the recipe of `published`, in another budget.
 
-    The schedule keeps its shape; its peak is `peak_lr`, and its corners are moved to fit the run.
+    The learning rate and the batch keep their shapes over the run: they change after the same share
+    of its tokens or steps. Two things are the budget's own, since the papers' would last for less
+    than a step: the peak, which is `peak_lr`, and the warm-up. A batch grows from at least the
+    budget's smallest one.
     """
-    match published.optimizer.schedule:
-        case InverseSquareRoot():
-            schedule = InverseSquareRoot(peak_lr=peak_lr, constant_steps=budget.warmup_steps)
-        case WarmupCosine(final_fraction=final_fraction):
-            schedule = WarmupCosine(
-                peak_lr=peak_lr, warmup_steps=budget.warmup_steps, final_fraction=final_fraction
-            )
-        case _:
-            assert_never(published.optimizer.schedule)
-    return replace(
+    run = replace(
         published,
         model=replace(model, vocab_size=budget.vocab_size, context_length=budget.seq_len),
-        optimizer=replace(published.optimizer, schedule=schedule),
         execution=Execution(),
-        num_steps=budget.num_steps,
+        num_steps=1,
         batch_tokens=budget.batch_size * budget.seq_len,
+        batch_ramp=_scaled_ramp(published, budget),
         seq_len=budget.seq_len,
         eval_every=budget.eval_every,
         save_every=budget.eval_every,
-    )
+    ).lasting(budget.num_tokens)
+    schedule = _scaled_schedule(published, run, budget, peak_lr)
+    return replace(run, optimizer=replace(published.optimizer, schedule=schedule))
+
+
+def _scaled_ramp(published: Experiment, budget: Budget) -> SteppedRamp | LinearRamp | None:
+    """Return the ramp over the same share of the run; None if all batches would be equal."""
+    scale = budget.num_tokens / published.num_tokens
+    smallest = budget.smallest_batch / budget.batch_size
+    if smallest == 1:
+        return None
+    match published.batch_ramp:
+        case None:
+            return None
+        case SteppedRamp(fractions=fractions, until_tokens=until_tokens):
+            return SteppedRamp(
+                fractions=tuple(max(smallest, fraction) for fraction in fractions),
+                until_tokens=tuple(scale * tokens for tokens in until_tokens),
+            )
+        case LinearRamp() as ramp:
+            fraction = max(smallest, ramp.initial_tokens / published.batch_tokens)
+            increment = max(smallest, ramp.increment_tokens / published.batch_tokens)
+            return LinearRamp(
+                initial_tokens=round(fraction * budget.batch_size) * budget.seq_len,
+                increment_tokens=round(increment * budget.batch_size) * budget.seq_len,
+                ramp_tokens=scale * ramp.ramp_tokens,
+            )
+        case _:
+            assert_never(published.batch_ramp)
+
+
+def _scaled_schedule(
+    published: Experiment, run: Experiment, budget: Budget, peak_lr: float
+) -> Schedule:
+    """Return the schedule with the peak and warm-up of the run, and all other corners in place."""
+    schedule = published.optimizer.schedule
+    match schedule:
+        case InverseSquareRoot():
+            return InverseSquareRoot(peak_lr=peak_lr, constant_steps=budget.warmup_steps)
+        case WarmupCosine(decay_steps=decay_steps):
+            share = None if decay_steps is None else decay_steps / published.num_steps
+            return replace(
+                schedule,
+                initial_lr=schedule.initial_lr / schedule.peak_lr * peak_lr,
+                peak_lr=peak_lr,
+                warmup_steps=budget.warmup_steps,
+                decay_steps=None if share is None else round(share * run.num_steps),
+            )
+        case WarmupCosineInTokens(decay_tokens=decay_tokens):
+            share = None if decay_tokens is None else decay_tokens / published.num_tokens
+            return replace(
+                schedule,
+                peak_lr=peak_lr,
+                warmup_tokens=budget.warmup_steps * run.batch_tokens,
+                decay_tokens=None if share is None else share * run.num_tokens,
+            )
+        case _:
+            assert_never(schedule)

@@ -9,6 +9,7 @@ import numpy as np
 from data import catalog, training_data
 from data.batches.batch import Batches
 from data.batches.rows import TokenWindows
+from data.batches.sizes import BatchSizes
 from data.config import Data, Files, Mixture, Source, Task, leaves
 from data.errors import DataConfigError, DataError
 from data.storage import cache_folder
@@ -107,7 +108,7 @@ def load(
         config,
         vocab_size=vocabulary.size,
         seq_len=seq_len,
-        batch_size=batch_size,
+        sizes=BatchSizes.constant(batch_size),
         vocabulary=vocabulary,
         report=report,
     )
@@ -160,7 +161,7 @@ def _whole_files(
         rows=TokenWindows(
             np.concatenate(ids),
             seq_len,
-            batch_size,
+            BatchSizes.constant(batch_size),
             seed=0,
             bos_id=vocabulary.bos_id,
             eos_id=vocabulary.eos_id,

@@ -10,6 +10,7 @@ import numpy as np
 
 from data import command
 from data.batches.rows import Rows, make_rows
+from data.batches.sizes import BatchSizes
 from data.config import Data
 from data.errors import DataConfigError
 from data.storage import cache_folder
@@ -87,7 +88,8 @@ def main(argv: list[str]) -> None:
         for split in SPLITS:
             reports.append(_report_on_split(corpus.name, split, splits[split], vocabulary, flags))
         lengths[corpus.name] = np.diff(splits["train"].offsets)
-        rows = make_rows(flags.data, splits["train"], vocabulary, flags.seq_len, flags.num_windows)
+        sizes = BatchSizes.constant(flags.num_windows)
+        rows = make_rows(flags.data, splits["train"], vocabulary, flags.seq_len, sizes)
         windows += _decode_first_batch(rows, vocabulary)
     if flags.picture is not None:
         _draw_lengths(lengths, Path(flags.picture).expanduser())
@@ -113,9 +115,10 @@ def _report_on_split(
     source: str, split: Split, encoded: TokenSplit, vocabulary: Vocabulary, flags: InspectCommand
 ) -> SplitReport:
     lengths = np.diff(encoded.offsets)
+    one = BatchSizes.constant(1)
     padding = {
         packing: make_rows(
-            replace(flags.data, packing=packing), encoded, vocabulary, flags.seq_len, 1
+            replace(flags.data, packing=packing), encoded, vocabulary, flags.seq_len, one
         ).padding
         for packing in ("split", "whole")
     }

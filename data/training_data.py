@@ -13,6 +13,7 @@ from data.batches.batch import ALL, Batches
 from data.batches.mixture import Mixture, MixtureSchedule
 from data.batches.readers import ComputedReader, Reader
 from data.batches.rows import Rows, make_rows
+from data.batches.sizes import BatchSizes
 from data.batches.streaming import Stream
 from data.config import Data
 from data.errors import DataConfigError, DataError
@@ -57,7 +58,6 @@ class TrainingData:
     """The first tokens of the validation split."""
     fingerprint: dict[str, str | int]
     """Everything that the batches depend on. It must be the same when the run is resumed."""
-    _rows: slice
     _corpora: Weighted
     _cache_folder: Path
 
@@ -73,7 +73,7 @@ class TrainingData:
         if isinstance(self.train, Stream):
             report(self.train.describe())
             return self.train.read_from(first_step, state)
-        return ComputedReader(self.train, self._rows)
+        return ComputedReader(self.train)
 
     def baselines(self) -> dict[str, float]:
         """Return the bits per byte to beat on the validation text, by name.
@@ -89,7 +89,7 @@ def load(
     *,
     vocab_size: int,
     seq_len: int,
-    batch_size: int,
+    sizes: BatchSizes,
     rows: slice = ALL,
     vocabulary: Vocabulary | None = None,
     report: Report,
@@ -102,8 +102,8 @@ def load(
     Args:
       vocab_size: tokens of the vocabulary to train: as many as the model has room for.
       seq_len: predictions in a row.
-      batch_size: rows of a training batch over all hosts.
-      rows: the rows of each batch that this host reads.
+      sizes: rows of every training batch over all hosts.
+      rows: the rows of the largest batch that this host reads.
       vocabulary: that of a checkpoint, to use instead of one trained on this text.
       report: takes a line of progress.
     """
@@ -125,7 +125,7 @@ def load(
         for split in cached:
             _check_length(corpus, split, splits[split], seq_len)
             rows_of[split].append(
-                make_rows(config, splits[split], vocabulary, seq_len, batch_size, number)
+                make_rows(config, splits[split], vocabulary, seq_len, sizes, number)
             )
     if config.packing == "whole":
         train_rows = rows_of["train"]
@@ -135,7 +135,6 @@ def load(
         **text_fingerprint(corpora),
         "vocabulary": vocabulary.fingerprint,
         "seq_len": seq_len,
-        "batch_size": batch_size,
         "packing": config.packing,
         "seed": config.seed,
     }
@@ -143,10 +142,10 @@ def load(
         train = Stream(
             {corpus.name: corpus for corpus, _ in corpora},
             MixtureSchedule(tuple(share for _, share in corpora)),
-            Shard.of_rows(rows, batch_size),
+            Shard.of_rows(rows, sizes.largest),
             vocabulary,
             seq_len,
-            batch_size,
+            sizes,
             config.seed,
         )
         fingerprint |= train.fingerprint
@@ -161,7 +160,6 @@ def load(
         num_validation_bytes=sum(split.num_bytes for split in held_out),
         opening=held_out[0].tokens[:8].tolist(),
         fingerprint=fingerprint,
-        _rows=rows,
         _corpora=corpora,
         _cache_folder=folder,
     )

@@ -40,6 +40,7 @@ PLAIN_DATA = {
     "configs.experiment",
     "configs.optimizers",
     "configs.paper",
+    "data.batches.sizes",
     "data.config",
     "data.errors",
 }

@@ -5,6 +5,7 @@ from typing import Protocol
 
 import numpy as np
 
+from data.batches.sizes import BatchSizes
 from data.vocabularies.sentencepiece_model import PAD_ID
 
 Batch = dict[str, np.ndarray]
@@ -24,8 +25,8 @@ class Batches(Protocol):
     """An endless series of training batches, and one pass over the same rows for evaluation."""
 
     @property
-    def batch_size(self) -> int:
-        """Rows of a training batch, over all hosts."""
+    def sizes(self) -> BatchSizes:
+        """The rows of every training batch, over all hosts."""
         ...
 
     def __len__(self) -> int:

@@ -10,6 +10,7 @@ import numpy as np
 
 from data.batches.batch import ALL, Batch
 from data.batches.rows import Rows
+from data.batches.sizes import BatchSizes
 
 # Longest cycle. Shares whose common denominator is larger are rounded to multiples of 1 / 10,000.
 _MAX_PERIOD = 10_000
@@ -53,18 +54,18 @@ class Mixture:
     """
 
     sources: Mapping[str, Rows]
-    """Rows of each source, by name; all with the same `seq_len` and `batch_size`."""
+    """Rows of each source, by name; all with the same `seq_len` and `sizes`."""
     shares: tuple[Fraction, ...]
     """Share of each source, in the order of `sources`; they sum to 1."""
 
     @property
-    def batch_size(self) -> int:
-        """Rows of a training batch, over all hosts."""
-        return self._rows[0].batch_size
+    def sizes(self) -> BatchSizes:
+        """Rows of every training batch, over all hosts."""
+        return self._rows[0].sizes
 
     def train_batch(self, step: int, rows: slice = ALL) -> Batch:
         """Return a training batch; see `Batches`."""
-        draws = np.arange(step * self.batch_size, (step + 1) * self.batch_size)[rows]
+        draws = np.arange(self.sizes.before(step), self.sizes.before(step + 1))[rows]
         source_of = self._schedule.source_of(draws)
         parts, row_numbers = [], []
         for source, source_rows in enumerate(self._rows):
@@ -88,7 +89,7 @@ class Mixture:
         """Return the epochs and tokens of each source, and all tokens together; see `Batches`."""
         counters: dict[str, float] = {}
         total_tokens = 0
-        draws = np.array([step * self.batch_size])
+        draws = np.array([self.sizes.before(step)])
         for source, (name, rows) in enumerate(self.sources.items()):
             epochs = int(self._schedule.num_before(draws, source)[0]) / len(rows)
             tokens = round(epochs * rows.num_predictions)

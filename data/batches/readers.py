@@ -3,15 +3,15 @@
 from dataclasses import dataclass
 from typing import Protocol
 
-from data.batches.batch import Batch, Batches
+from data.batches.batch import ALL, Batch, Batches
 from data.text.corpus import SavedFiles
 
 
 class Reader(Protocol):
     """A source of training batches that knows its position in the text."""
 
-    def train_batch(self, step: int) -> Batch:
-        """Return this host's rows of batch `step`."""
+    def train_batch(self, step: int, rows: slice = ALL) -> Batch:
+        """Return this host's `rows` of batch `step`."""
         ...
 
     def counters(self, step: int) -> dict[str, float]:
@@ -32,12 +32,10 @@ class ComputedReader:
     """A Reader of batches that are a pure function of their number."""
 
     batches: Batches
-    rows: slice
-    """This host's share of each batch's rows."""
 
-    def train_batch(self, step: int) -> Batch:
-        """Return this host's rows of batch `step`."""
-        return self.batches.train_batch(step, self.rows)
+    def train_batch(self, step: int, rows: slice = ALL) -> Batch:
+        """Return this host's `rows` of batch `step`."""
+        return self.batches.train_batch(step, rows)
 
     def counters(self, step: int) -> dict[str, float]:
         """Return epochs and tokens; see `Batches`."""

@@ -15,6 +15,7 @@ import numpy as np
 from data.batches.batch import ALL, Batch, crosses_documents, make_batch, window_batch
 from data.batches.packing import cached_row_starts
 from data.batches.permutation import epoch_order
+from data.batches.sizes import BatchSizes
 from data.config import Data
 from data.tokens.cache import TokenSplit
 from data.vocabularies.sentencepiece_model import BOS_ID, EOS_ID, PAD_ID
@@ -29,8 +30,8 @@ class Rows(abc.ABC):
     """[num_tokens] unsigned integers."""
     seq_len: int
     """Predictions in a row, T."""
-    batch_size: int
-    """Rows of a training batch, over all hosts."""
+    sizes: BatchSizes
+    """Rows of every training batch, over all hosts."""
     seed: int
     """Seed of the order in which training sees the rows."""
     bos_id: int | None = field(default=BOS_ID, kw_only=True)
@@ -62,8 +63,8 @@ class Rows(abc.ABC):
 
     def train_batch(self, step: int, rows: slice = ALL) -> Batch:
         """Return a training batch; see `Batches`."""
-        start = step * self.batch_size
-        return self.draws(np.arange(start, start + self.batch_size, dtype=np.uint64)[rows])
+        start, stop = self.sizes.before(step), self.sizes.before(step + 1)
+        return self.draws(np.arange(start, stop, dtype=np.uint64)[rows])
 
     def eval_batches(self, batch_size: int, rows: slice = ALL) -> Iterator[Batch]:
         """Yield all rows in order; see `Batches`."""
@@ -72,7 +73,7 @@ class Rows(abc.ABC):
 
     def counters(self, step: int) -> dict[str, float]:
         """Return epochs and tokens; see `Batches`."""
-        epochs = step * self.batch_size / len(self)
+        epochs = self.sizes.before(step) / len(self)
         return {"data/epochs": epochs, "data/tokens": round(epochs * self.num_predictions)}
 
 
@@ -154,7 +155,7 @@ def make_rows(
     split: TokenSplit,
     vocabulary: Vocabulary,
     seq_len: int,
-    batch_size: int,
+    sizes: BatchSizes,
     source: int = 0,
 ) -> Rows:
     """Return the rows of one source; its number `source` makes its order differ from the others'.
@@ -164,11 +165,11 @@ def make_rows(
     special_ids = {"bos_id": vocabulary.bos_id, "eos_id": vocabulary.eos_id}
     seed = config.seed + source * 0x9E3779B97F4A7C15
     if config.packing == "split":
-        return TokenWindows(split.tokens, seq_len, batch_size, seed, **special_ids)
+        return TokenWindows(split.tokens, seq_len, sizes, seed, **special_ids)
     return PackedDocuments(
         split.tokens,
         seq_len,
-        batch_size,
+        sizes,
         seed,
         **special_ids,
         starts=cached_row_starts(split, seq_len),

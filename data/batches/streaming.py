@@ -13,8 +13,9 @@ from importlib.metadata import version
 
 import numpy as np
 
-from data.batches.batch import Batch, window_batch
+from data.batches.batch import ALL, Batch, window_batch
 from data.batches.mixture import MixtureSchedule
+from data.batches.sizes import BatchSizes
 from data.errors import DataError
 from data.text.corpus import Corpus, SavedFiles, Shard
 from data.tokens.encoding import num_cores
@@ -42,15 +43,10 @@ class Stream:
     vocabulary: Vocabulary
     seq_len: int
     """Predictions in a row, T."""
-    batch_size: int
-    """Rows of a training batch, over all hosts."""
+    sizes: BatchSizes
+    """Rows of every training batch, over all hosts."""
     seed: int
     """Seed of the order of the documents."""
-
-    @property
-    def num_rows(self) -> int:
-        """Rows of a batch on this host."""
-        return self.batch_size // self.shard.count
 
     @property
     def fingerprint(self) -> dict[str, str | int]:
@@ -75,7 +71,9 @@ class Stream:
         documents. Raises DataError if the text cannot be read, or `state` belongs to another
         stream or is damaged.
         """
-        positions = [None] * len(self.corpora) if state is None else self._positions(state)
+        positions, num_rows = [None] * len(self.corpora), 0
+        if state is not None:
+            positions, num_rows = self._positions(state, first_step)
         num_processes = max(1, min(num_cores(), _MAX_PROCESSES) // len(self.corpora))
         streams: list[TokenStream] = []
         try:
@@ -90,10 +88,10 @@ class Stream:
             for stream in streams:
                 stream.close()
             raise
-        return StreamReader(self, streams, first_step)
+        return StreamReader(self, streams, first_step, num_rows)
 
-    def state(self, positions: list[StreamPosition]) -> SavedFiles:
-        """Return the positions in all corpora as files."""
+    def state(self, positions: list[StreamPosition], num_rows: int) -> SavedFiles:
+        """Return as files the positions in all corpora after `num_rows` rows of this host."""
         records = []
         files: dict[str, bytes] = {}
         for number, (name, position) in enumerate(zip(self.corpora, positions, strict=True)):
@@ -108,11 +106,11 @@ class Stream:
                 }
             )
             files |= {f"{number}.{name}": content for name, content in snapshot.files.items()}
-        record = {"shard": asdict(self.shard), "positions": records}
+        record = {"shard": asdict(self.shard), "num_rows": num_rows, "positions": records}
         return files | {_POSITIONS_FILE: json.dumps(record).encode()}
 
-    def _positions(self, state: SavedFiles) -> list[StreamPosition]:
-        """Return the positions from which `state` was made."""
+    def _positions(self, state: SavedFiles, step: int) -> tuple[list[StreamPosition], int]:
+        """Return the positions from which `state` was made, and this host's rows before them."""
         try:
             record = json.loads(state[_POSITIONS_FILE])
             if record["shard"] != asdict(self.shard):
@@ -124,7 +122,9 @@ class Stream:
                 positions.append(
                     StreamPosition(snapshot, position["num_documents"], position["offset"])
                 )
-            return positions
+            # Earlier versions did not save the number of rows: all their batches had one size.
+            num_rows = step * self.sizes.largest // self.shard.count
+            return positions, record.get("num_rows", num_rows)
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(
                 f"the checkpoint's position in the stream is missing or damaged ({error!r}); "
@@ -135,57 +135,67 @@ class Stream:
 class StreamReader:
     """A Reader of a stream. Its batches come in order only, each once."""
 
-    def __init__(self, stream: Stream, token_streams: list[TokenStream], first_step: int):
+    def __init__(
+        self, stream: Stream, token_streams: list[TokenStream], first_step: int, num_rows: int
+    ):
         self._stream, self._token_streams = stream, token_streams
         self._next_step = self._oldest_step = first_step
+        self._num_rows = num_rows  # that this host has read
         # By step, because another thread reads batches ahead of the step that is asked about.
         self._positions = {first_step: self._current_positions()}
 
-    def train_batch(self, step: int) -> Batch:
-        """Return this host's rows of batch `step`. Raises ValueError unless it is the next one."""
+    def train_batch(self, step: int, rows: slice = ALL) -> Batch:
+        """Return this host's `rows` of batch `step`.
+
+        Raises ValueError unless it is the next batch. Hosts read different rows, and each takes its
+        own from its own documents: only their number counts.
+        """
         if step != self._next_step:
             raise ValueError(f"batch {step} of a stream whose next batch is {self._next_step}")
         config = self._stream
-        draws = np.arange(step * config.num_rows, (step + 1) * config.num_rows)
-        corpus_of = config.schedule.source_of(draws)
-        windows = np.empty((config.num_rows, config.seq_len + 1), np.int32)
+        num_rows = len(range(config.sizes.size(step))[rows])
+        corpus_of = config.schedule.source_of(np.arange(self._num_rows, self._num_rows + num_rows))
+        windows = np.empty((num_rows, config.seq_len + 1), np.int32)
         for number, tokens in enumerate(self._token_streams):
-            rows = np.flatnonzero(corpus_of == number)
-            if len(rows):
-                windows[rows] = tokens.windows(len(rows), config.seq_len)
+            of_corpus = np.flatnonzero(corpus_of == number)
+            if len(of_corpus):
+                windows[of_corpus] = tokens.windows(len(of_corpus), config.seq_len)
         self._next_step = step + 1
+        self._num_rows += num_rows
         self._positions[step + 1] = self._current_positions()
         vocabulary = config.vocabulary
-        num_real = np.full(config.num_rows, config.seq_len)
+        num_real = np.full(num_rows, config.seq_len)
         return window_batch(windows, num_real, vocabulary.bos_id, vocabulary.eos_id)
 
     def counters(self, step: int) -> dict[str, float]:
         """Return the tokens of `step` batches and, if an epoch's length is known, the epochs."""
-        config, positions = self._stream, self._positions_at(step)
+        config = self._stream
+        positions, num_rows = self._positions_at(step)
+        tokens_per_row = config.shard.count * config.seq_len
         counters: dict[str, float] = {}
         for number, (name, corpus) in enumerate(config.corpora.items()):
             suffix = f"/{name}" if len(config.corpora) > 1 else ""
-            num_rows = config.schedule.num_before(np.array([step * config.num_rows]), number)[0]
-            counters[f"data/tokens{suffix}"] = int(num_rows) * config.shard.count * config.seq_len
+            num_drawn = config.schedule.num_before(np.array([num_rows]), number)[0]
+            counters[f"data/tokens{suffix}"] = int(num_drawn) * tokens_per_row
             if corpus.num_train_documents is not None:
                 num_documents = positions[number].num_documents * config.shard.count
                 counters[f"data/epochs{suffix}"] = num_documents / corpus.num_train_documents
-        return counters | {"data/tokens": step * config.batch_size * config.seq_len}
+        return counters | {"data/tokens": config.sizes.before(step) * config.seq_len}
 
     def state(self, step: int) -> SavedFiles:
         """Return the positions after `step` batches; see `Reader`."""
-        return self._stream.state(self._positions_at(step))
+        return self._stream.state(*self._positions_at(step))
 
     def close(self) -> None:
         """End the processes that encode."""
         for tokens in self._token_streams:
             tokens.close()
 
-    def _current_positions(self) -> list[StreamPosition]:
-        return [tokens.position for tokens in self._token_streams]
+    def _current_positions(self) -> tuple[list[StreamPosition], int]:
+        return [tokens.position for tokens in self._token_streams], self._num_rows
 
-    def _positions_at(self, step: int) -> list[StreamPosition]:
-        """Return the positions after `step` batches, and forget those of earlier steps."""
+    def _positions_at(self, step: int) -> tuple[list[StreamPosition], int]:
+        """Return the positions and the rows read after `step` batches; forget earlier steps."""
         for earlier in range(self._oldest_step, step):
             del self._positions[earlier]
         self._oldest_step = step

@@ -4,7 +4,7 @@ import pytest
 
 from configs import gopher
 from models.transformer import num_params
-from zoo.training.optimizer import make_schedule
+from zoo.training.schedule import make_schedule
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,7 @@ def test_table_1(name: str, count: int, batch_tokens: float, peak_lr: float, cli
 
 def test_the_warm_up_starts_at_1e_7_and_the_cosine_ends_at_a_tenth():
     experiment = gopher.FAMILY["gopher_44m"]
-    schedule = make_schedule(experiment.optimizer.schedule, experiment.num_steps)
+    schedule = make_schedule(experiment)
     assert float(schedule(0)) == pytest.approx(1e-7 + (6e-4 - 1e-7) / 1500, rel=1e-4)
     assert float(schedule(1499)) == pytest.approx(6e-4)
     assert float(schedule(experiment.num_steps - 1)) == pytest.approx(6e-5, rel=1e-3)

@@ -9,7 +9,7 @@ from configs import mt_nlg
 from models.config import Normal
 from models.transformer import num_params
 from tests.models import samples
-from zoo.training.optimizer import make_schedule
+from zoo.training.schedule import make_schedule
 
 EXPERIMENT = mt_nlg.FAMILY["mt_nlg_530b"]
 
@@ -29,7 +29,7 @@ def test_section_3_2():
 
 
 def test_the_run_ends_before_its_cosine():
-    schedule = make_schedule(EXPERIMENT.optimizer.schedule, EXPERIMENT.num_steps)
+    schedule = make_schedule(EXPERIMENT)
     # Half a cosine from 1B to 340B tokens, seen at 270B.
     at_the_end = 0.1 + 0.9 * (1 + math.cos(math.pi * 269 / 339)) / 2
     assert float(schedule(EXPERIMENT.num_steps - 1)) == pytest.approx(5e-5 * at_the_end, rel=1e-3)

@@ -11,17 +11,19 @@ from configs import recipes
 @pytest.mark.parametrize(("family", "size"), [("gpt3", "6.7b"), ("jurassic1", "7.5b")])
 def test_gpt3s_recipe_fills_the_models_context(family: str, size: str):
     model = configs.get(f"{family}_{size}").model
-    run = recipes.gpt3(model, batch_size=1024, peak_lr=1.2e-4)
+    run = recipes.gpt3(model, batch_size=1024, peak_lr=1.2e-4, ramp_tokens=9e9)
     assert run == configs.get(f"{family}_{size}")
     shorter = dataclasses.replace(model, context_length=1024)
-    half = recipes.gpt3(shorter, batch_size=1024, peak_lr=1.2e-4)
+    half = recipes.gpt3(shorter, batch_size=1024, peak_lr=1.2e-4, ramp_tokens=9e9)
     assert half.seq_len == 1024
     assert half.num_tokens == pytest.approx(run.num_tokens, rel=1e-5)
 
 
 def test_gpt2_differs_from_gpt3s_recipe_only_in_the_end_of_the_cosine_and_the_execution():
     run = configs.get("gpt2_124m")
-    gpt3s = recipes.gpt3(run.model, batch_size=512, peak_lr=6e-4, decay_tokens=None)
+    gpt3s = recipes.gpt3(
+        run.model, batch_size=512, peak_lr=6e-4, ramp_tokens=None, decay_tokens=None
+    )
     assert dataclasses.replace(gpt3s, execution=run.execution) == run
 
 

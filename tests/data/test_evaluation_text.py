@@ -9,6 +9,7 @@ import pytest
 
 from data import evaluation_text, training_data
 from data.batches.rows import TokenWindows
+from data.batches.sizes import BatchSizes
 from data.config import Data, Files, Mixture, Source
 from data.errors import DataConfigError, DataError
 from data.evaluation_text import EvaluationText
@@ -40,7 +41,7 @@ def run(run_text: Data, vocabulary: Vocabulary) -> TrainingData:
         run_text,
         vocab_size=vocabulary.size,
         seq_len=SEQ_LEN,
-        batch_size=BATCH_SIZE,
+        sizes=BatchSizes.constant(BATCH_SIZE),
         vocabulary=vocabulary,
         report=no_report,
     )

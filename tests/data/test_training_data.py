@@ -13,6 +13,7 @@ import pytest
 from data import catalog, training_data
 from data.batches.batch import Batches
 from data.batches.rows import Rows
+from data.batches.sizes import BatchSizes
 from data.batches.streaming import Stream
 from data.config import Data, Files, Mixture
 from data.errors import DataConfigError, DataError
@@ -29,7 +30,7 @@ from data.config import Data, Files
 from data.training_data import load
 
 loaded = load(Data(source=Files(sys.argv[1]), cache_dir=sys.argv[2]), vocab_size=320, seq_len=32,
-              batch_size=4, report=print)
+              sizes=BatchSizes.constant(4), report=print)
 loaded.train.train_batch(0)
 loaded.baselines()
 assert not {"tensorflow", "seqio", "jax", "tensorflow_datasets"} & set(sys.modules)
@@ -67,7 +68,7 @@ def load_files(
         ),
         vocab_size=vocab_size,
         seq_len=seq_len,
-        batch_size=batch_size,
+        sizes=BatchSizes.constant(batch_size),
         vocabulary=vocabulary,
         report=report,
     )
@@ -230,11 +231,13 @@ def test_a_vocabulary_can_be_given_as_a_file(folder, vocabulary, tmp_path):
     path = tmp_path / "my.model"
     path.write_bytes(vocabulary.to_bytes())
     config = Data(source=Files(f"{folder}/*.py"), cache_dir=f"{folder}/cache", vocabulary=str(path))
-    loaded = load(config, vocab_size=400, seq_len=32, batch_size=4, report=no_report)
+    loaded = load(
+        config, vocab_size=400, seq_len=32, sizes=BatchSizes.constant(4), report=no_report
+    )
     assert loaded.vocabulary.fingerprint == vocabulary.fingerprint
     path.write_bytes(b"")
     with pytest.raises(DataError, match=f"data.vocabulary='{path}' cannot be used: .*empty"):
-        load(config, vocab_size=400, seq_len=32, batch_size=4, report=no_report)
+        load(config, vocab_size=400, seq_len=32, sizes=BatchSizes.constant(4), report=no_report)
 
 
 def test_whole_documents_are_planned_once_and_say_their_padding(folder):
@@ -257,7 +260,9 @@ def test_a_mixture_reads_all_its_sources(folder):
         cache_dir=f"{folder}/cache",
     )
     lines: list[str] = []
-    loaded = load(config, vocab_size=320, seq_len=32, batch_size=8, report=lines.append)
+    loaded = load(
+        config, vocab_size=320, seq_len=32, sizes=BatchSizes.constant(8), report=lines.append
+    )
     assert [", 75.0% of every batch" in line for line in lines[:2]] == [True, False]
     texts = [
         loaded.vocabulary.decode(row.tolist())

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from data import vocabulary
 from data.batches.rows import Rows
+from data.batches.sizes import BatchSizes
 from data.config import Data, Files
 from data.errors import DataConfigError, DataError
 from data.training_data import load
@@ -103,7 +104,7 @@ def test_a_model_trains_with_what_the_command_made(folder, style, packing, capsy
     vocabulary.main([*flags, "--out=mine", "--json"])
     printed = json.loads(capsys.readouterr().out)
     config = Data(source=Files("*.py"), cache_dir="cache", vocabulary="mine", packing=packing)
-    loaded = load(config, vocab_size=320, seq_len=32, batch_size=4, report=print)
+    loaded = load(config, vocab_size=320, seq_len=32, sizes=BatchSizes.constant(4), report=print)
     assert loaded.vocabulary.fingerprint == printed["fingerprint"]
     assert isinstance(loaded.train, Rows)
     eos = loaded.vocabulary.eos_id

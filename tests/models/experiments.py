@@ -44,7 +44,7 @@ def packed_batch(experiment: Experiment, seed: int = 0) -> dict[str, np.ndarray]
         document = rng.integers(4, experiment.model.vocab_size, size=rng.integers(3, 30))
         tokens += [BOS_ID, *document, EOS_ID]
     windows = TokenWindows(
-        np.array(tokens), seq_len=experiment.seq_len, batch_size=experiment.batch_size, seed=0
+        np.array(tokens), seq_len=experiment.seq_len, sizes=experiment.batch_sizes, seed=0
     )
     return next(windows.eval_batches(experiment.batch_size))
 

@@ -4,7 +4,6 @@ import math
 from collections.abc import Mapping
 
 import jax
-import numpy as np
 from flax import nnx
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
@@ -12,7 +11,6 @@ from configs import experiment as c
 from models.config import ConfigError, check
 
 Rules = tuple[tuple[str, str | tuple[str, ...] | None], ...]
-Index = tuple[slice, ...]
 AXES = ("pipeline", "data", "fsdp", "sequence", "tensor")
 BATCH_AXES = ("data", "fsdp")
 TOKEN_AXES = (*BATCH_AXES, "sequence")
@@ -197,38 +195,3 @@ def with_shardings(abstract, shardings):
 def batch_sharding(mesh: AnyMesh) -> NamedSharding:
     """Return the sharding of a batch: rows over data and fsdp, length over the sequence axis."""
     return NamedSharding(mesh, PartitionSpec(BATCH_AXES, "sequence"))
-
-
-class BatchLayout:
-    """The rows of a global batch that this process reads, and their layout over its devices."""
-
-    rows: slice
-    """From the first to the last row that a device of this process owns."""
-
-    def __init__(self, sharding: NamedSharding, batch_size: int):
-        self._sharding = sharding
-        self._batch_size = batch_size
-        by_row = NamedSharding(sharding.mesh, PartitionSpec(*sharding.spec[:1]))
-        owned = [
-            self._row_bounds(index)
-            for index in by_row.addressable_devices_indices_map((batch_size,)).values()
-        ]
-        self.rows = slice(min(start for start, _ in owned), max(stop for _, stop in owned))
-
-    def put(self, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
-        """Return the global batch to which every process contributes its `rows`."""
-        return {name: self._put(array) for name, array in batch.items()}
-
-    def _put(self, rows: np.ndarray) -> jax.Array:
-        def shard(index: Index | None) -> np.ndarray:
-            start, stop = self._row_bounds(index)
-            own_rows = rows[start - self.rows.start : stop - self.rows.start]
-            return own_rows if index is None else own_rows[:, *index[1:]]
-
-        shape = (self._batch_size, *rows.shape[1:])
-        return jax.make_array_from_callback(shape, self._sharding, shard)
-
-    def _row_bounds(self, index: Index | None) -> tuple[int, int]:
-        """The first row of a device's shard, and the one after its last."""
-        start, stop, _ = (index or (slice(None),))[0].indices(self._batch_size)
-        return start, stop

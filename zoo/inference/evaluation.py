@@ -155,7 +155,12 @@ def _for_evaluation(
     if batch_tokens is None:
         batch_tokens = max(1, trained.batch_tokens // length) * length
     return dataclasses.replace(
-        trained, seq_len=length, batch_tokens=batch_tokens, micro_batches=1, mesh=mesh
+        trained,
+        seq_len=length,
+        batch_tokens=batch_tokens,
+        batch_ramp=None,
+        micro_batches=1,
+        mesh=mesh,
     )
 
 

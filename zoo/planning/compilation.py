@@ -96,7 +96,9 @@ def lower_decode(
     """Trace the decoding of one token for a mesh whose devices need not be present."""
     model, dtype = experiment.model, jnp.dtype(experiment.execution.dtype)
     batch_tokens = batch_size * experiment.seq_len
-    experiment = dataclasses.replace(experiment, batch_tokens=batch_tokens, micro_batches=1)
+    experiment = dataclasses.replace(
+        experiment, batch_tokens=batch_tokens, batch_ramp=None, micro_batches=1
+    )
     program = Program(experiment, mesh)
     graphdef = program.graphdef
 

@@ -95,7 +95,9 @@ def remedies(
             ranked.append(mildest)
     ranked.sort()
     if rows_per_pass(experiment, shape) % (2 * shape["data"] * shape["fsdp"]) == 0:
-        halved = dataclasses.replace(experiment, batch_tokens=experiment.batch_tokens // 2)
+        halved = dataclasses.replace(
+            experiment, batch_tokens=experiment.batch_tokens // 2, batch_ramp=None
+        )
         size = memory.estimate_training(halved, shape).total
         ranked.append((size, f"--batch-tokens={halved.batch_tokens}"))
     lines = [f"{flags} (about {size / GIB:.2f} GiB)" for size, flags in ranked]

@@ -22,30 +22,47 @@ class RunLog:
         experiment: Experiment,
         flops_per_token: float,
         num_devices: int,
+        padded_size: Callable[[int], int],
         writer: MetricsWriter | None,
         report: RunReport,
         data_counters: Callable[[int], dict[str, float]],
     ):
+        """Open the log.
+
+        Args:
+          padded_size: the rows for which the step of a batch of so many rows is compiled.
+          data_counters: the epochs and tokens in so many batches.
+        """
         self._experiment = experiment
         self._flops_per_token = flops_per_token
         self._num_devices = num_devices
+        self._padded_size_of = padded_size
         self._writer = writer
         self._report = report
         self._data_counters = data_counters
         self._unread: tuple[int, dict[str, jax.Array]] | None = None
         self._timed_step: int | None = None  # the step at which the clock was last read
+        self._padded_size: int | None = None  # the rows of the batches, padding included
         self._clock_start_s = self._paused_s = self._input_wait_s = 0.0
         self.tokens_per_s: list[float] = []
 
     def push(self, step: int, device_metrics: dict[str, jax.Array]) -> None:
         """Take the metrics of `step`, which is running, and record those of the step before."""
+        size = self._experiment.batch_sizes.size(step - 1)
+        padded_size = self._padded_size_of(size)
+        compiled = padded_size != self._padded_size
+        if compiled:
+            self._timed_step = None  # compilation counts for no step's speed
         if self._unread is not None:
             self.flush()
         self._unread = step, device_metrics
-        if self._timed_step is None:
-            # The first step includes compilation: wait for it, and start the clock after it.
+        if compiled:
             jax.block_until_ready(device_metrics)
-            self._report.line(f"first loss {float(device_metrics['train/loss']):.3f}")
+            if self._padded_size is None:
+                self._report.line(f"first loss {float(device_metrics['train/loss']):.3f}")
+            else:
+                self._report.line(f"the batch grows to {size} sequences at step {step}: compiled")
+            self._padded_size = padded_size
             self._restart_clock(step)
 
     def flush(self, evaluation: dict[str, float] | None = None) -> None:
@@ -66,6 +83,8 @@ class RunLog:
                 f"{self._experiment.optimizer.schedule.peak_lr}"
             )
         values |= self._speed(step) | self._data_counters(step)
+        if self._experiment.batch_ramp is not None:
+            values["data/batch_size"] = self._experiment.batch_sizes.size(step - 1)
         self._report.step(step, values)
         if self._writer is not None and (evaluation or step % self._experiment.log_every == 0):
             self._writer.write(step, values)
@@ -88,13 +107,14 @@ class RunLog:
         """Return the average speed of the steps since the last call; {} for the first step."""
         if self._timed_step is None or step == self._timed_step:
             return {}
-        steps = step - self._timed_step
-        step_s = (time.perf_counter() - self._clock_start_s - self._paused_s) / steps
-        tokens_per_s = self._experiment.batch_tokens / step_s
+        sizes, seq_len = self._experiment.batch_sizes, self._experiment.seq_len
+        num_tokens = (sizes.before(step) - sizes.before(self._timed_step)) * seq_len
+        elapsed_s = time.perf_counter() - self._clock_start_s - self._paused_s
+        tokens_per_s = num_tokens / elapsed_s
         self.tokens_per_s.append(tokens_per_s)
         speed = {
             "perf/tokens_per_s": tokens_per_s,
-            "perf/input_wait_s": self._input_wait_s / steps,
+            "perf/input_wait_s": self._input_wait_s / (step - self._timed_step),
         }
         utilisation = mfu(
             self._flops_per_token * tokens_per_s,

@@ -120,7 +120,7 @@ def run(setup: Setup, report: RunReport, hosts: Hosts) -> TrainingResult:
 def evaluate_run(setup: Setup, state: TrainState) -> dict[str, float]:
     """Return nats per token and bits per byte of the whole validation split."""
     data, layout = setup.data, setup.program.batch_layout
-    batches = map(layout.put, data.validation.eval_batches(data.validation.batch_size, layout.rows))
+    batches = map(layout.put, data.validation.eval_batches(layout.batch_size, layout.rows))
     result = evaluate(setup.program.eval_step, state.params, batches, data.num_validation_bytes)
     return {"eval/loss": result.loss, "eval/bits_per_byte": result.bits_per_byte}
 

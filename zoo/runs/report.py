@@ -36,7 +36,7 @@ class RunReport(Progress):
         for choice in main_choices(m):
             self.line(f"  - {choice.phrase}")
         self.line(
-            f"training: {experiment.num_steps:,} steps of {experiment.batch_size} x "
+            f"training: {experiment.num_steps:,} steps of {_batch(experiment)} x "
             f"{experiment.seq_len:,} tokens = {experiment.num_tokens:,} tokens, {flops:.2e} FLOPs "
             f"(6N + 12LHQT a token), {experiment.execution.dtype} compute"
         )
@@ -140,6 +140,14 @@ class RunReport(Progress):
             commands.append(f"python -m zoo.train {shlex.join(flags)}    # resumes from here")
         for command in commands:
             self._console.print("  " + command, markup=False, soft_wrap=True)
+
+
+def _batch(experiment: Experiment) -> str:
+    """Return the sequences of a batch, from the smallest to the largest if it grows."""
+    sizes = experiment.batch_sizes
+    if sizes.smallest == sizes.largest:
+        return str(sizes.largest)
+    return f"{sizes.size(0)} to {sizes.largest}"
 
 
 def _resuming_flags(flags: Sequence[str]) -> list[str]:

@@ -84,13 +84,19 @@ def open_session(
         )
 
         def make_batch(step: int) -> dict[str, jax.Array]:
-            return program.batch_layout.put(reader.train_batch(step))
+            layout = program.layout_of(experiment.batch_sizes.size(step))
+            return layout.put(reader.train_batch(step, layout.rows))
 
         steps = range(first_step, experiment.num_steps)
         take_batch = stack.enter_context(prefetched(make_batch, steps))
-        num_devices = program.mesh.size
         log = RunLog(
-            experiment, setup.flops_per_token, num_devices, writer, report, reader.counters
+            experiment,
+            setup.flops_per_token,
+            program.mesh.size,
+            lambda size: program.layout_of(size).batch_size,
+            writer,
+            report,
+            reader.counters,
         )
         vote = StopVote(program.mesh)
         yield Session(setup, log, take_batch, reader, checkpoints, writer, stop, vote)

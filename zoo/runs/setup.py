@@ -186,7 +186,7 @@ def _load_data(
             experiment.data,
             vocab_size=experiment.model.vocab_size,
             seq_len=experiment.seq_len,
-            batch_size=experiment.batch_size,
+            sizes=experiment.batch_sizes,
             rows=program.batch_layout.rows,
             vocabulary=vocabulary,
             report=report.line,

@@ -1,6 +1,5 @@
-"""An optimizer from its config: schedules, the decay mask, one `optax.chain`."""
+"""An optimizer from its config: the decay mask and one `optax.chain`."""
 
-from collections.abc import Callable
 from typing import assert_never
 
 import jax
@@ -9,37 +8,13 @@ import optax
 from flax import nnx
 
 from configs import optimizers as c
-
-Schedule = Callable[[jax.typing.ArrayLike], jax.Array]
-
-
-def make_schedule(schedule: c.InverseSquareRoot | c.WarmupCosine, num_steps: int) -> Schedule:
-    """Make the learning rate as a function of Optax's count, which is 0 at the first step k = 1."""
-    match schedule:
-        case c.InverseSquareRoot(peak_lr=peak_lr, constant_steps=constant_steps):
-
-            def inverse_square_root(count):
-                return peak_lr * jnp.sqrt(constant_steps / jnp.maximum(count + 1, constant_steps))
-
-            return inverse_square_root
-        case c.WarmupCosine(peak_lr=peak, warmup_steps=warmup):
-            warmup_cosine = optax.warmup_cosine_decay_schedule(
-                schedule.initial_lr,
-                peak,
-                warmup,
-                max(schedule.decay_steps or num_steps, warmup + 1),
-                end_value=schedule.final_fraction * peak,
-            )
-            return lambda count: jnp.asarray(warmup_cosine(count + 1))
-        case _:
-            assert_never(schedule)
+from zoo.training.schedule import LearningRate
 
 
 def make_optimizer(
-    optimizer: c.Adafactor | c.AdamW, num_steps: int
-) -> tuple[optax.GradientTransformation, Schedule]:
-    """Make the transformation of gradients into updates, and its learning rate for the logs."""
-    schedule = make_schedule(optimizer.schedule, num_steps)
+    optimizer: c.Adafactor | c.AdamW, schedule: LearningRate
+) -> optax.GradientTransformation:
+    """Make the transformation of gradients into updates, at the learning rate of `schedule`."""
     match optimizer:
         case c.Adafactor(weight_decay_exponent=exponent):
             transformation = optax.chain(
@@ -68,7 +43,7 @@ def make_optimizer(
             )
         case _:
             assert_never(optimizer)
-    return transformation, schedule
+    return transformation
 
 
 def clip_by_global_norm(max_norm: float) -> optax.GradientTransformation:

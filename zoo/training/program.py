@@ -12,8 +12,8 @@ from configs.experiment import Experiment
 from configs.optimizers import Adafactor, AdamW
 from models.config import Execution, ModelConfig
 from models.transformer import abstract_params
+from zoo.distribution.batches import BatchLayout, padded_sizes
 from zoo.distribution.sharding import (
-    BatchLayout,
     Rules,
     batch_sharding,
     rules_for,
@@ -65,7 +65,7 @@ class Program:
 
     @functools.cached_property
     def batch(self) -> dict[str, jax.ShapeDtypeStruct]:
-        """A global batch as abstract arrays [B, T] with their shardings."""
+        """The largest global batch as abstract arrays [B, T] with their shardings."""
         shape = self.experiment.batch_size, self.experiment.seq_len
         sharding = batch_sharding(self.mesh)
         integers = ("inputs", "targets", "positions", "segment_ids")
@@ -77,8 +77,18 @@ class Program:
 
     @functools.cached_property
     def batch_layout(self) -> BatchLayout:
-        """The rows of a batch that this process reads, and their layout over its devices."""
-        return BatchLayout(batch_sharding(self.mesh), self.experiment.batch_size)
+        """The rows of the largest batch that this process reads, and their layout."""
+        return self.layout_of(self.experiment.batch_size)
+
+    def layout_of(self, batch_size: int) -> BatchLayout:
+        """Return the layout, padding included, of a batch of `batch_size` rows."""
+        return next(layout for layout in self._layouts if layout.batch_size >= batch_size)
+
+    @functools.cached_property
+    def _layouts(self) -> list[BatchLayout]:
+        """One layout for each size for which the train step is compiled, the smallest first."""
+        sizes = padded_sizes(self.experiment, self.mesh.shape)
+        return [BatchLayout(batch_sharding(self.mesh), size) for size in reversed(sizes)]
 
     @functools.cached_property
     def init(self) -> Callable[[], TrainState]:
@@ -92,7 +102,10 @@ class Program:
 
     @functools.cached_property
     def train_step(self) -> jax.stages.Wrapped:
-        """One optimizer step. The new state takes over the buffers of the old one."""
+        """One optimizer step, compiled for each padded size of a batch.
+
+        The new state takes over the buffers of the old one.
+        """
         return jax.jit(
             self._steps.train_step, donate_argnums=0, out_shardings=(self._state_shardings, None)
         )

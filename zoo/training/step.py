@@ -14,9 +14,11 @@ from configs.experiment import Experiment
 from models.config import ModelConfig
 from models.positions import Positions
 from models.transformer import Transformer
+from zoo.distribution.batches import micro_batches
 from zoo.distribution.sharding import TOKEN_AXES, AnyMesh, pipeline_micro_batches, ways
 from zoo.training.loss import LossSums, cross_entropy, fewest_chunks
 from zoo.training.optimizer import make_optimizer
+from zoo.training.schedule import make_schedule
 
 Batch = dict[str, jax.Array]
 """`inputs`, `targets`, `positions`, `segment_ids` (int32) and `weights` (float32), each [B, T]."""
@@ -63,7 +65,8 @@ def make_steps(experiment: Experiment, mesh: AnyMesh | None = None) -> Steps:
         return Transformer(experiment.model, experiment.execution, rngs=rngs)
 
     graphdef, _ = nnx.split(nnx.eval_shape(build), nnx.Param)
-    optimizer, schedule = make_optimizer(experiment.optimizer, experiment.num_steps)
+    schedule = make_schedule(experiment)
+    optimizer = make_optimizer(experiment.optimizer, schedule)
     in_flight = 1 if mesh is None else pipeline_micro_batches(experiment, mesh.shape)
 
     def start(params: nnx.State) -> TrainState:
@@ -93,7 +96,7 @@ def make_steps(experiment: Experiment, mesh: AnyMesh | None = None) -> Steps:
             state.params,
             batch | {"weights": weights},
             jax.random.fold_in(jax.random.key(experiment.seed), state.step),
-            experiment.micro_batches,
+            micro_batches(experiment, len(batch["inputs"])),
         )
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = cast(nnx.State, optax.apply_updates(state.params, updates))
@@ -122,21 +125,21 @@ def _numbers_per_token(model: ModelConfig, mesh: AnyMesh | None) -> float:
     return max(model.vocab_size / mesh.size, model.d_model / ways(mesh, TOKEN_AXES))
 
 
-def accumulate(grad_sums, params, batch: Batch, key: jax.Array, micro_batches: int):
-    """Sum gradients and loss sums over `micro_batches` slices of a batch, computed in turn."""
-    if micro_batches == 1:
+def accumulate(grad_sums, params, batch: Batch, key: jax.Array, num_slices: int):
+    """Sum gradients and loss sums over `num_slices` slices of a batch, computed in turn."""
+    if num_slices == 1:
         return grad_sums(params, batch, key)
 
     def add_slice(total, scanned):
         rows, slice_key = scanned
         return jax.tree.map(jnp.add, total, grad_sums(params, rows, slice_key)), None
 
-    # Row i goes to slice i % micro_batches, so that every slice takes from every device's rows.
+    # Row i goes to slice i % num_slices, so that every slice takes from every device's rows.
     slices = {
-        name: jnp.moveaxis(rows.reshape(-1, micro_batches, *rows.shape[1:]), 1, 0)
+        name: jnp.moveaxis(rows.reshape(-1, num_slices, *rows.shape[1:]), 1, 0)
         for name, rows in batch.items()
     }
-    keys = jax.random.split(key, micro_batches)
+    keys = jax.random.split(key, num_slices)
     first = jax.tree.map(lambda x: x[0], (slices, keys))
     zeros = jax.tree.map(
         lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(grad_sums, params, *first)

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from data.batches.mixture import Mixture, balanced_cycle
 from data.batches.rows import TokenWindows
+from data.batches.sizes import BatchSizes
 
 weights = st.lists(st.integers(1, 60), min_size=1, max_size=6)
 
@@ -22,7 +23,9 @@ def stream(document: int, length: int) -> np.ndarray:
 
 def mixture_of(numbers, batch_size: int = 4, seq_len: int = 8) -> Mixture:
     sources = {
-        str(source): TokenWindows(stream(source, 50 + 13 * source), seq_len, batch_size, 5 + source)
+        str(source): TokenWindows(
+            stream(source, 50 + 13 * source), seq_len, BatchSizes.constant(batch_size), 5 + source
+        )
         for source in range(len(numbers))
     }
     return Mixture(sources, shares_of(numbers))

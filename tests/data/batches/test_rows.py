@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from data.batches.batch import Batch
 from data.batches.packing import row_starts
 from data.batches.rows import PackedDocuments, Rows, TokenWindows
+from data.batches.sizes import BatchSizes
 
 PAD, EOS, BOS = 0, 1, 3
 
@@ -38,7 +39,7 @@ def packed(lengths: list[int], seq_len: int, batch_size: int, seed: int) -> Pack
     return PackedDocuments(
         stream(lengths),
         seq_len,
-        batch_size,
+        BatchSizes.constant(batch_size),
         seed,
         starts=np.concatenate(list(row_starts(offsets, seq_len))),
         num_documents=len(lengths),
@@ -78,7 +79,9 @@ def assert_equal(batch: Batch, other: Batch) -> None:
 
 
 def test_a_batch_by_hand():
-    data = TokenWindows(np.array([3, 5, 6, 1, 3, 7, 1, 3, 8, 9, 1], np.uint16), 4, 1, 0)
+    data = TokenWindows(
+        np.array([3, 5, 6, 1, 3, 7, 1, 3, 8, 9, 1], np.uint16), 4, BatchSizes.constant(1), 0
+    )
     (batch,) = data.eval_batches(4)
     expected = {
         "inputs": [[3, 5, 6, 1], [3, 7, 1, 3], [8, 9, 0, 0], [0, 0, 0, 0]],
@@ -95,8 +98,8 @@ def test_a_batch_by_hand():
 
 @given(either)
 def test_evaluation_targets_every_token_once_and_in_order(data):
-    batches = list(data.eval_batches(data.batch_size))
-    assert {batch["inputs"].shape for batch in batches} <= {(data.batch_size, data.seq_len)}
+    batches = list(data.eval_batches(data.sizes.largest))
+    assert {batch["inputs"].shape for batch in batches} <= {(data.sizes.largest, data.seq_len)}
     assert [t for batch in batches for t in real_targets(batch)] == all_targets(data)
     assert data.num_predictions == len(all_targets(data))
     slots = len(data) * data.seq_len
@@ -111,17 +114,17 @@ def test_windows_waste_less_than_one_row(data):
 @given(either, st.integers(0, 5))
 def test_every_training_epoch_targets_every_token_once(data, epoch):
     first, end = epoch * len(data), (epoch + 1) * len(data)
-    steps = range(first // data.batch_size, -(-end // data.batch_size))
+    steps = range(first // data.sizes.largest, -(-end // data.sizes.largest))
     batch = concatenate([data.train_batch(step) for step in steps])
-    offset = steps.start * data.batch_size
+    offset = steps.start * data.sizes.largest
     rows = {key: array[first - offset : end - offset] for key, array in batch.items()}
     assert sorted(real_targets(rows)) == sorted(all_targets(data))
 
 
 @given(windows)
 def test_segments_positions_and_weights_follow_from_the_tokens(data):
-    for batch in data.eval_batches(data.batch_size):
-        for row in range(data.batch_size):
+    for batch in data.eval_batches(data.sizes.largest):
+        for row in range(data.sizes.largest):
             inputs, targets, segments, positions, weights = (
                 batch[key][row].tolist()
                 for key in ("inputs", "targets", "segment_ids", "positions", "weights")
@@ -142,7 +145,7 @@ def test_segments_positions_and_weights_follow_from_the_tokens(data):
 @given(either, st.integers(0, 10**9), st.integers(1, 8))
 def test_hosts_read_slices_of_the_same_batch(data, step, hosts):
     whole = data.train_batch(step)
-    share = -(-data.batch_size // hosts)
+    share = -(-data.sizes.largest // hosts)
     parts = [data.train_batch(step, slice(h * share, (h + 1) * share)) for h in range(hosts)]
     assert_equal(concatenate(parts), whole)
     strided = [data.train_batch(step, slice(h, None, hosts)) for h in range(hosts)]
@@ -161,11 +164,13 @@ def test_hosts_evaluate_slices_of_the_same_batches(data, hosts):
 def test_a_batch_is_a_pure_function_of_seed_and_step():
     tokens = stream([100] * 50)
     steps = [7, 3, 10**12, 3, 7]
-    forward = [TokenWindows(tokens, 16, 4, seed=5).train_batch(step) for step in steps]
-    data = TokenWindows(tokens, 16, 4, seed=5)
+    forward = [
+        TokenWindows(tokens, 16, BatchSizes.constant(4), seed=5).train_batch(step) for step in steps
+    ]
+    data = TokenWindows(tokens, 16, BatchSizes.constant(4), seed=5)
     for batch, step in zip(reversed(forward), reversed(steps), strict=True):
         assert_equal(data.train_batch(step), batch)
-    other = TokenWindows(tokens, 16, 4, seed=6).train_batch(7)
+    other = TokenWindows(tokens, 16, BatchSizes.constant(4), seed=6).train_batch(7)
     assert not np.array_equal(other["inputs"], forward[0]["inputs"])
 
 
@@ -224,7 +229,7 @@ def test_special_ids_may_be_equal_or_missing_and_id_0_may_be_text(
     bos, eos, documents, segments, weights
 ):
     tokens = np.array([token for document in documents for token in document])
-    data = TokenWindows(tokens, 6, 1, 0, bos_id=bos, eos_id=eos)
+    data = TokenWindows(tokens, 6, BatchSizes.constant(1), 0, bos_id=bos, eos_id=eos)
     (batch,) = data.eval_batches(1)
     length = len(tokens) - 1
     assert batch["segment_ids"][0].tolist() == segments + [0] * (6 - length)
@@ -233,14 +238,16 @@ def test_special_ids_may_be_equal_or_missing_and_id_0_may_be_text(
 
 
 def test_counters_tell_epochs_and_tokens():
-    data = TokenWindows(stream([98]), seq_len=10, batch_size=2, seed=0)
+    data = TokenWindows(stream([98]), seq_len=10, sizes=BatchSizes.constant(2), seed=0)
     assert data.counters(0) == {"data/epochs": 0, "data/tokens": 0}
     assert data.counters(10) == {"data/epochs": 2, "data/tokens": 2 * 99}
 
 
 def test_a_real_token_is_never_padding():
     """Id 0 is text in most vocabularies."""
-    windows = TokenWindows(np.array([9, 0, 0, 9, 0, 4]), 4, 2, 0, bos_id=9, eos_id=9)
+    windows = TokenWindows(
+        np.array([9, 0, 0, 9, 0, 4]), 4, BatchSizes.constant(2), 0, bos_id=9, eos_id=9
+    )
     (batch,) = windows.eval_batches(2)
     assert batch["weights"].tolist() == [[1, 1, 1, 1], [1, 0, 0, 0]]
     assert (batch["segment_ids"] > 0).tolist() == (batch["weights"] > 0).tolist()

@@ -6,6 +6,7 @@ import pytest
 
 from data.batches.mixture import MixtureSchedule
 from data.batches.rows import TokenWindows
+from data.batches.sizes import BatchSizes
 from data.batches.streaming import Stream
 from data.errors import DataConfigError, DataError
 from data.text.corpus import PresplitCorpus, Shard
@@ -58,7 +59,8 @@ def stream(vocabulary, monkeypatch):
         corpora = {name: corpus(name) for name, _ in zip(TEXTS, shares, strict=False)}
         schedule = MixtureSchedule(tuple(Fraction(*share) for share in shares))
         shard = Shard.of_rows(rows, BATCH_SIZE)
-        return Stream(corpora, schedule, shard, vocabulary, SEQ_LEN, BATCH_SIZE, seed=0)
+        sizes = BatchSizes.constant(BATCH_SIZE)
+        return Stream(corpora, schedule, shard, vocabulary, SEQ_LEN, sizes, seed=0)
 
     return make
 
@@ -72,7 +74,7 @@ def assert_same(one, other) -> None:
 def test_a_batch_is_the_rows_that_a_cache_would_give(stream, vocabulary):
     reader = stream().read_from(0, None)
     tokens = np.concatenate([encode_document(vocabulary, text) for text in TEXTS["one"]])
-    rows = TokenWindows(tokens, SEQ_LEN, BATCH_SIZE, seed=0)
+    rows = TokenWindows(tokens, SEQ_LEN, BatchSizes.constant(BATCH_SIZE), seed=0)
     for step in range(len(rows) // BATCH_SIZE):
         batch = reader.train_batch(step)
         assert_same(batch, rows.rows(np.arange(step * BATCH_SIZE, (step + 1) * BATCH_SIZE)))

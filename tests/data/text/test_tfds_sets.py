@@ -16,6 +16,7 @@ import tensorflow_datasets as tfds
 
 from data import catalog, evaluation_text
 from data.batches.rows import TokenWindows
+from data.batches.sizes import BatchSizes
 from data.config import Data, Files, Mixture, Task, with_options
 from data.errors import DataConfigError, DataError
 from data.text import tfds_sets
@@ -106,7 +107,7 @@ def test_training_reads_a_set_once_and_without_tensorflow_again(c4, tmp_path, mo
     config = Data(source=c4_en(c4), cache_dir=str(tmp_path))
 
     def load_it(report):
-        return load(config, vocab_size=300, seq_len=32, batch_size=4, report=report)
+        return load(config, vocab_size=300, seq_len=32, sizes=BatchSizes.constant(4), report=report)
 
     first = load_it(print)
     monkeypatch.setattr(catalog.PresplitCorpus, "_read", lambda *_: pytest.fail("read again"))
@@ -124,7 +125,7 @@ def test_a_stream_has_the_documents_of_the_cache_and_no_cache(tmp_path, monkeypa
     config = Data(source=c4_en(tmp_path), cache_dir=str(tmp_path / "cache"))
 
     def load_it(config: Data, report=print):
-        return load(config, vocab_size=300, seq_len=32, batch_size=4, report=report)
+        return load(config, vocab_size=300, seq_len=32, sizes=BatchSizes.constant(4), report=report)
 
     cached = load_it(config)
     lines: list[str] = []
@@ -165,7 +166,7 @@ def test_a_stream_has_the_documents_of_the_cache_and_no_cache(tmp_path, monkeypa
 def test_a_streamed_run_is_evaluated_without_its_training_text(c4, tmp_path, source, monkeypatch):
     monkeypatch.chdir(tmp_path)
     config = Data(source=c4_en(c4), cache_dir=str(tmp_path), streaming=True)
-    run = load(config, vocab_size=300, seq_len=32, batch_size=4, report=print)
+    run = load(config, vocab_size=300, seq_len=32, sizes=BatchSizes.constant(4), report=print)
     (tmp_path / "a.txt").write_text(TRAIN[3])
     lines: list[str] = []
     text = evaluation_text.load(
@@ -190,7 +191,12 @@ def test_a_stream_has_another_fingerprint_than_a_cache(c4, tmp_path):
 
     def fingerprint(config: Data, rows: slice):
         loaded = load(
-            config, vocab_size=300, seq_len=32, batch_size=4, rows=rows, report=lambda _: None
+            config,
+            vocab_size=300,
+            seq_len=32,
+            sizes=BatchSizes.constant(4),
+            rows=rows,
+            report=lambda _: None,
         )
         return loaded.fingerprint
 
@@ -224,13 +230,13 @@ def test_text_that_cannot_be_streamed_is_refused_before_anything_is_made(
     source = with_options(config.source, {"data_dir": str(c4)})
     config = replace(config, source=source, cache_dir=str(tmp_path))
     with pytest.raises(DataConfigError, match=message):
-        load(config, vocab_size=300, seq_len=32, batch_size=4, report=print)
+        load(config, vocab_size=300, seq_len=32, sizes=BatchSizes.constant(4), report=print)
     assert not list(tmp_path.rglob("*.model"))
 
 
 def test_a_set_whose_order_is_fixed_cannot_be_streamed(c4, tmp_path):
     config = Data(source=c4_en(c4), cache_dir=str(tmp_path), streaming=True)
-    streamed = load(config, vocab_size=300, seq_len=32, batch_size=4, report=print)
+    streamed = load(config, vocab_size=300, seq_len=32, sizes=BatchSizes.constant(4), report=print)
     with pytest.raises(DataConfigError, match="'c4_en' cannot be streamed: Dataset is an ordered"):
         streamed.read_from(0, None, print)
 

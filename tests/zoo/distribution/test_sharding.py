@@ -21,6 +21,7 @@ from models.config import Attention, ConfigError, FeedForward
 from models.transformer import abstract_params
 from tests.models import experiments
 from zoo.distribution import sharding
+from zoo.distribution.batches import BatchLayout
 from zoo.distribution.devices import resolve_dtype
 from zoo.training import loss
 from zoo.training.program import Program, abstract_state
@@ -106,9 +107,7 @@ def first_steps(experiment: Experiment, meshes: list[Mesh]) -> list[tuple[list[f
     """On each mesh the losses of two steps, and the gradients of the first by parameter."""
     # Its state is the gradient.
     descent = optax.chain(optax.trace(decay=0.0), optax.scale(-0.1))
-    with mock.patch.object(
-        zoo.training.step, "make_optimizer", lambda *_: (descent, lambda _: 0.1)
-    ):
+    with mock.patch.object(zoo.training.step, "make_optimizer", lambda *_: descent):
         state = jax.tree.map(np.asarray, jax.jit(make_steps(experiment).init)())
         return [first_steps_on(mesh, experiment, state) for mesh in meshes]
 
@@ -122,7 +121,7 @@ def first_steps_on(mesh_config: Mesh, experiment: Experiment, state) -> tuple[li
     with jax.set_mesh(mesh), nnx.logical_axis_rules(rules):
         shardings = sharding.state_shardings(jax.eval_shape(steps.init), mesh, rules)
         train_step = jax.jit(steps.train_step, out_shardings=(shardings, None))
-        layout = sharding.BatchLayout(sharding.batch_sharding(mesh), experiment.batch_size)
+        layout = BatchLayout(sharding.batch_sharding(mesh), experiment.batch_size)
         batches = [layout.put(experiments.packed_batch(experiment, seed)) for seed in range(2)]
         once, first = train_step(jax.device_put(state, shardings), batches[0])
         _, second = train_step(once, batches[1])
@@ -352,7 +351,7 @@ def rows_of_half(mesh_config: Mesh) -> tuple[int, int]:
     with mock.patch.object(
         type(rows), "addressable_devices_indices_map", lambda *_: own, create=True
     ):
-        found = sharding.BatchLayout(rows, 8).rows
+        found = BatchLayout(rows, 8).rows
     return found.start, found.stop
 
 

@@ -69,6 +69,7 @@ class Bench:
             experiment,
             1e6,
             num_devices,
+            lambda size: size,
             self.writer,
             self.report,
             lambda step: {"data/epochs": step / 2},

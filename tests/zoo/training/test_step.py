@@ -15,7 +15,7 @@ from models.config import Execution
 from models.positions import Positions
 from tests.models import experiments, samples
 from tests.models.experiments import PALM
-from zoo.training.optimizer import make_schedule
+from zoo.training.schedule import make_schedule
 from zoo.training.step import TrainState, make_steps
 
 
@@ -62,7 +62,7 @@ def test_metrics_are_those_of_the_state_before_the_step():
         return loss + z_loss, (loss, z_loss)
 
     gradient, (loss, z_loss) = objective(before.params)
-    schedule = make_schedule(PALM.optimizer.schedule, PALM.num_steps)
+    schedule = make_schedule(PALM)
     expected = {
         "train/loss": float(loss),
         "train/z_loss": float(z_loss),
