@@ -102,6 +102,7 @@ PAPER = Paper(
         "batch_tokens": "section 4.1: 64 sequences of 512 tokens",
     },
     not_published={
+        "batch_ramp": "none: the paper gives one batch size",
         "optimizer.beta1": "0.9, the default of the released fine-tuning code (opt.py)",
         "optimizer.beta2": "0.999, the default of the released fine-tuning code (opt.py)",
         "optimizer.eps": "1e-8, the default of the released fine-tuning code (opt.py)",

@@ -129,6 +129,7 @@ PAPER = Paper(
         "seq_len": "llama/model.py: max_seq_len 2048",
     },
     not_published={
+        "batch_ramp": "none: the paper gives one batch size",
         "model.init": "GPT-2's rule",
         "model.dropout_rate": "0: the released code has none",
         "optimizer.eps": "1e-8, Adam's default",

@@ -33,7 +33,8 @@ def names_read(tree: ast.AST) -> Iterator[str]:
 
 def test_every_field_of_every_config_is_read():
     sources = [
-        path for folder in ("models", "zoo", "data") for path in (ROOT / folder).rglob("*.py")
+        ROOT / "configs/experiment.py",
+        *(path for folder in ("models", "zoo", "data") for path in (ROOT / folder).rglob("*.py")),
     ]
     read = {name for path in sources for name in names_read(ast.parse(path.read_text()))}
     assert {"num_layers", "theta", "batch_tokens"} <= read
