@@ -135,6 +135,7 @@ def load(
         **text_fingerprint(corpora),
         "vocabulary": vocabulary.fingerprint,
         "seq_len": seq_len,
+        "batch_size": sizes.largest,
         "packing": config.packing,
         "seed": config.seed,
     }

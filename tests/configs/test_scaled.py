@@ -13,11 +13,11 @@ from models.config import Execution
 @pytest.mark.parametrize("budget", [NANO, SMALL], ids=["nano", "small"])
 def test_a_cosine_in_steps_keeps_its_shape(budget):
     gpt1, gopher = configs.get("gpt1_117m"), configs.get("gopher_44m")
-    for published, floor, initial_lr in ((gpt1, 0.0, 0.0), (gopher, 0.1, 0.5 * 1e-7 / 6e-4)):
+    for published, floor, initial_lr in ((gpt1, 0.0, 0.0), (gopher, 0.1, 1e-7 / 6e-4 * 0.5)):
         scaled = scaled_down(published, published.model, budget, peak_lr=0.5)
         assert scaled.optimizer.schedule == WarmupCosine(
             peak_lr=0.5,
-            initial_lr=pytest.approx(initial_lr),
+            initial_lr=initial_lr,
             warmup_steps=budget.warmup_steps,
             final_fraction=floor,
         )

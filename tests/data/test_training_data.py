@@ -26,6 +26,7 @@ from tests.data.samples import small_documents
 SECOND_RUN = """
 import sys
 import data.batches.rows, data.vocabularies.lossless
+from data.batches.sizes import BatchSizes
 from data.config import Data, Files
 from data.training_data import load
 

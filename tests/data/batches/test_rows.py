@@ -28,7 +28,7 @@ windows = st.builds(
     TokenWindows,
     tokens=streams,
     seq_len=st.integers(1, 40),
-    batch_size=st.integers(1, 9),
+    sizes=st.integers(1, 9).map(BatchSizes.constant),
     seed=st.integers(0, 100),
 )
 
