@@ -100,6 +100,9 @@ class Mixture:
 Source = Task | Files | Mixture
 """The source of a run's text."""
 
+Packing = Literal["split", "whole", "unmasked"]
+"""The way documents fill sequences; see `Data.packing`."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Data:
@@ -113,9 +116,11 @@ class Data:
     """Encode the training text while it is read, without a cache: for a task too large to wait for.
     Only the validation split is cached. The order is shuffled by file and in a buffer of 8,192
     documents; a run resumes exactly only on the same number of hosts."""
-    packing: Literal["split", "whole"] = "split"
-    """The way documents fill sequences. split: end to end, cut wherever a sequence is full, without
-    padding. whole: a document is cut only if it is longer than a sequence; the rest is padding."""
+    packing: Packing = "split"
+    """The way documents fill sequences. unmasked: end to end, cut wherever a sequence is full; a
+    token sees all tokens before it in its sequence, those of other documents too. split: the same,
+    but a token sees its own document only, in which positions start at 0. whole: as split, but a
+    document is cut only if it is longer than a sequence; the rest is padding."""
     seed: int = 0
     """Seed of the order in which the training windows are seen."""
     allow_change: bool = dataclasses.field(default=False, metadata=MAY_CHANGE)

@@ -84,6 +84,7 @@ def main(argv: list[str]) -> None:
             "checkpoint": str(measured.folder),
             "text": text.source,
             "seq_len": measured.experiment.seq_len,
+            "packing": text.packing,
             "num_tokens": evaluation.num_tokens,
             "num_bytes": evaluation.num_bytes,
             "eval/loss": evaluation.loss,
@@ -96,7 +97,8 @@ def main(argv: list[str]) -> None:
     seq_len = measured.experiment.seq_len
     print(
         f"text           {text.source}: {evaluation.num_bytes:,} bytes\n"
-        f"tokens         {evaluation.num_tokens:,} predicted, in rows of {seq_len:,}\n"
+        f"tokens         {evaluation.num_tokens:,} predicted, in rows of {seq_len:,}, "
+        f"data.packing={text.packing}\n"
         f"loss           {evaluation.loss:.4f} nats per token\n"
         f"perplexity     {evaluation.perplexity:.4g}\n"
         f"bits per byte  {evaluation.bits_per_byte:.4f}"

@@ -19,6 +19,7 @@ RESULT = {
     "checkpoint",
     "text",
     "seq_len",
+    "packing",
     "num_tokens",
     "num_bytes",
     "eval/loss",
