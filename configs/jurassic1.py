@@ -10,7 +10,7 @@ laptop:
 
 from dataclasses import replace
 
-from configs import gpt2, recipes
+from configs import gpt2, gpt3, recipes
 from configs.paper import Paper
 from configs.scaled import NANO, SMALL, scaled_down
 from models.config import ModelConfig
@@ -77,6 +77,7 @@ PAPER = Paper(
         "model.dropout_rate": "0, as in the zoo's GPT-3",
         "z_loss": "none: the paper mentions no such term",
         "execution.dtype": "bfloat16 products and activations, float32 parameters",
+        "data.packing": "unmasked, as in GPT-3",
     },
     reasons={
         "model.num_layers": "76 layers instead of GPT-3's 96: the best depth for this size is "
@@ -85,4 +86,9 @@ PAPER = Paper(
         "size by 8",
         "model.vocab_size": "tokens that cross word boundaries make texts shorter in tokens",
     },
+    mixture=gpt3.MIXTURE,
+    mixture_source=(
+        "not published. These are GPT-3's, whose sources the paper says it follows with "
+        "public text; not verified against the paper"
+    ),
 )

@@ -5,6 +5,7 @@ A family whose paper changes something calls the recipe and replaces what differ
 
 from configs.experiment import Experiment
 from configs.optimizers import AdamW, WarmupCosine
+from data.config import Data
 from models.config import Execution, ModelConfig
 
 
@@ -20,7 +21,8 @@ def gpt3(
     """Return GPT-3's training run (Brown et al. 2020, appendix B), at the model's context length.
 
     GPT-3 and Jurassic-1 use it as it is. GPT-2, whose paper gives no recipe beyond the batch, and
-    Megatron-Turing NLG change some numbers. The batch has its final size from the start.
+    Megatron-Turing NLG change some numbers. The batch has its final size from the start. No mask
+    separates the documents of a sequence.
 
     Args:
       batch_size: sequences per optimizer step.
@@ -30,6 +32,7 @@ def gpt3(
     batch_tokens = batch_size * model.context_length
     return Experiment(
         model=model,
+        data=Data(packing="unmasked"),
         optimizer=AdamW(
             schedule=WarmupCosine(
                 peak_lr=peak_lr,

@@ -9,7 +9,7 @@ import numpy as np
 from data import catalog, training_data
 from data.batches.batch import Batches, border_ids
 from data.batches.rows import TokenWindows
-from data.config import Data, Files, Mixture, Packing, Source, Task, leaves
+from data.config import Data, Files, Mixture, Packing, PaperMixture, Source, Task, leaves
 from data.errors import DataConfigError, DataError
 from data.storage import cache_folder
 from data.text import baselines
@@ -102,7 +102,7 @@ def load(
             return _whole_files(
                 source, trained_with, trained_on, vocabulary, seq_len, batch_size, report
             )
-        case Task() | Mixture():
+        case Task() | Mixture() | PaperMixture():
             streaming = trained_with.streaming and _can_be_streamed(source)
             config = replace(trained_with, source=source, streaming=streaming)
         case _:
@@ -128,7 +128,10 @@ def load(
 
 def _can_be_streamed(source: Source) -> bool:
     """Return whether `source` may be streamed: neither the standard library nor files may."""
-    return all(isinstance(leaf, Task) and leaf.name != "stdlib" for leaf in leaves(source))
+    return all(
+        isinstance(leaf, PaperMixture) or (isinstance(leaf, Task) and leaf.name != "stdlib")
+        for leaf in leaves(source)
+    )
 
 
 def _whole_files(

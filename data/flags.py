@@ -12,7 +12,16 @@ from tyro.constructors import (
     StructTypeInfo,
 )
 
-from data.config import Data, Files, Mixture, Source, Task, leaves, with_options
+from data.config import (
+    Data,
+    Files,
+    Mixture,
+    PaperMixture,
+    Source,
+    Task,
+    leaves,
+    with_options,
+)
 from data.errors import DataConfigError
 
 _OPTIONS = {
@@ -31,14 +40,15 @@ class SourceFlags:
 
     task: Annotated[str | None, tyro.conf.arg(aliases=("--task",))] = None
     """A task or mixture of seqio: `stdlib`, the Python standard library's own source text;
-    `tiny_shakespeare`, `wiki40b_en`, `lm1b`, `c4_en` through TensorFlow Datasets; or one that
-    --data.module registers."""
+    `tiny_shakespeare`, `wiki40b_en`, `lm1b`, `c4_en`, `pg19` and others through TensorFlow
+    Datasets; or one that --data.module registers."""
     files: str | None = None
     """Your own text: a glob such as 'notes/**/*.txt', also of .jsonl, and of both as .gz or .zst
     (UTF-8; a document is a file, or a line of JSON)."""
     mixture: tuple[str, ...] = ()
     """Several tasks or globs, each with the rate at which its sequences are drawn, such as
-    'stdlib=3' 'notes/**/*.txt=1'."""
+    'stdlib=3' 'notes/**/*.txt=1'. Or `paper`: the mixture of the model's paper, from those public
+    stand-ins for its sources that are prepared."""
     module: str | None = None
     """With a task: a Python module that registers your own seqio tasks or mixtures on import."""
     data_dir: Annotated[str | None, tyro.conf.arg(aliases=("--data-dir",))] = None
@@ -64,7 +74,9 @@ class SourceFlags:
         if self.files is not None:
             sources[f"--data.files={self.files}"] = Files(self.files)
         if self.mixture:
-            sources[f"--data.mixture {' '.join(self.mixture)}"] = Mixture.parse(self.mixture)
+            sources[f"--data.mixture {' '.join(self.mixture)}"] = (
+                PaperMixture() if self.mixture == ("paper",) else Mixture.parse(self.mixture)
+            )
         if len(sources) > 1:
             raise DataConfigError(
                 f"{' and '.join(sources)} exclude each other; write one of them, or --data.mixture "

@@ -176,6 +176,8 @@ def read_corpora(config: Data, folder: Path, report: Report) -> Weighted:
     Raises as `data.catalog.find` does, and DataConfigError if the config asks to stream a corpus
     that cannot be streamed.
     """
+    for note in catalog.notes(config.source):
+        report(note)
     corpora = catalog.find(config, folder)
     if config.streaming:
         _check_streaming(config, corpora)

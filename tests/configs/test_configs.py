@@ -13,7 +13,7 @@ from models.config import ConfigError
 from models.transformer import num_params
 from zoo.explaining.model_card import model_card
 
-RECIPE = {"num_steps", "batch_tokens", "seq_len", "z_loss", "execution.dtype"}
+RECIPE = {"num_steps", "batch_tokens", "seq_len", "z_loss", "execution.dtype", "data.packing"}
 
 KNOWN_MISPRINTS = {"gpt3_350m", "gpt3_13b", "gpt3_175b", "palm_540b", "llama_65b"}
 """Models whose printed digits are not the exact ones; the tests of their families say why."""
