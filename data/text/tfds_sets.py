@@ -98,8 +98,10 @@ def find_prepared(task: str, configured_dir: str | None) -> PreparedSet:
             split["name"]: sum(map(int, split["shardLengths"]))
             for split in json.loads(description)["splits"]
         }
-        num_held_out = min(tfds_set.max_held_out, sizes[tfds_set.held_out])
-        num_train = sizes["train"] - (num_held_out if tfds_set.held_out == "train" else 0)
+        from_train = tfds_set.held_out == "train"
+        most = sizes[tfds_set.held_out] // (10 if from_train else 1)
+        num_held_out = min(most, tfds_set.max_held_out)
+        num_train = sizes["train"] - (num_held_out if from_train else 0)
         num_documents: dict[Split, int] = {"train": num_train, "validation": num_held_out}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(

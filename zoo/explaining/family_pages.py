@@ -15,8 +15,8 @@ INTRODUCTION = """\
 Made by `python -m zoo.describe --markdown > docs/families.md`; a test keeps it current. Each
 family's page draws its model and lists its choices, with their sources, the paper's reasons, and
 what the paper leaves open. The effect and the equation of each choice stand once, under
-[The choices](#the-choices). `--data.mixture=paper` trains on the public stand-ins of a paper's training text that
-are prepared, at the paper's rates."""
+[The choices](#the-choices). `--data.mixture=paper` trains at a paper's rates on those public
+stand-ins for its training text that are prepared."""
 
 
 def markdown() -> str:
