@@ -54,6 +54,8 @@ def _family(family: str) -> Iterator[str]:
         for axis, choice in by_axis.items()
     ]
     yield from _table(["", "choice", "source", "the paper's reason"], rows)
+    packing = largest.experiment.data.packing
+    yield from ["", f"Documents in a sequence: {packing} ({_source(paper, 'data.packing')})."]
     other_reasons = {path: why for path, why in paper.reasons.items() if path not in by_axis}
     yield from _notes("Other reasons that the paper gives:", other_reasons)
     folded = sizes_to_fold(cards)

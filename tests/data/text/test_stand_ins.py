@@ -43,8 +43,8 @@ def test_what_is_not_prepared_is_left_out_and_the_rest_has_all_of_the_batch(tmp_
     assert shares == {"c4_en": Fraction(60, 1) / Fraction(145, 2), "pg19": Fraction(25, 145)}
     assert list(catalog.notes(mixture(tmp_path))) == [
         (
-            "the paper's mixture, 72.5% of it from stand-ins: Crawl 60% (c4_en), Books A 4.5% (pg19), "
-            "Books B 8% (pg19)"
+            "the paper's mixture, 72.5% of it from stand-ins: Crawl 60% (c4_en), "
+            "Books A 4.5% (pg19), Books B 8% (pg19)"
         ),
         (
             "left out, with the other rates scaled up: for lack of a prepared stand-in Wiki 7.5% "
