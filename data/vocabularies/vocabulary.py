@@ -83,7 +83,7 @@ class Vocabulary(abc.ABC):
 
     @property
     def separates_documents(self) -> bool:
-        """Whether there is a token between two documents."""
+        """True if a token stands between two documents: BOS, EOS or both."""
         return self.bos_id is not None or self.eos_id is not None
 
 
