@@ -33,6 +33,7 @@ def recipe(
     return replace(
         run,
         optimizer=replace(run.optimizer, weight_decay=0.1),
+        data=replace(run.data, vocabulary_style="chinchilla"),
         num_steps=round(num_tokens / run.batch_tokens),
     )
 
@@ -158,6 +159,8 @@ PAPER = Paper(
         "batch_tokens": "Table 4: 3M for the 70B, read as 1536 sequences; the paper's was 1.5M in "
         "the first half, here it is 3M from the start. Section D.4: 0.5M for the models of Table "
         "A9, read as 256 sequences",
+        "data.vocabulary_style": "section 4.1: Gopher's SentencePiece without NFKC normalisation. "
+        "The zoo chooses BPE, and keeps white space as it is",
         "seq_len": "section 4.1: as Gopher",
         "execution.dtype": "section 4.1: bfloat16 forward and backward, with a float32 copy of "
         "the weights",

@@ -11,6 +11,7 @@ from configs.experiment import Experiment
 from configs.optimizers import AdamW, WarmupCosine
 from configs.paper import Paper
 from configs.scaled import NANO, SMALL, scaled_down
+from data.config import Data
 from models.config import (
     Attention,
     Execution,
@@ -64,6 +65,7 @@ def recipe(
             weight_decay=0.0,
             clip_norm=clip_norm,
         ),
+        data=Data(vocabulary_style="gopher"),
         num_steps=round(300e9 / batch_tokens),
         batch_tokens=batch_tokens,
         seq_len=2048,
@@ -127,6 +129,9 @@ PAPER = Paper(
         "num_steps": "section 3.2: 300B tokens",
         "batch_tokens": "Table 1, read as whole sequences of 2048 tokens: 0.25M, 2M and 6M tokens "
         "as 128, 1024 and 3072. The 280B's grew from 3M to 6M; here it is 6M from the start",
+        "data.vocabulary_style": "section 3.1: SentencePiece with bytes for unknown characters; "
+        "NFKC follows from Chinchilla's section 4.1, which leaves it out. The zoo chooses BPE, "
+        "and keeps white space as it is",
         "seq_len": "section 3.2",
         "execution.dtype": "section 3.2 and appendix C: bfloat16 activations, and float32 "
         "parameters below 7.1B. The 7.1B and 280B had bfloat16 parameters with stochastic "

@@ -11,6 +11,7 @@ from configs.experiment import Experiment
 from configs.optimizers import AdamW, WarmupCosine
 from configs.paper import Paper
 from configs.scaled import NANO, SMALL, scaled_down
+from data.config import Data
 from models.config import Attention, FeedForward, LayerNorm, Learned, ModelConfig, Normal
 
 
@@ -48,6 +49,7 @@ def recipe(model: ModelConfig, *, batch_size: int, peak_lr: float) -> Experiment
             weight_decay=0.01,
             clip_norm=1.0,
         ),
+        data=Data(vocabulary_style="gpt1"),
         num_steps=round(100 * 1e9 / batch_tokens),
         batch_tokens=batch_tokens,
         seq_len=512,
@@ -98,6 +100,10 @@ PAPER = Paper(
         "model.dropout_rate": "section 4.1: 0.1 on embeddings, attention weights and residuals",
         "optimizer": "section 4.1: Adam, with decay 0.01 on all but biases and gains",
         "optimizer.schedule": "section 4.1: 2000 warm-up steps to 2.5e-4, then a cosine to 0",
+        "data.vocabulary_style": "section 4.1 and text_utils.py: byte pairs inside lower-case "
+        "words that end in </w>, after cleaning by ftfy and the authors' own rules; no marks of "
+        "documents. Rules of our own (data/vocabularies/byte_pairs.py) stand in for ftfy and for "
+        "spaCy's words: they repair no mojibake and know no abbreviations",
         "seq_len": "section 4.1",
         "batch_tokens": "section 4.1: 64 sequences of 512 tokens",
     },

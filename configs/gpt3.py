@@ -94,6 +94,7 @@ PAPER = Paper(
         "batch_tokens": "Table 2.1, read as whole sequences of 2048 tokens: 0.5M, 1M and 2M tokens "
         "as 256, 512 and 1024, 3.2M as 1536. The paper's batch grew linearly from 32k tokens over "
         "the first 4B to 12B tokens; here it has its final size from the start",
+        "data.vocabulary_style": "section 2.1: GPT-2's reversible tokenization",
         "seq_len": "section 2.1 and appendix B: every sequence is full",
     },
     not_published={

@@ -12,6 +12,7 @@ from configs.experiment import Experiment
 from configs.optimizers import AdamW, WarmupCosine
 from configs.paper import Paper
 from configs.scaled import NANO, SMALL, scaled_down
+from data.config import Data
 from models.config import (
     Attention,
     Execution,
@@ -66,6 +67,7 @@ def recipe(model: ModelConfig, *, peak_lr: float, num_tokens: float) -> Experime
             weight_decay=0.1,
             clip_norm=1.0,
         ),
+        data=Data(vocabulary_style="llama"),
         num_steps=round(num_tokens / batch_tokens),
         batch_tokens=batch_tokens,
         seq_len=2048,
@@ -126,6 +128,9 @@ PAPER = Paper(
         "optimizer.schedule.peak_lr": "Table 2",
         "num_steps": "Table 2: 1.0T tokens for the 7B and 13B, 1.4T for the 33B and 65B",
         "batch_tokens": "Table 2: 4M tokens, read as 2048 sequences of 2048",
+        "data.vocabulary_style": "section 2.1: SentencePiece BPE, every digit a token of its own, "
+        "bytes for unknown characters; the released tokenizer.model: ids, coverage, and a space "
+        "before the text",
         "seq_len": "llama/model.py: max_seq_len 2048",
     },
     not_published={

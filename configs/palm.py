@@ -11,6 +11,7 @@ from configs.experiment import Experiment
 from configs.optimizers import Adafactor, InverseSquareRoot
 from configs.paper import Paper
 from configs.scaled import NANO, SMALL, scaled_down
+from data.config import Data
 from models.config import Attention, Execution, FanIn, FeedForward, LayerNorm, ModelConfig, Rotary
 
 
@@ -48,6 +49,7 @@ def recipe(model: ModelConfig, *, batch_size: int, num_tokens: float) -> Experim
             weight_decay_exponent=2.0,
             clip_norm=1.0,
         ),
+        data=Data(vocabulary_style="palm"),
         num_steps=round(num_tokens / batch_tokens),
         batch_tokens=batch_tokens,
         seq_len=2048,
@@ -105,6 +107,8 @@ PAPER = Paper(
         "num_steps": "section 3 and appendix F: 780B tokens, the 62B 795B",
         "batch_tokens": "Table 1 and section 5. The paper's batch grew to this size (the 540B's: "
         "512, 1024, 2048 sequences); here it has its final size from the start",
+        "data.vocabulary_style": "section 2: SentencePiece, lossless, white space included; bytes "
+        "for unknown characters; every digit a token of its own. The zoo chooses BPE",
         "seq_len": "section 5",
         "z_loss": "section 5: 1e-4 log^2 Z",
     },

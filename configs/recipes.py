@@ -5,6 +5,7 @@ A family whose paper changes something calls the recipe and replaces what differ
 
 from configs.experiment import Experiment
 from configs.optimizers import AdamW, WarmupCosine
+from data.config import Data
 from models.config import Execution, ModelConfig
 
 
@@ -19,8 +20,8 @@ def gpt3(
 ) -> Experiment:
     """Return GPT-3's training run (Brown et al. 2020, appendix B), at the model's context length.
 
-    GPT-3 and Jurassic-1 use it as it is. GPT-2, whose paper gives no recipe beyond the batch, and
-    Megatron-Turing NLG change some numbers. The batch has its final size from the start.
+    GPT-3 uses it as it is. GPT-2, whose paper gives no recipe beyond the batch, Jurassic-1 and
+    Megatron-Turing NLG change some values. The batch has its final size from the start.
 
     Args:
       batch_size: sequences per optimizer step.
@@ -43,6 +44,7 @@ def gpt3(
             weight_decay=0.1,
             clip_norm=1.0,
         ),
+        data=Data(vocabulary_style="gpt2"),
         num_steps=round(num_tokens / batch_tokens),
         batch_tokens=batch_tokens,
         seq_len=model.context_length,

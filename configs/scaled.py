@@ -61,6 +61,7 @@ def scaled_down(
         published,
         model=replace(model, vocab_size=budget.vocab_size, context_length=budget.seq_len),
         optimizer=replace(published.optimizer, schedule=schedule),
+        data=replace(published.data, vocabulary_size=None),
         execution=Execution(),
         num_steps=budget.num_steps,
         batch_tokens=budget.batch_size * budget.seq_len,

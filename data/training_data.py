@@ -17,19 +17,19 @@ from data.batches.streaming import Stream
 from data.config import Data
 from data.errors import DataConfigError, DataError
 from data.storage import cache_folder
-from data.text.baselines import cached_baselines
+from data.text.baselines import ChangedText, cached_baselines
 from data.text.corpus import Corpus, SavedFiles, Shard, Weighted
 from data.text.survey import SPLITS, Split
 from data.tokens import cache as token_cache
 from data.tokens.cache import Encoded, TokenSplit
 from data.tokens.encoding import encode_documents, num_cores
 from data.vocabularies.files import read_vocabulary
-from data.vocabularies.lossless import cached_vocabulary
+from data.vocabularies.styles import cached_vocabulary
 from data.vocabularies.vocabulary import Vocabulary
 
-MAX_VOCABULARY_BYTES = 100_000_000
-"""Text to train a vocabulary on: an even sample of a larger corpus is enough. BPE takes 0.2 s and
-15 MB of memory per megabyte."""
+_MAX_VOCABULARY_BYTES = 100_000_000
+"""Text to train a vocabulary on by default: an even sample of a larger corpus is enough. BPE takes
+0.2 s and 15 MB of memory per megabyte."""
 _MAX_STREAMED_VOCABULARY_BYTES = 20_000_000
 """The same for a stream, from its beginning: four seconds of training."""
 
@@ -79,9 +79,14 @@ class TrainingData:
         """Return the bits per byte to beat on the validation text, by name.
 
         Measuring them takes 2 s the first time. For a mixture they are the mean over its sources,
-        weighted by validation bytes. See `data.text.baselines`.
+        weighted by validation bytes. If the vocabulary changes text, they are measured on the
+        changed text, as the model is. See `data.text.baselines`.
         """
-        return cached_baselines([corpus for corpus, _ in self._corpora], self._cache_folder)
+        corpora = [corpus for corpus, _ in self._corpora]
+        if self.vocabulary.keeps_text:
+            return cached_baselines(corpora, self._cache_folder)
+        changed = ChangedText(self.vocabulary.as_decoded, self.vocabulary.fingerprint)
+        return cached_baselines(corpora, self._cache_folder, changed)
 
 
 def load(
@@ -120,6 +125,11 @@ def load(
         )
     cached: Sequence[Split] = ("validation",) if config.streaming else SPLITS
     encoded = [encode(corpus, vocabulary, folder, report, cached) for corpus, _ in corpora]
+    if not vocabulary.keeps_text:
+        report(
+            "the vocabulary changes the text: bits per byte, and the numbers to beat, count the "
+            "bytes of the text as its tokens spell it, and cannot be compared with other styles'"
+        )
     rows_of: dict[Split, list[Rows]] = {split: [] for split in cached}
     for number, ((corpus, _), splits) in enumerate(zip(corpora, encoded, strict=True)):
         for split in cached:
@@ -183,20 +193,37 @@ def read_corpora(config: Data, folder: Path, report: Report) -> Weighted:
 
 
 def find_vocabulary(
-    config: Data, corpora: Weighted, size: int, folder: Path, report: Report
+    config: Data, corpora: Weighted, max_size: int, folder: Path, report: Report
 ) -> Vocabulary:
-    """Return the vocabulary that `config` names, or one trained on the text.
+    """Return the vocabulary that `config` names, or one of its style trained on the text.
 
-    Raises as `load` does.
+    `max_size` is the number of tokens that the model has room for. Raises as `load` does.
     """
     if config.vocabulary is not None:
         return read_vocabulary(config.vocabulary)
-    max_bytes = _MAX_STREAMED_VOCABULARY_BYTES if config.streaming else MAX_VOCABULARY_BYTES
+    size, setting = config.vocabulary_size or max_size, "model.vocab_size"
+    if config.vocabulary_size is not None:
+        setting = "data.vocabulary_size"
+    if size > max_size:
+        raise DataConfigError(
+            f"data.vocabulary_size={size} exceeds model.vocab_size={max_size}; leave it out, or "
+            f"write --model.vocab-size={size}"
+        )
+    max_bytes = num_training_bytes(config)
     key = json.dumps([max_bytes, text_fingerprint(corpora)])
-    return cached_vocabulary(training_sample(corpora, max_bytes), key, size, folder, report)
+    texts = training_sample(corpora, max_bytes)
+    style = config.vocabulary_style
+    return cached_vocabulary(texts, key, size, style, folder, report, setting)
 
 
-def training_sample(corpora: Weighted, max_bytes: int = MAX_VOCABULARY_BYTES) -> Iterator[str]:
+def num_training_bytes(config: Data) -> int:
+    """Return how much text a vocabulary is trained on at most."""
+    if config.vocabulary_bytes is not None:
+        return config.vocabulary_bytes
+    return _MAX_STREAMED_VOCABULARY_BYTES if config.streaming else _MAX_VOCABULARY_BYTES
+
+
+def training_sample(corpora: Weighted, max_bytes: int) -> Iterator[str]:
     """Yield training texts for a vocabulary: `max_bytes`, of which each source has its share."""
     for corpus, share in corpora:
         yield from corpus.training_sample(int(max_bytes * share))
@@ -233,6 +260,8 @@ def encode(
     """
     name = corpus.fingerprint if wanted == SPLITS else f"{'+'.join(wanted)} of {corpus.fingerprint}"
     inputs = {"corpus": name, "vocabulary": vocabulary.fingerprint}
+    if not vocabulary.keeps_text:
+        inputs["bytes"] = "decoded"
     path = token_cache.cache_path(folder, **inputs)
     try:
         return token_cache.read(path)
@@ -267,12 +296,11 @@ def _encode_texts(
     split: Split, texts: Iterator[str], vocabulary: Vocabulary, report: Report
 ) -> Iterator[Encoded]:
     """Yield the ids and the bytes of each document, and report progress now and then."""
-    texts, sized = itertools.tee(texts)
-    sizes = (len(text.encode("utf-8")) for text in sized)
+    texts, encoded_texts = itertools.tee(texts)
     start_s = shown_s = time.monotonic()
     total_tokens = total_bytes = 0
     for ids in encode_documents(texts, vocabulary, num_cores()):
-        num_bytes = next(sizes)
+        num_bytes = vocabulary.num_bytes(next(encoded_texts), ids.tolist())
         total_tokens, total_bytes = total_tokens + len(ids), total_bytes + num_bytes
         if time.monotonic() - shown_s > _PROGRESS_EVERY_S:
             shown_s = time.monotonic()
