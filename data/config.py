@@ -117,7 +117,8 @@ class Data:
     """The paper whose tokenizer is trained: gpt1 on lower-case words, gpt2 on bytes, the others
     with SentencePiece, jurassic1 across words. gpt1 and gopher change the text."""
     vocabulary_size: int | None = dataclasses.field(default=None, metadata=MAY_CHANGE)
-    """Tokens of the vocabulary to train. None: as many as the model has rows."""
+    """Tokens of the vocabulary to train; gpt1 gets fewer from a small text. None: as many as the
+    model has rows."""
     vocabulary_bytes: int | None = dataclasses.field(default=None, metadata=MAY_CHANGE)
     """Bytes of text to train the vocabulary on, an even sample of a larger text. None: 100 MB, or
     the first 20 MB of a stream."""

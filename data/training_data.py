@@ -259,9 +259,9 @@ def encode(
     Raises DataError as `load` does.
     """
     name = corpus.fingerprint if wanted == SPLITS else f"{'+'.join(wanted)} of {corpus.fingerprint}"
-    inputs = {"corpus": name, "vocabulary": vocabulary.fingerprint}
     if not vocabulary.keeps_text:
-        inputs["bytes"] = "decoded"
+        name = f"{name}, bytes as decoded"  # earlier versions counted those of the text
+    inputs = {"corpus": name, "vocabulary": vocabulary.fingerprint}
     path = token_cache.cache_path(folder, **inputs)
     try:
         return token_cache.read(path)

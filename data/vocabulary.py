@@ -22,7 +22,7 @@ class VocabularyCommand:
 
     data: Data = Data()
     size: int = 32_000
-    """Tokens, special ones and single bytes included. A unigram vocabulary may get fewer."""
+    """Tokens, special ones and single bytes included. gpt1 and unigram may get fewer."""
     style: VocabularyStyle = "palm"
     """The paper whose settings are used. gpt1 keeps lower-case words and punctuation, gopher
     normalises by NFKC; all others give back every text exactly."""

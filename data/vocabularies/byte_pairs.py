@@ -38,10 +38,10 @@ them, numbers, words and punctuation. Its lists of exceptions, such as abbreviat
 left out."""
 
 
-def train_gpt1(texts: Iterable[str], size: int, setting: str) -> bytes:
+def train_gpt1(texts: Iterable[str], size: int) -> bytes:
     """Train GPT-1's kind and return its tokenizer.json: lower-case words with a mark at their end.
 
-    Raises DataConfigError, which names `setting`, if `size` does not suit the texts.
+    A text with too few words gives fewer than `size` tokens.
     """
     tokenizer = Tokenizer(BPE(unk_token=_UNKNOWN, end_of_word_suffix=_END_OF_WORD))
     tokenizer.normalizer = normalizers.Sequence(
@@ -63,13 +63,15 @@ def train_gpt1(texts: Iterable[str], size: int, setting: str) -> bytes:
         end_of_word_suffix=_END_OF_WORD,
         show_progress=False,
     )
-    return _train(tokenizer, trainer, texts, size, setting).to_str().encode()
+    tokenizer.train_from_iterator(texts, trainer)
+    return tokenizer.to_str().encode()
 
 
 def train_gpt2(texts: Iterable[str], size: int, setting: str) -> bytes:
     """Train GPT-2's kind and return its tokenizer.json: bytes merged inside words (section 2.2).
 
-    One special token, the last id, separates documents. Raises as `train_gpt1` does.
+    One special token, the last id, separates documents. Raises DataConfigError, which names
+    `setting`, if `size` does not suit the texts.
     """
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     if size <= len(alphabet):
@@ -82,7 +84,12 @@ def train_gpt2(texts: Iterable[str], size: int, setting: str) -> bytes:
     trainer = BpeTrainer(
         vocab_size=size - 1, initial_alphabet=sorted(alphabet), show_progress=False
     )
-    _train(tokenizer, trainer, texts, size, setting, num_added=1)
+    tokenizer.train_from_iterator(texts, trainer)
+    if (most := tokenizer.get_vocab_size() + 1) < size:
+        raise DataConfigError(
+            f"{setting}={size} is more than the training text has tokens for; set it to at most "
+            f"{most}, or add text"
+        )
     tokenizer.add_special_tokens([AddedToken(_GPT2_SEPARATOR, special=True, normalized=False)])
     return tokenizer.to_str().encode()
 
@@ -105,22 +112,3 @@ def _vocabulary(tokenizer_json: bytes, special_tokens: dict[str, str]) -> Vocabu
     return vocabulary_from_hf(
         {JSON_FILE: tokenizer_json, "tokenizer_config.json": tokenizer_config}, {}
     )
-
-
-def _train(
-    tokenizer: Tokenizer,
-    trainer: BpeTrainer,
-    texts: Iterable[str],
-    size: int,
-    setting: str,
-    num_added: int = 0,
-) -> Tokenizer:
-    """Train; raise DataConfigError unless `size` tokens come out, `num_added` added later."""
-    tokenizer.train_from_iterator(texts, trainer)
-    trained = tokenizer.get_vocab_size() + num_added
-    if trained < size:
-        raise DataConfigError(
-            f"{setting}={size} is more than the training text has tokens for; set it to at most "
-            f"{trained}, or add text"
-        )
-    return tokenizer

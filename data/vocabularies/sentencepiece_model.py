@@ -46,7 +46,7 @@ TRAINING_PART_CHARACTERS = 4096
 
 
 def train_sentencepiece(
-    texts: Iterable[str], size: int, options: Mapping[str, Any], setting: str
+    texts: Iterable[str], size: int, options: Mapping[str, Any], setting: str = "model.vocab_size"
 ) -> bytes:
     """Train a SentencePiece model of `size` tokens and return it serialized.
 

@@ -79,7 +79,7 @@ def train(
     model_type: ModelType = "bpe",
     setting: str = "model.vocab_size",
 ) -> Vocabulary:
-    """Train a vocabulary of `size` tokens; a unigram model may get fewer.
+    """Train a vocabulary of `size` tokens; gpt1 and a unigram model may get fewer.
 
     Raises DataConfigError if `size`, the value of `setting`, does not suit the texts, or
     `model_type` the style.
@@ -91,7 +91,7 @@ def train(
         )
     match style:
         case "gpt1":
-            model = byte_pairs.train_gpt1(texts, size, setting)
+            model = byte_pairs.train_gpt1(texts, size)
         case "gpt2":
             model = byte_pairs.train_gpt2(texts, size, setting)
         case "jurassic1" | "chinchilla" | "palm":
@@ -117,20 +117,25 @@ def cached_vocabulary(
     `key` identifies the texts. Raises DataConfigError as `train` does, and DataError if the cached
     file is damaged or cannot be written.
     """
-    described = f"{size:,} tokens in {style} style ({DESCRIPTIONS[style]})"
     path = _cache_path(key, size, style, folder)
     if path.exists():
         try:
             vocabulary = _from_model(path.read_bytes(), style)
         except (OSError, DataError) as error:
             raise DataError(f"cannot use the vocabulary {path}: {error}; delete it") from error
-        report(f"vocabulary: {described}, from the cache")
+        report(_describe(vocabulary, style, "from the cache"))
         return vocabulary
     start_s = time.monotonic()
     vocabulary = train(texts, size, style, setting=setting)
     replace_file(path, _to_model(vocabulary))
-    report(f"vocabulary: {described}, trained in {time.monotonic() - start_s:.1f} s")
+    report(_describe(vocabulary, style, f"trained in {time.monotonic() - start_s:.1f} s"))
     return vocabulary
+
+
+def _describe(vocabulary: Vocabulary, style: VocabularyStyle, origin: str) -> str:
+    return (
+        f"vocabulary: {vocabulary.size:,} tokens in {style} style ({DESCRIPTIONS[style]}), {origin}"
+    )
 
 
 def _options(style: VocabularyStyle, model_type: ModelType) -> Mapping[str, Any]:

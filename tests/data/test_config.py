@@ -15,7 +15,14 @@ def test_a_resumed_run_may_change_where_its_text_lies_but_not_its_order():
         for field in dataclasses.fields(Data)
         if field.metadata.get("on_resume") == "may_change"
     }
-    assert free == {"source", "vocabulary", "allow_change", "cache_dir"}
+    vocabulary = {"vocabulary", "vocabulary_style", "vocabulary_size", "vocabulary_bytes"}
+    assert free == {"source", *vocabulary, "allow_change", "cache_dir"}
+
+
+@pytest.mark.parametrize("name", ["vocabulary_size", "vocabulary_bytes"])
+def test_a_number_of_the_vocabulary_is_above_zero(name):
+    with pytest.raises(DataConfigError, match=f"data.{name}=0 must be above zero"):
+        Data(**{name: 0})
 
 
 def test_a_mixture_is_parsed_from_what_it_is_called():

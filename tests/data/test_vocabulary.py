@@ -69,6 +69,6 @@ def test_less_text_gives_another_vocabulary(folder, capsys):
 
 
 def test_an_unfit_size_names_the_commands_own_flag(folder):
-    for style in ("gpt1", "gpt2", "palm", "llama"):
+    for style in ("gpt2", "palm", "llama"):
         with pytest.raises(DataConfigError, match=r"^--size=99999 is more than .* at most \d+"):
             vocabulary.main(["--data.files=*.py", "--size=99999", f"--style={style}", "--out=mine"])

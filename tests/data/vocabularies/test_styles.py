@@ -72,6 +72,7 @@ def test_a_stream_shows_the_text(trained, style, text):
 def test_the_sizes_are_those_asked_for(trained):
     sizes = {kind: each.size for kind, each in trained.items()}
     assert sizes.pop(("palm", "unigram")) <= SIZE
+    assert sizes.pop(("gpt1", "bpe")) <= SIZE
     assert set(sizes.values()) == {SIZE}
 
 
@@ -108,7 +109,7 @@ def test_jurassics_pieces_cross_words_without_a_limit(trained):
     assert len(jurassic.encode(phrase)) < len(palm.encode(phrase))
     saying = "the quick brown fox jumps over the lazy dog"
     varied = [f"{saying}{mark}" for mark in "abcdefghij"] * 20
-    long = train(varied, 320, "jurassic1")
+    long = train(varied, 330, "jurassic1")
     longest = max(len(long.decode([token_id])) for token_id in range(long.size))
     assert longest > 16
     assert long.decode(long.encode(saying)) == saying
@@ -134,7 +135,6 @@ def test_llama_has_metas_ids_and_a_space_before_the_text(trained):
     [
         (9999, "palm", "bpe", "9999 is more than the training text has tokens for"),
         (9999, "gpt2", "bpe", r"vocab_size=9999 is more than .* set it to at most \d+, or add"),
-        (9999, "gpt1", "bpe", r"vocab_size=9999 is more than .* set it to at most \d+, or add"),
         (256, "gpt2", "bpe", "vocab_size=256 has no room for 256 bytes and a special token"),
         (300, "gpt2", "unigram", "--model-type=unigram does not apply .*style='gpt2'"),
         (300, "gpt1", "unigram", "--model-type=unigram does not apply .*style='gpt1'"),
@@ -168,7 +168,7 @@ def test_a_vocabulary_is_trained_once(tmp_path, monkeypatch):
 
 def test_the_cached_vocabularies_of_earlier_versions_are_found(tmp_path):
     # The name that the version before styles gave to this key and size.
-    name = "7f"
+    name = "2c8a21c638382efd94435968b0cc0cb104474c12d24a06f0afff71593060515c.model"
     assert styles._cache_path("text", 320, "palm", tmp_path).name == name
 
 
