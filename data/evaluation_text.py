@@ -139,7 +139,7 @@ def _whole_files(
     documents = [document for document in TextFiles.matching(files).documents([]) if document.text]
     if not documents:
         raise DataError(f"{files.setting} has no text: every file that it matches is empty")
-    texts = [document.text.encode("utf-8") for document in documents]
+    texts = [vocabulary.as_decoded(document.text).encode("utf-8") for document in documents]
     num_bytes = sum(map(len, texts))
     report(
         f"text: {files.setting}, {len(documents):,} documents and {num_bytes / 1e6:.2f} MB, all of "
@@ -150,7 +150,9 @@ def _whole_files(
         report("no byte 5-gram: the text that the checkpoint's run was trained on is not here")
     elif trained_with.streaming:
         report("the run's text was streamed: it is not searched for what is evaluated here")
-    train = baselines.training_sample([corpus for corpus, _ in corpora])
+    # A 5-gram of the text as it is would know nothing of a text that the vocabulary has changed.
+    compared = [corpus for corpus, _ in corpora if vocabulary.keeps_text]
+    train = baselines.training_sample(compared)
     ids = [
         np.array([*vocabulary.start, *vocabulary.encode(d.text), *vocabulary.end], np.uint32)
         for d in documents

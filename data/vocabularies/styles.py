@@ -11,7 +11,12 @@ from data.config import VocabularyStyle
 from data.errors import DataConfigError, DataError
 from data.storage import replace_file
 from data.vocabularies import byte_pairs
-from data.vocabularies.imported import JSON_FILE, SpecialIds, imported_vocabulary
+from data.vocabularies.imported import (
+    JSON_FILE,
+    SpecialIds,
+    imported_vocabulary,
+    vocabulary_from_hf,
+)
 from data.vocabularies.lossless import LosslessVocabulary, train_vocabulary
 from data.vocabularies.sentencepiece_model import (
     BOS_ID,
@@ -67,6 +72,17 @@ _SENTENCEPIECE: Mapping[VocabularyStyle, Mapping[str, Any]] = {
 """The settings in which each paper's SentencePiece differs from PaLM's, which keeps white space,
 splits digits and spells unknown characters in bytes. Where a paper is silent, PaLM's setting is
 used."""
+
+_LLAMA_TOKENIZER_CONFIG = {
+    "tokenizer_class": "LlamaTokenizer",
+    "bos_token": "<s>",
+    "eos_token": "</s>",
+    "unk_token": "<unk>",
+    "add_bos_token": True,
+    "add_eos_token": False,
+    "clean_up_tokenization_spaces": False,
+}
+"""The names of Meta's special tokens, and what `transformers` adds to a text."""
 
 # Part of the key of a cached vocabulary. Raise it when the same text gives another vocabulary.
 _FORMAT_VERSION = 1
@@ -169,8 +185,8 @@ def _from_model(model: bytes, style: VocabularyStyle) -> Vocabulary:
             special_ids = SpecialIds(bos_id=BOS_ID, eos_id=EOS_ID, pad_id=PAD_ID, unk_id=UNK_ID)
             return imported_vocabulary({MODEL_FILE: model}, special_ids)
         case "llama":
-            special_ids = SpecialIds(bos_id=1, eos_id=2, pad_id=None, unk_id=0)
-            return imported_vocabulary({MODEL_FILE: model}, special_ids)
+            config = json.dumps(_LLAMA_TOKENIZER_CONFIG, indent=2).encode()
+            return vocabulary_from_hf({MODEL_FILE: model, "tokenizer_config.json": config}, {})
         case _:
             assert_never(style)
 

@@ -172,7 +172,7 @@ class LanguageModel:
             inputs[0, : len(window) - 1] = window[:-1]
             log_p = jax.nn.log_softmax(self.logits(inputs)[0, : len(window) - 1])
             total += float(jnp.sum(jnp.take_along_axis(log_p, window[1:, None], axis=1)))
-        return Score(total, max(0, len(ids) - 1), len(text.encode()))
+        return Score(total, max(0, len(ids) - 1), self.vocabulary.num_bytes(text, ids.tolist()))
 
 
 class _NewText:

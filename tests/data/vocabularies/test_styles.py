@@ -1,7 +1,9 @@
 import functools
+import json
 from typing import Any, get_args
 
 import pytest
+import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -179,3 +181,22 @@ def test_a_damaged_cached_vocabulary_is_named(tmp_path):
         path.write_bytes(path.read_bytes()[:500])
         with pytest.raises(DataError, match=f"{path}: .*; delete it"):
             cached_vocabulary(TEXTS, style, 320, style, tmp_path, print)
+
+
+@pytest.mark.parametrize(
+    ("style", "model_type"),
+    [("gpt1", "openai-gpt"), ("gpt2", "gpt2"), ("llama", "llama"), ("gopher", "llama")],
+)
+def test_transformers_reads_the_files(trained, style, model_type, tmp_path):
+    learned = trained[style, "bpe"]
+    for name, content in learned.to_files().items():
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": model_type}))
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    for text in (*TEXTS[:5], "\ufb01ne \u2460\n\n  don't Stop, 12\t\u00e9\U0001f600 "):
+        ids = tokenizer(text, add_special_tokens=False).input_ids
+        assert ids == learned.encode(text)
+        assert tokenizer.decode(ids, skip_special_tokens=True) == learned.decode(ids)
+    if style == "llama":
+        assert tokenizer("a").input_ids[0] == tokenizer.bos_token_id == learned.bos_id
+        assert tokenizer.eos_token_id == learned.eos_id
