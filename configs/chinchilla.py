@@ -32,7 +32,7 @@ def recipe(
     run = gopher.recipe(model, batch_size=batch_size, peak_lr=peak_lr, clip_norm=clip_norm)
     return replace(
         run,
-        optimizer=replace(run.optimizer, weight_decay=0.1),
+        optimizer=replace(run.optimizer, weight_decay=0.1, decays="matrices"),
         num_steps=round(num_tokens / run.batch_tokens),
     )
 
@@ -40,7 +40,7 @@ def recipe(
 def _scaling_run(
     num_params: float, d_model: int, head_dim: int, num_heads: int, num_layers: int
 ) -> Experiment:
-    """Return the run of a model in Table A9 at 20 tokens per parameter, with section D.4's batch.
+    """Return the run of a model in Table A9 at 20 tokens per parameter and 0.5M a batch.
 
     Section D.1 gives a peak learning rate of 2e-4 for the smallest model and 1.25e-4 for the
     largest; between them log(peak) falls linearly with log(num_params).
@@ -156,11 +156,12 @@ PAPER = Paper(
         "num_steps": "Table 4: 1.4T tokens for the 70B. Each model of Table A9 had several runs; "
         "here it has 20 tokens a parameter, the ratio of the 70B",
         "batch_tokens": "Table 4: 3M for the 70B, read as 1536 sequences; the paper's was 1.5M in "
-        "the first half, here it is 3M from the start. Section D.4: 0.5M for the models of Table "
-        "A9, read as 256 sequences",
+        "the first half, here it is 3M from the start. The paper gives no batch for the models of "
+        "Table A9; theirs is 256 sequences, the 0.5M tokens with which section D.4 compares two "
+        "models",
         "seq_len": "section 4.1: as Gopher",
-        "execution.dtype": "section 4.1: bfloat16 forward and backward, with a float32 copy of "
-        "the weights",
+        "param_dtype": "section 4.1: a float32 copy of the weights in the optimizer's state",
+        "execution.dtype": "section 4.1: bfloat16 forward and backward",
     },
     not_published={
         **gopher.PAPER.not_published,
@@ -168,12 +169,13 @@ PAPER = Paper(
         "values: these give all 50 sizes of Table A9 (and 43 finer ones that Besiroglu et al. 2024 "
         "read off the paper's figure)",
         "optimizer.weight_decay": "0.1, GPT-3's",
+        "optimizer.decays": "embeddings and kernels, as in the zoo's GPT-3",
         "optimizer.clip_norm": "Gopher's rule: 1, and 0.25 from 7B parameters on",
     },
     reasons={
         "num_steps": "model size and training tokens should grow in equal proportion",
         "optimizer.weight_decay": "AdamW improves the loss and the results after finetuning",
         "optimizer.schedule": "a cosine longer than the run leaves the loss higher than it need be",
-        "execution.dtype": "Gopher's bfloat16 parameters had turned out worse than a float32 copy",
+        "param_dtype": "Gopher's bfloat16 parameters had turned out worse than a float32 copy",
     },
 )
