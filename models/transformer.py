@@ -318,7 +318,7 @@ def abstract_model(config: ModelConfig, execution: Execution = FLOAT32) -> Trans
 
 
 def abstract_params(config: ModelConfig, dtype: str = "float32") -> nnx.State:
-    """Return the shapes and logical axes of all parameters, stored in `dtype`, and allocate none."""
+    """Return the shapes and logical axes of all parameters, which are stored in `dtype`."""
     params = nnx.state(abstract_model(config), nnx.Param)
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, dtype), params)
 

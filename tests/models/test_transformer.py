@@ -277,13 +277,15 @@ def test_dropout_acts_only_with_a_key():
 
 def test_dropout_on_tables_hits_the_same_entries_for_all_tokens_and_in_the_output_matrix():
     config = dataclasses.replace(
-        samples.GPT1, dropout_rate=0.3, embedding_dropout="tables", tie_embeddings=True
+        samples.MODELS["gpt1"], dropout_rate=0.3, embedding_dropout="tables", tie_embeddings=True
     )
     model, key = samples.random_model(config), jax.random.key(3)
     # Without the output of attention and feed-forward, only the norms follow the embedding.
     for linear in (model.layers.attention.output, model.layers.feed_forward.down):
-        linear.kernel[...] = jnp.zeros_like(linear.kernel[...])
-        linear.bias[...] = jnp.zeros_like(linear.bias[...])
+        for param in (linear.kernel, linear.bias):
+            assert param is not None
+            param[...] = jnp.zeros_like(param[...])
+    assert model.position_embedding is not None
     table, places = (np.asarray(table) for table in model.tables(key))
     for dropped, param in ((table, model.embedding), (places, model.position_embedding)):
         kept = dropped != 0
@@ -296,6 +298,7 @@ def test_dropout_on_tables_hits_the_same_entries_for_all_tokens_and_in_the_outpu
     norms = (model.layers.attention_norm, model.layers.feed_forward_norm)
     for layer in range(config.num_layers):
         for norm in norms:
+            assert norm.bias is not None
             x = x - x.mean(axis=-1, keepdims=True)
             x = x / np.sqrt((x**2).mean(axis=-1, keepdims=True) + config.norm.eps)
             x = x * norm.scale[...][layer] + norm.bias[...][layer]
@@ -304,9 +307,11 @@ def test_dropout_on_tables_hits_the_same_entries_for_all_tokens_and_in_the_outpu
 
 
 def test_dropped_entries_of_a_tied_table_have_no_gradient():
-    config = dataclasses.replace(samples.GPT1, dropout_rate=0.3, embedding_dropout="tables")
+    config = dataclasses.replace(
+        samples.MODELS["gpt1"], dropout_rate=0.3, embedding_dropout="tables"
+    )
     graphdef, params = nnx.split(samples.random_model(config), nnx.Param)
-    tokens = samples.random_tokens(config, batch_size=2, seq_len=11)
+    tokens = jnp.asarray(samples.random_tokens(config, batch_size=2, seq_len=11))
     key = jax.random.key(3)
 
     def energy(params: nnx.State):

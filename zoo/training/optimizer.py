@@ -105,7 +105,7 @@ def scale_by_uncorrected_adam(
         zeros = optax.tree.zeros_like(params)
         return optax.ScaleByAdamState(jnp.zeros((), jnp.int32), zeros, zeros)
 
-    def update(updates, state: optax.ScaleByAdamState, params=None):
+    def update(updates, state, params=None):
         mu = optax.tree.update_moment(updates, state.mu, beta1, 1)
         nu = optax.tree.update_moment_per_elem_norm(updates, state.nu, beta2, 2)
         steps = jax.tree.map(lambda m, v: m / (jnp.sqrt(v) + eps), mu, nu)

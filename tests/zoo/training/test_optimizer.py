@@ -98,7 +98,7 @@ def test_adafactor_follows_palms_equations(settings: dict[str, Any]):
 @pytest.mark.parametrize("decays", ["matrices", "all"])
 def test_rate_corrected_adam_is_the_one_of_gpt1s_released_code(decays: Decays):
     """Over 60 steps of a rate that rises and falls, some gradients clipped and some not."""
-    params = nnx.state(samples.random_model(samples.GPT1), nnx.Param)
+    params = nnx.state(samples.random_model(samples.MODELS["gpt1"]), nnx.Param)
     gradients = random_gradients(params, 60)
     before, num_steps = samples.to_numpy(params), len(gradients)
     schedule = WarmupCosine(peak_lr=1e-3, warmup_steps=10, final_fraction=0.0)
@@ -131,7 +131,7 @@ def test_rate_corrected_adam_is_the_one_of_gpt1s_released_code(decays: Decays):
 
 
 def test_without_momentum_the_first_step_of_rate_corrected_adam_has_the_size_of_the_rate():
-    params = nnx.state(samples.random_model(samples.GPT1), nnx.Param)
+    params = nnx.state(samples.random_model(samples.MODELS["gpt1"]), nnx.Param)
     schedule = InverseSquareRoot(peak_lr=0.1, constant_steps=9)
     config = RateCorrectedAdam(schedule=schedule, beta1=0.0, eps=1e-20, weight_decay=0.0)
     moved = train(config, params, random_gradients(params, 1))
