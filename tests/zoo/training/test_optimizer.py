@@ -1,6 +1,7 @@
 """Optimizers and schedules against the papers' equations."""
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Iterable
 from typing import Any, cast
@@ -38,10 +39,8 @@ def random_gradients(params: nnx.State, count: int) -> list[nnx.State]:
     def draw(param: jax.Array, length: float) -> jax.Array:
         return jnp.asarray(rng.normal(0, length, param.shape), jnp.float32)
 
-    lengths = [1.0, 1e-4, 0.1, 1e-3, 3.0]
-    return [
-        jax.tree.map(lambda p, length=lengths[i]: draw(p, length), params) for i in range(count)
-    ]
+    lengths = itertools.islice(itertools.cycle([1.0, 1e-4, 0.1, 1e-3, 3.0]), count)
+    return [jax.tree.map(lambda p, length=length: draw(p, length), params) for length in lengths]
 
 
 def train(config: Optimizer, params: nnx.State, gradients: list[nnx.State]) -> nnx.State:
