@@ -18,10 +18,9 @@ The parameters of all layers are stacked along a leading axis `layers`, and the 
 over that axis, so compile time does not grow with depth.
 """
 
-import dataclasses
 import functools
 import operator
-from typing import assert_never, no_type_check
+from typing import assert_never
 
 import jax
 import jax.numpy as jnp
@@ -34,7 +33,8 @@ from models.cache import KVCache
 from models.config import Execution, Layout, Learned, ModelConfig
 from models.dropout import dropout, split_key
 from models.feed_forward import FeedForward
-from models.linear import matmul_transposed, matrix, vector
+from models.head import Head
+from models.linear import matrix, vector
 from models.norms import Norm
 from models.positions import Positions
 from models.stages import run_stages
@@ -103,25 +103,6 @@ def whole(x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
     `Block` calls this, rather than the two parts, so that the parallel layout gathers only once.
     """
     return constrain(x, "batch", "length", None)
-
-
-@no_type_check  # at run time: jax.custom_vjp fills the tree with placeholders to find its structure
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class Head:
-    """The function from hidden states to logits, as a tree of only the arrays that it uses.
-
-    A loss can then take its gradient without touching the other parameters.
-    """
-
-    table: Float[Array, "V D"]
-    bias: Float[Array, " V"] | None
-    scale: float = dataclasses.field(metadata={"static": True})
-
-    def __call__(self, hidden: Float[Array, "*batch D"]) -> Float[Array, "*batch V"]:
-        """Return the scores of the next token, in float32."""
-        logits = matmul_transposed(hidden, self.table, ("vocab", "embed")) * self.scale
-        return logits if self.bias is None else logits + self.bias
 
 
 class Transformer(nnx.Module):
