@@ -11,11 +11,13 @@ import pytest
 import configs
 from configs.experiment import Mesh, ParamDtype
 from models.config import Execution
+from tests.models import samples
 from tests.models.experiments import GPT2, on_eight_devices, packed_batch
 from zoo.distribution.sharding import make_mesh
 from zoo.planning.memory import PARAM_BYTES, estimate_serving, estimate_training
 from zoo.training.program import Program
 from zoo.training.rounding import round_stochastically
+from zoo.training.step import accumulate
 
 BFLOAT16 = dataclasses.replace(GPT2, param_dtype="bfloat16")
 GOPHER = dataclasses.replace(
@@ -69,23 +71,20 @@ def one_device_program(experiment) -> Program:
     return Program(experiment, make_mesh(Mesh(data=1), 1, experiment.batch_size))
 
 
-def losses(experiment, steps: int) -> list[float]:
-    program = one_device_program(experiment)
-    with program.entered():
+def test_a_gopher_with_bfloat16_parameters_learns_and_repeats_itself():
+    program = one_device_program(GOPHER)
+
+    def losses() -> list[float]:
         state, found = program.init(), []
-        for seed in range(steps):
-            state, metrics = program.train_step(state, packed_batch(experiment, seed % 2))
+        for step in range(12):
+            state, metrics = program.train_step(state, packed_batch(GOPHER, step % 2))
             found.append(float(metrics["train/loss"]))
-    assert {leaf.dtype for leaf in jax.tree.leaves(state.params)} == {jnp.dtype("bfloat16")}
-    moments = [leaf for leaf in jax.tree.leaves(state.opt_state) if leaf.ndim > 0]
-    assert {leaf.dtype for leaf in moments} == {jnp.dtype("float32")}
-    return found
+        return found
 
-
-def test_a_gopher_with_bfloat16_parameters_learns_like_one_with_float32():
-    found = losses(GOPHER, 12)
-    assert found[-1] < found[0] - 0.5
-    assert found == losses(GOPHER, 12)
+    with program.entered():
+        found = losses()
+        assert found[-1] < found[0] - 0.5
+        assert found == losses()
 
 
 def test_the_state_has_the_shapes_and_dtypes_that_the_program_announces():
@@ -94,45 +93,52 @@ def test_the_state_has_the_shapes_and_dtypes_that_the_program_announces():
         state = program.init()
     announced = jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), program.state)
     assert jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), state) == announced
+    assert {leaf.dtype for leaf in jax.tree.leaves(state.params)} == {jnp.dtype("bfloat16")}
+    moments = [leaf for leaf in jax.tree.leaves(state.opt_state) if leaf.ndim > 0]
+    assert {leaf.dtype for leaf in moments} == {jnp.dtype("float32")}
 
 
-def test_small_gradients_of_micro_batches_add_up_in_float32():
-    def norm(micro_batches: int) -> float:
-        program = one_device_program(dataclasses.replace(GOPHER, micro_batches=micro_batches))
-        with program.entered():
-            _, metrics = program.train_step(program.init(), packed_batch(GOPHER))
-        return float(metrics["train/grad_norm"])
+def test_bfloat16_gradients_of_micro_batches_add_up_in_float32():
+    """A sum in bfloat16 would stay at 1, whose neighbour is 1 + 2^-7."""
 
-    assert norm(8) == pytest.approx(norm(1), rel=0.01)
+    def gradient(params, rows, key):
+        return jnp.sum(rows["inputs"]).astype(jnp.bfloat16)
+
+    batch = {"inputs": jnp.asarray([[1.0], *[[2.0**-9]] * 7])}
+    total = accumulate(gradient, None, batch, jax.random.key(0), 8)
+    assert (total.dtype, float(total)) == (jnp.float32, 1 + 7 * 2.0**-9)
 
 
-def step_on(mesh: Mesh, num_devices: int) -> tuple[list[np.ndarray], float]:
-    """Return the parameters after one step, and how far they are from the first, on a mesh."""
+def step_on(mesh: Mesh, num_devices: int) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Return the parameters before and after one step on a mesh."""
     experiment = dataclasses.replace(BFLOAT16, mesh=mesh)
     program = Program(experiment, make_mesh(mesh, num_devices, experiment.batch_size))
     with program.entered():
         first = program.init()
-        before = [np.asarray(leaf.astype(jnp.float32)) for leaf in jax.tree.leaves(first.params)]
+        before = samples.to_numpy(first.params)
         batch = program.batch_layout.put(packed_batch(experiment))
         state, _ = program.train_step(first, batch)
-    after = [np.asarray(leaf.astype(jnp.float32)) for leaf in jax.tree.leaves(state.params)]
-    return after, float(np.mean([np.mean(a != b) for a, b in zip(after, before)]))
+    return before, samples.to_numpy(state.params)
 
 
 def test_the_same_random_bits_round_on_every_mesh():
-    split, moved = on_eight_devices(step_on, Mesh(data=2, fsdp=2, tensor=2), 8)
-    single, _ = on_eight_devices(step_on, Mesh(data=1), 1)
-    assert moved > 0.3
-    same = np.mean([np.mean(a == b) for a, b in zip(split, single)])
-    # Sums in another order differ in the last bit, which seldom decides a rounding.
-    assert same > 0.99
+    before, split = on_eight_devices(step_on, Mesh(data=2, fsdp=2, tensor=2), 8)
+    _, single = on_eight_devices(step_on, Mesh(data=1), 1)
+    # The softmax does not see a bias of all keys: its gradient is rounding noise, and nothing else.
+    noise = "layers.attention.key.bias"
+    assert np.abs(split.pop(noise) - single.pop(noise)).max() < 1e-5
+    for name, value in single.items():
+        assert (value != before[name]).mean() > 0.3, name
+        # Sums in another order differ in the last bit, which seldom decides a rounding.
+        assert (split[name] == value).mean() > 0.999, name
 
 
 def test_the_plan_knows_the_size_of_a_parameter():
     assert {dtype: np.dtype(dtype).itemsize for dtype in get_args(ParamDtype)} == PARAM_BYTES
     published = configs.get("gopher_280b")
     float32 = dataclasses.replace(published, param_dtype="float32")
-    shape = dict.fromkeys(("data", "fsdp", "tensor", "sequence", "pipeline"), 1)
+    axes = ("data", "fsdp", "tensor", "sequence", "pipeline")
+    shape: dict[str, int] = {axis: 1 for axis in axes}
     short, long = (estimate_training(e, shape) for e in (published, float32))
     assert (2 * short.params, 2 * short.gradients) == (long.params, long.gradients)
     assert short.optimizer == long.optimizer
