@@ -208,9 +208,9 @@ EXPLANATIONS = {
     "logits / sqrt(d_model)": Explanation(
         "model.logit_scale",
         "The scores are scaled down; with tied embeddings drawn from N(0, 1), their variance is "
-        "about 1 at the start of training. The score of the input token itself is larger, about "
-        "sqrt(D) / 2, because h still holds its embedding; the first loss therefore lies above "
-        "ln V (with D = 256 and V = 4096: 9.7 on text, not 8.3).",
+        "about 1 at the start of training, except for the score of the input token itself, about "
+        "sqrt(D) / 2 since h still holds its embedding, which puts the first loss above ln V (with "
+        "D = 256 and V = 4096: 9.7 on text, not 8.3).",
         "p = softmax(logits / sqrt(D))",
         "Chowdhery et al. 2022, section 5",
     ),
