@@ -120,7 +120,11 @@ def _differences(
         except OSError as error:
             return Damage(path, "a readable file", f"'{error.strerror}'")
         sha256 = expected[path].sha256
-        return None if digest == sha256 else Damage(path, f"SHA-256 {sha256}", digest)
+        return (
+            None
+            if digest == sha256
+            else Damage(path, f"SHA-256 {sha256[:16]}...", f"{digest[:16]}...")
+        )
 
     with ThreadPoolExecutor(_NUM_THREADS) as executor:
         yield from filter(None, executor.map(compare, to_hash))

@@ -36,18 +36,18 @@ def verify(folder: Path) -> None:
     damages = manifest.damages(folder)
     if not damages:
         return
-    workdir = folder.parents[1]
-    older = [step for step in reversed(saved_steps(workdir)) if f"{step}" != folder.name]
-    intact = (str(step) for step in older if not manifest.damages(_of_step(workdir, step)))
-    good = next(intact, None) if folder.parent.name == FOLDER else None
+    good = _newest_intact_but(folder) if folder.parent.name == FOLDER else None
     raise CheckpointError(
-        f"the checkpoint {folder} is damaged: {_listed(damages)}; "
-        + (
-            "restore it from a copy; no other step in its workdir is intact"
-            if good is None
-            else f"the newest intact one is {folder.with_name(good)}"
-        )
+        f"the checkpoint {folder} is damaged: {_listed(damages)}; restore it from a copy, or "
+        + ("train it again with --fresh" if good is None else f"use the newest intact one, {good}")
     )
+
+
+def _newest_intact_but(damaged: Path) -> Path | None:
+    """Return the newest intact checkpoint of the workdir that holds the damaged one."""
+    steps = saved_steps(damaged.parents[1])
+    others = [path for step in steps if (path := damaged.with_name(str(step))) != damaged]
+    return next((path for path in reversed(others) if not manifest.damages(path)), None)
 
 
 def survey(workdir: Path) -> Survey:

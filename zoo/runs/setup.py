@@ -163,9 +163,9 @@ def _newest_checkpoint(
     """
     for name, damage in found.damaged.items():
         report.warn(
-            f"the checkpoint of step {name} is damaged: {damage}; it is set aside as "
-            f"{checkpoint.FOLDER}/{recovery.damaged_name(name)}, and the run resumes from step "
-            f"{found.newest}; delete it, or restore it from a copy if you have one"
+            f"the checkpoint of step {name} is damaged: {damage}; the run resumes from step "
+            f"{found.newest}; delete {checkpoint.FOLDER}/{recovery.damaged_name(name)}, as the "
+            "damaged one is now called, once you have looked at it"
         )
     if found.newest is None:
         return None
