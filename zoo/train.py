@@ -79,7 +79,7 @@ def train(
     if not hosts.is_primary:
         report = RunReport(Console(quiet=True))
     with ExitStack() as stack:
-        hosts.on_primary(lambda: stack.enter_context(lock.held(folder)))
+        hosts.on_primary(lambda: stack.enter_context(lock.held(folder, report.line)))
         name = name or folder.absolute().name
         setup = prepare(name, experiment, folder, report, hosts, fresh=fresh)
         stack.enter_context(explained_out_of_memory(setup.program))

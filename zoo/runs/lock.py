@@ -14,7 +14,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -32,16 +32,16 @@ _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
 
 
 @contextmanager
-def held(workdir: Path) -> Iterator[None]:
+def held(workdir: Path, say: Callable[[str], None]) -> Iterator[None]:
     """Hold the lock of `workdir` in the block; the folder is made if it does not exist.
 
-    Raises WorkdirError, which names the owner, if another process holds it, and if the folder
-    cannot be written.
+    `say` gets a line if the owner has to be watched. Raises WorkdirError, which names the owner, if
+    another process holds the lock, and if the folder cannot be written.
     """
     path = workdir / FILE
     with writing(workdir):
         workdir.mkdir(parents=True, exist_ok=True)
-        file = _lock(path, workdir)
+        file = _lock(path, workdir, say)
     ended = threading.Event()
     beating = threading.Thread(target=_beat, args=(file, ended), daemon=True)
     beating.start()
@@ -56,7 +56,7 @@ def held(workdir: Path) -> Iterator[None]:
         os.close(file)
 
 
-def _lock(path: Path, workdir: Path) -> int:
+def _lock(path: Path, workdir: Path, say: Callable[[str], None]) -> int:
     """Return the descriptor of the locked file, with this process as its owner."""
     while True:
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -68,9 +68,13 @@ def _lock(path: Path, workdir: Path) -> int:
                 os.close(file)
                 continue
             owner = _read_owner(path)
-            is_remote = owner.get("host") != socket.gethostname()
-            if owner and (is_remote or not has_locks) and _beats(path, owner):
-                raise _in_use(workdir, owner)
+            if owner and not (has_locks and owner.get("host") == socket.gethostname()):
+                say(
+                    f"{workdir} was last used by {_name(owner)}, which did not end properly: "
+                    f"watching for {WATCHED_FOR_S:.0f} s whether it still runs"
+                )
+                if _beats(path, owner):
+                    raise _in_use(workdir, owner)
             _write_owner(file, beat=0)
             return file
         except BaseException:
@@ -144,14 +148,17 @@ def _read_owner(path: Path) -> dict[str, Any]:
     return owner if isinstance(owner, dict) else {}
 
 
+def _name(owner: dict[str, Any]) -> str:
+    if "pid" not in owner:
+        return "another process, which is just starting"
+    return (
+        f"process {owner['pid']} on {owner.get('host')}, started {owner.get('started')} as "
+        f"`{owner.get('command')}`"
+    )
+
+
 def _in_use(workdir: Path, owner: dict[str, Any]) -> WorkdirError:
-    if "pid" in owner:
-        name = (
-            f"process {owner['pid']} on {owner.get('host')}, started {owner.get('started')} as "
-            f"`{owner.get('command')}`"
-        )
-    else:
-        name = "another process, which is just starting"
     return WorkdirError(
-        f"--workdir={workdir} is in use by {name}; wait for it, stop it, or name another --workdir"
+        f"--workdir={workdir} is in use by {_name(owner)}; wait for it, stop it, or name another "
+        "--workdir"
     )
