@@ -47,6 +47,7 @@ class Count:
     while_saving: int = 0
     """Kills that left an unfinished checkpoint."""
     before_a_checkpoint: int = 0
+    """Kills after which the run started over."""
     finished_runs: int = 0
     faults: list[str] = field(default_factory=list)
 
@@ -153,6 +154,8 @@ def main() -> None:
         base = Path(name)
         os.environ["XDG_CACHE_HOME"] = str(base / "cache")
         os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+        # A killed process cannot give its semaphores back.
+        os.environ["PYTHONWARNINGS"] = "ignore::UserWarning:multiprocessing.resource_tracker"
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(PRELOADED)
         text = base / "text"
