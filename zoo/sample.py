@@ -4,9 +4,14 @@ import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from models.config import ConfigError
 from zoo import cli
+
+if TYPE_CHECKING:
+    from zoo.inference.decode import Sampling
+    from zoo.inference.language_model import LanguageModel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +25,8 @@ class SampleCommand:
     input if that is piped, and otherwise the start of a document."""
     prompt_file: str | None = None
     """A UTF-8 file whose whole content is the prompt."""
+    ids: tuple[int, ...] | None = None
+    """One prompt as token ids; the output is ids, too. For models without a tokenizer."""
     max_tokens: int = 200
     """The largest number of tokens to add to each prompt."""
     temperature: float = 0.8
@@ -33,7 +40,8 @@ class SampleCommand:
     seed: int = 0
     """The seed of the random draws; the same seed gives the same samples."""
     json: bool = False
-    """Print one JSON object, {"samples": [{"prompt", "text"}, ...]}, and nothing else on stdout."""
+    """Print one JSON object, {"samples": [{"prompt", "text"}, ...]}, and nothing else on stdout;
+    with --ids, "ids" instead of "text"."""
 
 
 def main(argv: list[str]) -> None:
@@ -43,7 +51,8 @@ def main(argv: list[str]) -> None:
     )
     if command.num_samples < 1:
         raise ConfigError(f"--num-samples={command.num_samples} must be above zero")
-    prompts = [text for text in _prompts(command) for _ in range(command.num_samples)]
+    if command.ids is not None and (command.prompt or command.prompt_file is not None):
+        raise ConfigError("--ids is a prompt of its own; leave out --prompt and --prompt-file")
 
     from zoo.distribution.devices import configure
     from zoo.inference.decode import Sampling
@@ -52,6 +61,10 @@ def main(argv: list[str]) -> None:
     sampling = Sampling(temperature=command.temperature, top_k=command.top_k, top_p=command.top_p)
     configure()
     model = load(command.checkpoint)
+    if command.ids is not None:
+        _sample_ids(command, model, sampling)
+        return
+    prompts = [text for text in _prompts(command) for _ in range(command.num_samples)]
     stream = model.stream(
         prompts, max_tokens=command.max_tokens, sampling=sampling, seed=command.seed
     )
@@ -74,6 +87,23 @@ def main(argv: list[str]) -> None:
     for number, (prompt, text) in enumerate(zip(prompts[1:], texts[1:], strict=True), start=2):
         _show(f"\n{f' sample {number} ':-^80}\n{prompt}{text}")
     _show("\n")
+
+
+def _sample_ids(command: SampleCommand, model: "LanguageModel", sampling: "Sampling") -> None:
+    """Print a line of token ids for each sample."""
+    prompt = list(command.ids or ())
+    rows = model.sample_ids(
+        [prompt] * command.num_samples,
+        max_tokens=command.max_tokens,
+        sampling=sampling,
+        seed=command.seed,
+    )
+    if command.json:
+        samples = [{"prompt": prompt, "ids": row} for row in rows]
+        print(json.dumps({"checkpoint": command.checkpoint, "samples": samples}))
+        return
+    for row in rows:
+        print(*prompt, *row)
 
 
 def _prompts(command: SampleCommand) -> list[str]:
