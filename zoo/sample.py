@@ -53,6 +53,8 @@ def main(argv: list[str]) -> None:
         raise ConfigError(f"--num-samples={command.num_samples} must be above zero")
     if command.ids is not None and (command.prompt or command.prompt_file is not None):
         raise ConfigError("--ids is a prompt of its own; leave out --prompt and --prompt-file")
+    texts = [] if command.ids is not None else _prompts(command)
+    prompts = [text for text in texts for _ in range(command.num_samples)]
 
     from zoo.distribution.devices import configure
     from zoo.inference.decode import Sampling
@@ -64,7 +66,6 @@ def main(argv: list[str]) -> None:
     if command.ids is not None:
         _sample_ids(command, model, sampling)
         return
-    prompts = [text for text in _prompts(command) for _ in range(command.num_samples)]
     stream = model.stream(
         prompts, max_tokens=command.max_tokens, sampling=sampling, seed=command.seed
     )
