@@ -1,0 +1,119 @@
+"""Malformed command lines, configs, data files, Hugging Face folders and checkpoints.
+
+Each ends with one message and a documented exit code: no traceback, no hang, no partial file. The
+cases are seeded: a failure shows what it was given, and the same case fails again.
+"""
+
+import gzip
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import data.inspect
+import data.vocabulary
+from tests.zoo.malformed.cases import seeds
+from tests.zoo.malformed.mutations import mutate_file, mutated_bytes, mutated_flags
+from zoo import convert, describe, diff, evaluate, plan, sample, train
+
+Main = Callable[[list[str]], None]
+
+NANO = ["--model=gpt2_nano", "--model.vocab-size=400", "--num-steps=2"]
+# fmt: off
+COMMANDS: dict[str, tuple[Main, list[str]]] = {
+    "train":      (train.main, [*NANO, "--data.files=CORPUS"]),
+    "sample":     (sample.main, ["--checkpoint=SAVED", "--prompt=a", "--max-tokens=2"]),
+    "sample ids": (sample.main, ["--checkpoint=SAVED", "--ids", "5", "6", "--max-tokens=2"]),
+    "evaluate":   (evaluate.main, ["--checkpoint=SAVED", "--data.files=here.txt"]),
+    "to hf":      (convert.main, ["--to-hf=out", "--checkpoint=SAVED"]),
+    "from hf":    (convert.main, ["--from-hf=HF", "--out=out"]),
+    "describe":   (describe.main, ["--model=palm_8b"]),
+    "diff":       (diff.main, ["gpt2_124m", "llama_7b"]),
+    "plan":       (plan.main, ["--model=gpt2_nano", "--topology=h100:8", "--effort=estimate"]),
+    "inspect":    (data.inspect.main, ["--data.files=CORPUS", "--vocab-size=400"]),
+    "vocabulary": (data.vocabulary.main, ["--files=CORPUS", "--size=400", "--out=out"]),
+}
+# fmt: on
+NOT_TRIED = ("--distributed", "--fake-devices", "--help")
+"""Flags that wait for other computers, need a fresh process, or only show the help."""
+
+
+def flag_names(main: Main, flags: list[str], capsys) -> list[str]:
+    """The names of all flags, as the command's help shows them."""
+    given = [flag for flag in flags if flag.startswith("--model=")]
+    with pytest.raises(SystemExit):
+        main([*given, "--help"])
+    names = sorted(set(re.findall(r"--[a-z][a-z0-9.-]*[a-z0-9]", capsys.readouterr().out)))
+    return [name for name in names if not name.startswith(NOT_TRIED)]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_command_lines(command, attempt, saved, hf_folder, corpus_glob, capsys):
+    main, flags = COMMANDS[command]
+    names = flag_names(main, flags, capsys)
+    paths = {"SAVED": str(saved), "HF": str(hf_folder["gpt2"]), "CORPUS": corpus_glob}
+    given = [re.sub("SAVED|HF|CORPUS", lambda name: paths[name[0]], flag) for flag in flags]
+    for rng in seeds(0.4 / len(COMMANDS), command):
+        attempt(main, *mutated_flags(rng, given, names))
+
+
+def test_hugging_face_folders(attempt, hf_folder, tmp_path):
+    for number, rng in enumerate(seeds(0.25, "hf")):
+        original = hf_folder[rng.choice(sorted(hf_folder))]
+        folder = shutil.copytree(original, tmp_path / f"hf{number}")
+        mutate_file(rng, rng.choice(sorted(path for path in folder.iterdir())))
+        given = {path: path.lstat().st_mtime_ns for path in folder.iterdir()}
+        code = attempt(convert.main, f"--from-hf={folder}", "--out=out")
+        assert Path("out").exists() == (code == 0)
+        assert {path: path.lstat().st_mtime_ns for path in folder.iterdir()} == given
+        shutil.rmtree(folder)
+
+
+def test_checkpoints(attempt, saved, tmp_path, corpus_glob):
+    uses: list[tuple[Main, list[str]]] = [
+        (sample.main, ["--checkpoint=FOLDER", "--ids", "5", "--max-tokens=1"]),
+        (evaluate.main, ["--checkpoint=FOLDER", "--data.files=here.txt", "--max-tokens=50"]),
+        (convert.main, ["--to-hf=out", "--checkpoint=FOLDER"]),
+        (train.main, ["--init-from=FOLDER", f"--data.files={corpus_glob}"]),
+    ]
+    for number, rng in enumerate(seeds(0.15, "checkpoint")):
+        folder = shutil.copytree(saved, tmp_path / f"run{number}")
+        step = folder / "checkpoints/0"
+        files = [*sorted((step / "run").iterdir()), *sorted((step / "tokenizer").iterdir())]
+        mutate_file(rng, rng.choice(files))
+        main, flags = rng.choice(uses)
+        attempt(main, *(flag.replace("FOLDER", str(folder)) for flag in flags))
+        shutil.rmtree(folder)
+
+
+DATA_FILES = {
+    "a.txt": "a model reads tokens and learns é\n".encode() * 30,
+    "b.jsonl": b'{"text": "a model reads tokens"}\n' * 30,
+    "c.txt.gz": gzip.compress(b"a model reads tokens and learns\n" * 30, mtime=0),
+    "d.jsonl.gz": gzip.compress(b'{"text": "a model reads tokens"}\n' * 30, mtime=0),
+    "e.txt.zst": b"(\xb5/\xfd\x04\x00a model",
+}
+
+
+def test_data_files(attempt, tmp_path):
+    for number, rng in enumerate(seeds(0.2, "data")):
+        folder = tmp_path / f"data{number}"
+        folder.mkdir()
+        name = rng.choice(sorted(DATA_FILES))
+        (folder / name).write_bytes(mutated_bytes(rng, DATA_FILES[name]))
+        if rng.random() < 0.3:
+            mutate_file(rng, folder / name)
+        if rng.random() < 0.3:
+            (folder / "good.txt").write_bytes(DATA_FILES["a.txt"])
+        files = rng.choice([f"{folder}/*", f"{folder}/{name}", f"{folder}", f"{folder}/**/*"])
+        main, flags = rng.choice(
+            [
+                (data.inspect.main, [f"--data.files={files}", "--vocab-size=300"]),
+                (train.main, [*NANO, f"--data.files={files}"]),
+                (data.vocabulary.main, [f"--files={files}", "--size=300", "--out=out"]),
+            ]
+        )
+        attempt(main, *flags)
+        shutil.rmtree(folder)
