@@ -108,16 +108,17 @@ def _sample_ids(command: SampleCommand, model: "LanguageModel", sampling: "Sampl
 
 
 def _prompts(command: SampleCommand) -> list[str]:
-    if command.prompt:
-        return list(command.prompt)
-    if command.prompt_file is not None:
-        try:
+    try:
+        if command.prompt:
+            for prompt in command.prompt:
+                prompt.encode("utf-8")
+            return list(command.prompt)
+        if command.prompt_file is not None:
             return [Path(command.prompt_file).read_text(encoding="utf-8")]
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(
-                f"--prompt-file={command.prompt_file} cannot be read as UTF-8 text: {error}"
-            ) from error
-    return [""] if sys.stdin.isatty() else [sys.stdin.read()]
+        return [""] if sys.stdin.isatty() else [sys.stdin.read()]
+    except (OSError, ValueError) as error:
+        source = f"--prompt-file={command.prompt_file}" if command.prompt_file else "the prompt"
+        raise ConfigError(f"{source} cannot be read as UTF-8 text: {error}") from error
 
 
 def _show(text: str) -> None:

@@ -1,12 +1,15 @@
 """Run a command on malformed input: it must end soon, with one message and a documented code."""
 
+import io
 import shutil
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
+from typing import cast
 
 import jax
 import pytest
@@ -60,6 +63,8 @@ def attempt(run_here, monkeypatch, tmp_path) -> Attempt:
         monkeypatch.chdir(place)
         (place / "here.txt").write_text(TEXT)
         cache = jax.config.values["jax_compilation_cache_dir"]
+        # As in a real process, where nothing that a message quotes is impossible to print.
+        cast(io.TextIOWrapper, sys.stderr).reconfigure(errors="backslashreplace")
         with _limit():
             outcome = run_here(main, *flags)
         jax.config.update("jax_compilation_cache_dir", cache)
