@@ -4,7 +4,11 @@ Each ends with one message and a documented exit code: no traceback, no hang, no
 cases are seeded: a failure shows what it was given, and the same case fails again.
 """
 
+import contextlib
+import functools
 import gzip
+import io
+import random
 import re
 import shutil
 from collections.abc import Callable
@@ -14,7 +18,7 @@ import pytest
 
 import data.inspect
 import data.vocabulary
-from tests.zoo.malformed.cases import seeds
+from tests.zoo.malformed.cases import cases, seeds
 from tests.zoo.malformed.mutations import mutate_file, mutated_bytes, mutated_flags
 from zoo import convert, describe, diff, evaluate, plan, sample, train
 
@@ -40,52 +44,67 @@ NOT_TRIED = ("--distributed", "--fake-devices", "--help")
 """Flags that wait for other computers, need a fresh process, or only show the help."""
 
 
-def flag_names(main: Main, flags: list[str], capsys) -> list[str]:
-    """The names of all flags, as the command's help shows them."""
-    given = [flag for flag in flags if flag.startswith("--model=")]
-    with pytest.raises(SystemExit):
-        main([*given, "--help"])
-    names = sorted(set(re.findall(r"--[a-z][a-z0-9.-]*[a-z0-9]", capsys.readouterr().out)))
-    return [name for name in names if not name.startswith(NOT_TRIED)]
+COMMAND_LINES = [
+    (command, seed)
+    for command, (main, _) in COMMANDS.items()
+    for seed in seeds(0.4 / len(COMMANDS), command)
+]
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_command_lines(command, attempt, saved, hf_folder, corpus_glob, capsys):
+@pytest.fixture(scope="module")
+def flag_names() -> Callable[[str], list[str]]:
+    """Returns the names of all flags of a command, as its help shows them."""
+
+    @functools.cache
+    def names(command: str) -> list[str]:
+        main, flags = COMMANDS[command]
+        given = [flag for flag in flags if flag.startswith("--model=")]
+        shown = io.StringIO()
+        with pytest.raises(SystemExit), contextlib.redirect_stdout(shown):
+            main([*given, "--help"])
+        found = sorted(set(re.findall(r"--[a-z][a-z0-9.-]*[a-z0-9]", shown.getvalue())))
+        return [name for name in found if not name.startswith(NOT_TRIED)]
+
+    return names
+
+
+@pytest.mark.parametrize(("command", "seed"), COMMAND_LINES)
+def test_command_lines(command, seed, attempt, saved, hf_folder, corpus_glob, flag_names):
     main, flags = COMMANDS[command]
-    names = flag_names(main, flags, capsys)
     paths = {"SAVED": str(saved), "HF": str(hf_folder["gpt2"]), "CORPUS": corpus_glob}
     given = [re.sub("SAVED|HF|CORPUS", lambda name: paths[name[0]], flag) for flag in flags]
-    for rng in seeds(0.4 / len(COMMANDS), command):
-        attempt(main, *mutated_flags(rng, given, names))
+    attempt(main, *mutated_flags(random.Random(seed), given, flag_names(command)))
 
 
-def test_hugging_face_folders(attempt, hf_folder, tmp_path):
-    for number, rng in enumerate(seeds(0.25, "hf")):
-        original = hf_folder[rng.choice(sorted(hf_folder))]
-        folder = shutil.copytree(original, tmp_path / f"hf{number}")
-        mutate_file(rng, rng.choice(sorted(path for path in folder.iterdir())))
-        given = {path: path.lstat().st_mtime_ns for path in folder.iterdir()}
-        code = attempt(convert.main, f"--from-hf={folder}", "--out=out")
-        assert Path("out").exists() == (code == 0)
-        assert {path: path.lstat().st_mtime_ns for path in folder.iterdir()} == given
-        shutil.rmtree(folder)
+@cases(0.25, "hf")
+def test_hugging_face_folders(seed, attempt, hf_folder, tmp_path):
+    rng = random.Random(seed)
+    folder = shutil.copytree(hf_folder[rng.choice(sorted(hf_folder))], tmp_path / "hf")
+    mutate_file(rng, rng.choice(sorted(path for path in folder.iterdir())))
+    given = {path: path.lstat().st_mtime_ns for path in folder.iterdir()}
+    code = attempt(convert.main, f"--from-hf={folder}", "--out=out")
+    assert Path("out").exists() == (code == 0)
+    assert {path: path.lstat().st_mtime_ns for path in folder.iterdir()} == given
 
 
-def test_checkpoints(attempt, saved, tmp_path, corpus_glob):
-    uses: list[tuple[Main, list[str]]] = [
-        (sample.main, ["--checkpoint=FOLDER", "--ids", "5", "--max-tokens=1"]),
-        (evaluate.main, ["--checkpoint=FOLDER", "--data.files=here.txt", "--max-tokens=50"]),
-        (convert.main, ["--to-hf=out", "--checkpoint=FOLDER"]),
-        (train.main, ["--init-from=FOLDER", f"--data.files={corpus_glob}"]),
-    ]
-    for number, rng in enumerate(seeds(0.15, "checkpoint")):
-        folder = shutil.copytree(saved, tmp_path / f"run{number}")
-        step = folder / "checkpoints/0"
-        files = [*sorted((step / "run").iterdir()), *sorted((step / "tokenizer").iterdir())]
-        mutate_file(rng, rng.choice(files))
-        main, flags = rng.choice(uses)
-        attempt(main, *(flag.replace("FOLDER", str(folder)) for flag in flags))
-        shutil.rmtree(folder)
+CHECKPOINT_USES: list[tuple[Main, list[str]]] = [
+    (sample.main, ["--checkpoint=FOLDER", "--ids", "5", "--max-tokens=1"]),
+    (evaluate.main, ["--checkpoint=FOLDER", "--data.files=here.txt", "--max-tokens=50"]),
+    (convert.main, ["--to-hf=out", "--checkpoint=FOLDER"]),
+    (train.main, ["--init-from=FOLDER", "--data.files=CORPUS"]),
+]
+
+
+@cases(0.15, "checkpoint")
+def test_checkpoints(seed, attempt, saved, tmp_path, corpus_glob):
+    rng = random.Random(seed)
+    folder = shutil.copytree(saved, tmp_path / "run")
+    step = folder / "checkpoints/0"
+    files = [*sorted((step / "run").iterdir()), *sorted((step / "tokenizer").iterdir())]
+    mutate_file(rng, rng.choice(files))
+    main, flags = rng.choice(CHECKPOINT_USES)
+    paths = {"FOLDER": str(folder), "CORPUS": corpus_glob}
+    attempt(main, *(re.sub("FOLDER|CORPUS", lambda name: paths[name[0]], f) for f in flags))
 
 
 DATA_FILES = {
@@ -97,23 +116,22 @@ DATA_FILES = {
 }
 
 
-def test_data_files(attempt, tmp_path):
-    for number, rng in enumerate(seeds(0.2, "data")):
-        folder = tmp_path / f"data{number}"
-        folder.mkdir()
-        name = rng.choice(sorted(DATA_FILES))
-        (folder / name).write_bytes(mutated_bytes(rng, DATA_FILES[name]))
-        if rng.random() < 0.3:
-            mutate_file(rng, folder / name)
-        if rng.random() < 0.3:
-            (folder / "good.txt").write_bytes(DATA_FILES["a.txt"])
-        files = rng.choice([f"{folder}/*", f"{folder}/{name}", f"{folder}", f"{folder}/**/*"])
-        main, flags = rng.choice(
-            [
-                (data.inspect.main, [f"--data.files={files}", "--vocab-size=300"]),
-                (train.main, [*NANO, f"--data.files={files}"]),
-                (data.vocabulary.main, [f"--files={files}", "--size=300", "--out=out"]),
-            ]
-        )
-        attempt(main, *flags)
-        shutil.rmtree(folder)
+@cases(0.2, "data")
+def test_data_files(seed, attempt, tmp_path):
+    rng, folder = random.Random(seed), tmp_path / "data"
+    folder.mkdir()
+    name = rng.choice(sorted(DATA_FILES))
+    (folder / name).write_bytes(mutated_bytes(rng, DATA_FILES[name]))
+    if rng.random() < 0.3:
+        mutate_file(rng, folder / name)
+    if rng.random() < 0.3:
+        (folder / "good.txt").write_bytes(DATA_FILES["a.txt"])
+    files = rng.choice([f"{folder}/*", f"{folder}/{name}", f"{folder}", f"{folder}/**/*"])
+    main, flags = rng.choice(
+        [
+            (data.inspect.main, [f"--data.files={files}", "--vocab-size=300"]),
+            (train.main, [*NANO, f"--data.files={files}"]),
+            (data.vocabulary.main, [f"--files={files}", "--size=300", "--out=out"]),
+        ]
+    )
+    attempt(main, *flags)
