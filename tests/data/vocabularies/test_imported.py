@@ -156,7 +156,7 @@ def test_a_damaged_file_is_refused(bpe, sentencepiece, name, keep):
 
 
 def test_a_folder_without_a_tokenizer_is_refused(bpe):
-    with pytest.raises(DataError, match=r"neither a tokenizer\.json nor a tokenizer\.model"):
+    with pytest.raises(DataError, match=r"no tokenizer\.json, no tokenizer\.model"):
         vocabulary_from_hf({"tokenizer_config.json": bpe["tokenizer_config.json"]}, {})
 
 
