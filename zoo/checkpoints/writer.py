@@ -35,7 +35,11 @@ class CheckpointWriter:
         self._manager = ocp.CheckpointManager(
             (workdir / FOLDER).absolute(),
             options=ocp.CheckpointManagerOptions(
-                preservation_policy=AnyPreservationPolicy([newest, best])
+                preservation_policy=AnyPreservationPolicy([newest, best]),
+                # Orbax keeps the metrics beside a state only for its own idea of the best; without
+                # them a resumed run would forget which of the earlier checkpoints is the best.
+                best_fn=lambda metrics: metrics["eval/loss"],
+                best_mode="min",
             ),
         )
 

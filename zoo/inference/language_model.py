@@ -202,13 +202,17 @@ class _NewText:
         return self._decoder.flush()
 
 
-def load(path: str | Path) -> LanguageModel:
-    """Load the model in `path`: the workdir of a run (its newest checkpoint) or one step's folder.
+def load(path: str | Path, *, step: checkpoint.Step | None = None) -> LanguageModel:
+    """Load the model in `path`: the workdir of a run, or one step's folder.
+
+    Args:
+      step: the checkpoint of a workdir: a number, or "best" for the lowest validation loss; None:
+        the newest.
 
     Raises CheckpointError if there is none or it is damaged.
     """
     quiet_libtpu()
-    folder = checkpoint.find(path)
+    folder = checkpoint.find(path, step=step)
     experiment = resolve_dtype(checkpoint.read_run(folder).experiment)
     return LanguageModel(
         experiment=experiment,
