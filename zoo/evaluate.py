@@ -2,14 +2,19 @@
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import tyro
 
 from configs.experiment import Mesh
 from data.flags import SourcesFlags
+from models.config import check
 from zoo import cli
 from zoo.common.process import keep_freed_memory
 
 if TYPE_CHECKING:
+    from zoo.common.progress import Progress
     from zoo.inference.evaluation import CheckpointEvaluation
 
 
@@ -27,6 +32,27 @@ class TextFlags(SourcesFlags):
 
 
 @dataclass(frozen=True, kw_only=True)
+class HarnessFlags:
+    """Tasks of the LM Evaluation Harness (pip install 'gpt-zoo[lm-eval]') instead of text."""
+
+    tasks: Annotated[
+        tuple[str, ...], tyro.conf.arg(aliases=("--tasks",), metavar="TASK [TASK ...]")
+    ] = ()
+    """Tasks of the harness, such as hellaswag arc_easy or 'mmlu_*', also separated by commas. Text
+    sets are named with --task instead. They run on one device."""
+    include_path: Annotated[str | None, tyro.conf.arg(aliases=("--include-path",))] = None
+    """A folder with your own tasks, as YAML files."""
+    num_fewshot: Annotated[int | None, tyro.conf.arg(aliases=("--num-fewshot",))] = None
+    """Examples before each question. None: as the task says."""
+    limit: Annotated[int | None, tyro.conf.arg(aliases=("--limit",))] = None
+    """Evaluate only the first questions of each task. None: all."""
+
+    def names(self) -> list[str]:
+        """Return the tasks that are named."""
+        return [name for names in self.tasks for name in names.split(",") if name]
+
+
+@dataclass(frozen=True, kw_only=True)
 class EvaluateCommand:
     """The flags of `python -m zoo.evaluate`."""
 
@@ -36,8 +62,10 @@ class EvaluateCommand:
     """The checkpoint of a workdir: its step, or best for the lowest validation loss. None: the
     newest."""
     data: TextFlags = TextFlags()
+    harness: HarnessFlags = HarnessFlags()
     seq_len: int | None = None
-    """Tokens in a row; rotary and relative positions allow more than the run's. None: the run's."""
+    """Tokens in a row; rotary and relative positions allow more than the run's. None: the run's,
+    and with --tasks the model's context_length."""
     stride: int | None = None
     """Tokens from the start of one row to that of the next. Below --seq-len the rows overlap: a row
     counts only the tokens that no row before it has, so that all but the first are predicted from
@@ -55,21 +83,36 @@ class EvaluateCommand:
 
 
 def main(argv: list[str]) -> None:
-    """Evaluate a checkpoint and print the result."""
+    """Evaluate a checkpoint on text or on tasks, and print the result."""
     command = cli.parse(
         EvaluateCommand,
         argv,
         prog="python -m zoo.evaluate",
-        description="Measure a checkpoint on the text that its run held out, or on other text.",
+        description="Measure a checkpoint on the text that its run held out, on other texts, or on "
+        "tasks of the LM Evaluation Harness.",
     )
+
+    tasks = command.harness.names()
+    if tasks:
+        _check_only_tasks(command)
 
     from zoo.checkpoints import checkpoint
     from zoo.common.progress import Progress
     from zoo.distribution.devices import configure
-    from zoo.inference.evaluation import evaluate_checkpoint
 
     configure(cache_dir=command.data.cache_dir, fake_devices=command.fake_devices)
+    report = Progress(cli.console)
     folder = checkpoint.find(command.checkpoint, step=command.step)
+    if tasks:
+        _evaluate_tasks(command, folder, tasks, report)
+    else:
+        _evaluate_texts(command, folder, report)
+
+
+def _evaluate_texts(command: EvaluateCommand, folder: Path, report: "Progress") -> None:
+    from zoo.checkpoints import checkpoint
+    from zoo.inference.evaluation import evaluate_checkpoint
+
     measured = evaluate_checkpoint(
         folder,
         sources=command.data.resolve(checkpoint.read_run(folder).experiment.data.source),
@@ -79,7 +122,7 @@ def main(argv: list[str]) -> None:
         batch_tokens=command.batch_tokens,
         max_tokens=command.max_tokens,
         mesh=command.mesh,
-        report=Progress(cli.console),
+        report=report,
     )
     if command.json:
         summaries = [_summary(each) for each in measured]
@@ -88,6 +131,43 @@ def main(argv: list[str]) -> None:
         print(_description(measured[0], is_cut=command.max_tokens is not None))
     else:
         print(_table(measured))
+
+
+def _evaluate_tasks(
+    command: EvaluateCommand, folder: Path, tasks: list[str], report: "Progress"
+) -> None:
+    from zoo.inference import harness_tasks
+
+    results = harness_tasks.evaluate_tasks(
+        folder,
+        tasks,
+        include_path=command.harness.include_path,
+        num_fewshot=command.harness.num_fewshot,
+        limit=command.harness.limit,
+        max_length=command.seq_len,
+        batch_tokens=command.batch_tokens,
+        report=report,
+    )
+    if command.json:
+        print(json.dumps(harness_tasks.summary(folder, results), default=str))
+    else:
+        print(harness_tasks.table(results))
+
+
+def _check_only_tasks(command: EvaluateCommand) -> None:
+    """Refuse flags of texts beside --tasks."""
+    given = {
+        "--data.*": command.data != TextFlags(),
+        "--stride": command.stride is not None,
+        "--max-tokens": command.max_tokens is not None,
+        "--mesh.*": command.mesh != Mesh(),
+    }
+    for flag, is_given in given.items():
+        check(
+            not is_given,
+            f"{flag} is for text, and --tasks names tasks of the LM Evaluation Harness; leave one "
+            "of them out (--task, without s, names text)",
+        )
 
 
 def _summary(measured: "CheckpointEvaluation") -> dict[str, Any]:
