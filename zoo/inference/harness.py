@@ -115,9 +115,10 @@ class HarnessModel(TemplateLM):
             "that task out, or give a model of rotary or relative positions a longer --seq-len",
         )
         sequences = [(c + continuation)[-self.max_length - 1 :] for _, c, continuation in pairs]
-        # Widths are powers of two, and all batches have as many rows: few shapes are compiled.
-        width = min(1 << (max(map(len, sequences)) - 2).bit_length(), self.max_length)
-        rows = np.zeros((self._batch_size, width + 1), np.int32)
+        # Powers of two, so that few shapes are compiled.
+        num_rows = min(_power_of_two(len(pairs)), self._batch_size)
+        width = min(_power_of_two(max(map(len, sequences)) - 1), self.max_length)
+        rows = np.zeros((num_rows, width + 1), np.int32)
         for row, sequence in zip(rows, sequences):
             row[: len(sequence)] = sequence
         all_log_p, all_likeliest = map(np.asarray, self._model.token_scores(rows))
@@ -211,6 +212,11 @@ def begins_with_bos(vocabulary: Vocabulary) -> bool:
         tokenizer = tokenizers.Tokenizer.from_str(files[JSON_FILE].decode("utf-8"))
         return tokenizer.encode("a", add_special_tokens=True).ids[:1] == [vocabulary.bos_id]
     return True
+
+
+def _power_of_two(number: int) -> int:
+    """Return the smallest power of two that is not below `number`."""
+    return 1 << (number - 1).bit_length()
 
 
 def _sampling(settings: dict[str, Any]) -> Sampling:

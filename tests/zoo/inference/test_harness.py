@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import lm_eval
+import numpy as np
 import pytest
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
@@ -75,17 +76,22 @@ def test_a_text_begins_as_the_tokenizer_begins_it(both: Both):
 def test_log_likelihoods_are_those_of_the_harness(both: Both):
     """Contexts of all lengths: none, some, one that fills the model, and one that is cut."""
     contexts = ["", "a", "a model reads ", TEXT, TEXT * 2]
-    likeliest = both.theirs.generate_until(
-        requests("generate_until", [("a model", {"until": [], "max_gen_toks": 2})])
-    )
     continuations = [" tokens", "x", " and learns which"]
     pairs = [(c, continuation) for c in contexts for continuation in continuations]
-    pairs.append(("a model", likeliest[0]))
     ours = both.ours.loglikelihood(requests("loglikelihood", pairs))
     theirs = both.theirs.loglikelihood(requests("loglikelihood", pairs), disable_tqdm=True)
     assert [value for value, _ in ours] == pytest.approx([v for v, _ in theirs], rel=1e-5)
     assert [greedy for _, greedy in ours] == [greedy for _, greedy in theirs]
-    assert {greedy for _, greedy in ours} == {True, False}
+
+
+def test_the_likeliest_continuation_is_told_from_another(both: Both):
+    ids = both.ours.tok_encode("a model")
+    likeliest = int(np.argmax(both.ours._model.logits([ids])[0, -1]))
+    pairs = [(("", ""), ids, [likeliest]), (("", ""), ids, [likeliest, 5]), (("", ""), ids, [5])]
+    ours = both.ours._loglikelihood_tokens(pairs)
+    theirs = both.theirs._loglikelihood_tokens(pairs, disable_tqdm=True)
+    assert [greedy for _, greedy in ours] == [greedy for _, greedy in theirs]
+    assert [greedy for _, greedy in ours] == [True, False, False]
 
 
 def test_rolling_log_likelihoods_are_those_of_the_harness(both: Both):
