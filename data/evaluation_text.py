@@ -7,7 +7,6 @@ from typing import assert_never
 import numpy as np
 
 from data import catalog, training_data
-from data.batches.batch import Batches
 from data.batches.rows import TokenWindows
 from data.batches.sliding import EvaluationRows, SlidingWindows
 from data.config import Data, Files, Mixture, Source, Task, leaves

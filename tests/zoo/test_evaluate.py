@@ -12,7 +12,6 @@ from data.config import Data, Files
 from data.storage import cache_folder
 from data.text.files import Document
 from data.text.survey import Split
-from tests.zoo.conftest import REPOSITORY
 from tests.zoo.test_cli import check_refusal, truncate
 from zoo import evaluate, train
 
@@ -76,7 +75,7 @@ def test_the_runs_own_evaluation_is_reproduced(step, trained, run_here):
     row = next(row for row in trained.metrics() if row["step"] == step)
     check_same_losses(found, row)
     assert set(found) == RESULT
-    page = (REPOSITORY / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[2] / "docs" / "evaluation.md").read_text(encoding="utf-8")
     assert all(f"`{name}`" in page for name in RESULT)
     assert found["checkpoint"] == str(checkpoint)
     assert found["eval/perplexity"] == pytest.approx(math.exp(row["eval/loss"]))

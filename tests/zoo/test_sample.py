@@ -67,6 +67,22 @@ def test_workdir_means_its_newest_step_and_a_step_folder_itself(trained):
     )
     assert newest == step_6
     assert newest != step_3
+    assert zoo.load(trained.workdir, step=3).score(["a model reads"]) == step_3
+
+
+def test_the_best_step_is_picked_by_its_flag(copied, run_here):
+    """The second of two steps is the best one, until its loss is made the larger one."""
+    flags = ["--prompt=a model", "--max-tokens=17", "--json"]
+
+    def sampled(*more: str) -> list[str]:
+        return texts(run_here(sample.main, f"--checkpoint={copied}", *more, *flags))
+
+    losses = [copied / "checkpoints" / step / "metrics" / "metrics" for step in ("3", "6")]
+    contents = [path.read_text() for path in losses]
+    assert sampled("--step=best") == sampled()
+    for path, content in zip(losses, reversed(contents), strict=True):
+        path.write_text(content)
+    assert sampled("--step=best") == sampled("--step=3") != sampled()
 
 
 def test_prompts_come_from_flags_a_file_or_stdin(trained, tmp_path, run_here, monkeypatch):

@@ -233,6 +233,12 @@ def test_data_that_is_gone_is_one_message(both: Both, tasks: Path, run_here):
     check_refusal(run_here(evaluate.main, *flags), 3, ("--tasks=zoo_choice", "cannot be read"))
 
 
+def test_without_the_harness_the_message_says_how_to_install_it(trained, run_here, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    outcome = run_here(evaluate.main, f"--checkpoint={trained.workdir}", "--tasks=arc_easy")
+    check_refusal(outcome, 2, ("LM Evaluation Harness", "pip install 'gpt-zoo[lm-eval]'"))
+
+
 def test_models_of_the_zoo_begin_with_bos(trained):
     vocabulary = zoo.load(trained.workdir).vocabulary
     assert begins_with_bos(vocabulary)
