@@ -135,11 +135,11 @@ class HarnessModel(TemplateLM):
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
         """Return the continuation of each context up to one of its stop words or EOS."""
+        all_args: list[Any] = [request.args for request in requests]  # (context, settings)
         ordered = Collator(
-            [request.args for request in requests],
+            all_args,
             sort_fn=lambda args: (-len(self.tok_encode(args[0])), args[0]),
             group_by="gen_kwargs",
-            group_fn=lambda args: args[1],
         )
         answers: list[str] = []
         for batch in ordered.get_batched(n=self._batch_size):

@@ -56,7 +56,7 @@ def evaluate_tasks(
     try:
         results = simple_evaluate(
             HarnessModel(model, max_length=length, batch_size=batch_size),
-            tasks=found,
+            tasks=[*found],
             num_fewshot=num_fewshot,
             limit=limit,
             task_manager=manager,
