@@ -181,7 +181,7 @@ class LanguageModel:
             row = np.zeros((1, context + 1), np.int32)
             row[0, : len(window)] = window
             log_p, _ = self.token_scores(row)
-            total += float(np.sum(log_p[0, : len(window) - 1], dtype=np.float64))
+            total += float(np.asarray(log_p[0, : len(window) - 1], np.float64).sum())
         return Score(total, max(0, len(ids) - 1), len(text.encode()))
 
 
