@@ -29,7 +29,7 @@ FLOORS = (
     ("zoo.training",),
     ("zoo.checkpoints",),
     ("zoo.inference",),
-    ("zoo.planning", "zoo.explaining"),
+    ("zoo.planning", "zoo.explaining", "zoo.reporting"),
     ("zoo.runs",),
     ("zoo.hf",),
 )

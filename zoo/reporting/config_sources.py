@@ -1,0 +1,88 @@
+"""Each value of a run's config with its source: the paper, the zoo's choice, or this run's flags."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import configs
+from configs.paper import nearest
+from zoo.common.serialize import to_json
+from zoo.reporting.recorded_run import RecordedRun
+
+_SETTINGS = ("mesh", "execution", "data")
+"""Parts of a config that belong to a machine or a text, and to no paper."""
+
+
+@dataclass(frozen=True)
+class ConfigValue:
+    """One value of a config."""
+
+    path: str
+    """Dotted, such as `optimizer.schedule.peak_lr`."""
+    value: Any
+    source: str
+    """The reason for this value, in words."""
+    is_changed: bool = False
+    """Whether it differs from the config of the model that the run is named after."""
+
+
+def leaves(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the values of a `to_json` config by dotted path; a dataclass's type is at its own."""
+    if not isinstance(config, dict):
+        yield prefix, config
+        return
+    if prefix and "type" in config:
+        yield prefix, config["type"]
+    for name, value in config.items():
+        if name != "type":
+            yield from leaves(value, f"{prefix}.{name}" if prefix else name)
+
+
+def config_values(run: RecordedRun) -> list[ConfigValue]:
+    """Return all values of the run's config in their order."""
+    if run.base is None:
+        return [ConfigValue(path, value, "") for path, value in leaves(run.config)]
+    family = configs.FAMILIES[configs.family_of(run.base)]
+    default = dict(leaves(to_json(configs.get(run.base))))
+    published = [dict(leaves(to_json(experiment))) for experiment in family.PUBLISHED.values()]
+
+    def value_at(path: str, value: Any) -> ConfigValue:
+        if value != default.get(path):
+            was = show_value(default.get(path))
+            return ConfigValue(path, value, f"this run; {run.base} has {was}", is_changed=True)
+        return ConfigValue(path, value, source(path, value))
+
+    def source(path: str, value: Any) -> str:
+        cited, chosen = (
+            nearest(path, family.PAPER.sources),
+            nearest(path, family.PAPER.not_published),
+        )
+        if cited is not None and (chosen is None or len(cited) >= len(chosen)):
+            if any(sizes.get(path) == value for sizes in published):
+                return f"{family.PAPER.family}: {family.PAPER.sources[cited]}"
+            return f"scaled down for {run.base}; published: {family.PAPER.sources[cited]}"
+        if chosen is not None:
+            return f"not published; the zoo's choice: {family.PAPER.not_published[chosen]}"
+        return "setting of the run" if path.split(".")[0] in _SETTINGS else "the zoo's default"
+
+    return [value_at(path, value) for path, value in leaves(run.config)]
+
+
+def show_value(value: Any) -> str:
+    """Return a JSON value for a person: 8,192, 0.01, none, on."""
+    match value:
+        case None:
+            return "none"
+        case bool():
+            return "on" if value else "off"
+        case int():
+            return f"{value:,}"
+        case float():
+            return f"{value:g}"
+        case list():
+            return ", ".join(map(show_value, value)) or "none"
+        case dict():
+            inner = ", ".join(f"{k}={show_value(v)}" for k, v in value.items() if k != "type")
+            return f"{value.get('type', '')}({inner})"
+        case _:
+            return str(value)
