@@ -1,4 +1,4 @@
-"""Each value of a run's config with its source: the paper, the zoo's choice, or this run's flags."""
+"""Each value of a run's config with its source: the paper, the zoo's choice, or this run."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -27,11 +27,14 @@ class ConfigValue:
 
 
 def leaves(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the values of a `to_json` config by dotted path; a dataclass's type is at its own."""
+    """Yield the values of a `to_json` config by dotted path.
+
+    The type of a dataclass is at the path of the dataclass, if several types can be there.
+    """
     if not isinstance(config, dict):
         yield prefix, config
         return
-    if prefix and "type" in config:
+    if "type" in config and ("." in prefix or prefix == "optimizer"):
         yield prefix, config["type"]
     for name, value in config.items():
         if name != "type":
@@ -43,26 +46,26 @@ def config_values(run: RecordedRun) -> list[ConfigValue]:
     if run.base is None:
         return [ConfigValue(path, value, "") for path, value in leaves(run.config)]
     family = configs.FAMILIES[configs.family_of(run.base)]
+    paper = family.PAPER
     default = dict(leaves(to_json(configs.get(run.base))))
     published = [dict(leaves(to_json(experiment))) for experiment in family.PUBLISHED.values()]
 
     def value_at(path: str, value: Any) -> ConfigValue:
+        if value != default.get(path) == "auto":
+            return ConfigValue(path, value, "auto: chosen for the devices of this run")
         if value != default.get(path):
             was = show_value(default.get(path))
             return ConfigValue(path, value, f"this run; {run.base} has {was}", is_changed=True)
         return ConfigValue(path, value, source(path, value))
 
     def source(path: str, value: Any) -> str:
-        cited, chosen = (
-            nearest(path, family.PAPER.sources),
-            nearest(path, family.PAPER.not_published),
-        )
-        if cited is not None and (chosen is None or len(cited) >= len(chosen)):
+        cited, chosen = nearest(path, paper.sources), nearest(path, paper.not_published)
+        if cited is not None and len(cited) >= len(chosen or ""):
             if any(sizes.get(path) == value for sizes in published):
-                return f"{family.PAPER.family}: {family.PAPER.sources[cited]}"
-            return f"scaled down for {run.base}; published: {family.PAPER.sources[cited]}"
+                return f"{paper.family}: {paper.sources[cited]}"
+            return f"scaled down for {run.base}; in the paper: {paper.sources[cited]}"
         if chosen is not None:
-            return f"not published; the zoo's choice: {family.PAPER.not_published[chosen]}"
+            return f"not published; the zoo's choice: {paper.not_published[chosen]}"
         return "setting of the run" if path.split(".")[0] in _SETTINGS else "the zoo's default"
 
     return [value_at(path, value) for path, value in leaves(run.config)]
@@ -78,7 +81,7 @@ def show_value(value: Any) -> str:
         case int():
             return f"{value:,}"
         case float():
-            return f"{value:g}"
+            return f"{value:,g}"
         case list():
             return ", ".join(map(show_value, value)) or "none"
         case dict():

@@ -1,4 +1,4 @@
-"""The curves of a run, read from metrics.jsonl while it grows, and thinned so that they stay small."""
+"""The curves of a run, read from metrics.jsonl while it grows, and thinned to stay small."""
 
 import itertools
 import json

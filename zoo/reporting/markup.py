@@ -112,6 +112,7 @@ svg { width: 100%; height: auto; display: block; }
 svg text { font-family: inherit !important; }
 .legend { list-style: none; padding: 0; margin: 0 0 12px; display: flex; flex-wrap: wrap;
   gap: 4px 20px; }
+mark { background: #ffe58a; color: #1b2028; padding: 0 4px; border-radius: 3px; }
 .legend svg { width: 34px; display: inline-block; vertical-align: middle; margin-right: 8px; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-size: .9rem; }
@@ -121,6 +122,8 @@ th { color: var(--muted); font-weight: 600; }
 td { overflow-wrap: break-word; }
 .numbers td:not(:first-child), .numbers th:not(:first-child) { text-align: right;
   font-variant-numeric: tabular-nums; white-space: nowrap; }
+.config th:first-child { width: 24%; } .config th:nth-child(2) { width: 18%; }
+.wide th { width: auto !important; }
 .config td:first-child { font-family: ui-monospace, monospace; font-size: .84rem; }
 .config td:nth-child(2) { font-weight: 600; }
 pre { background: var(--soft); border-radius: 8px; padding: 12px 14px; margin: 6px 0;

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -87,21 +86,28 @@ def inline_svg(panel: Panel, name: str) -> str:
     return svg.strip()
 
 
-def save(
-    panels: Sequence[Panel], path: Path, title: str, *, legend: bool = False, kind: str = "png"
-) -> None:
-    """Write the panels side by side as a file of the `kind` png, svg or pdf.
+def picture(
+    panels: Sequence[Panel], title: str = "", *, legend: bool = False, kind: str = "png"
+) -> bytes:
+    """Return the panels side by side as a file of the `kind` png, svg or pdf.
 
     Args:
-      legend: put one legend of the first panel's lines below all panels.
+      legend: put one legend of all lines below the panels.
     """
+    from io import BytesIO
+
     figure = _figure(panels, len(panels), width=5.2 * len(panels), height=4.2, titles=True)
-    figure.suptitle(title, color=INK)
+    if title:
+        figure.suptitle(title, color=INK)
     if legend:
         handles, labels = figure.axes[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=min(3, len(labels)))
+        figure.legend(
+            handles, labels, loc="outside lower center", ncols=min(3, len(labels)), frameon=False
+        )
+    file = BytesIO()
     with _style():
-        figure.savefig(path, dpi=160, format=kind, metadata=_NO_DATE.get(kind))
+        figure.savefig(file, dpi=160, format=kind, metadata=_NO_DATE[kind])
+    return file.getvalue()
 
 
 _VARIABLES = {INK: "--ink", GRID: "--grid"} | {c: f"--c{i}" for i, c in enumerate(COLORS)}

@@ -86,10 +86,10 @@ def read_record(workdir: Path) -> RunRecord | None:
         return None
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Replace the file by `text`; a reader sees the old text or the new one."""
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Replace the file's content; a reader sees the old one or the new one."""
     partial = path.with_name(f".{path.name}")
-    partial.write_text(text, encoding="utf-8")
+    partial.write_bytes(content.encode() if isinstance(content, str) else content)
     os.replace(partial, path)
 
 

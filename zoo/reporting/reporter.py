@@ -9,10 +9,11 @@ from zoo.common.errors import StoppedError
 from zoo.common.folders import writing
 from zoo.reporting.curves import line
 from zoo.reporting.history import HistoryReader
-from zoo.reporting.plots import Panel, save
+from zoo.reporting.plots import Line, Panel, picture
 from zoo.reporting.record import FINISHED, RunRecord, Start, now, read_record, write_whole
 from zoo.reporting.recorded_run import BITS_PER_BYTE, CONFIG_FILE, RecordedRun, read_run
 from zoo.reporting.run_page import REPORT_FILE, run_page
+from zoo.reporting.tolerance import Tolerated
 from zoo.reporting.trackers import Tracker, TrackerName, start_tracker
 
 PLOT_FILE = "loss.png"
@@ -58,16 +59,15 @@ class Reporter:
         """Write all three files anew. A page that cannot be drawn does not end the run."""
         self._start.updated_at, self._start.warnings = now(), list(self._output.warnings)
         self._record.write(self._workdir)
-        try:
+        # A full disk is the run's problem, too; a bug in a picture is not.
+        with Tolerated(self._not_drawn, but=(OSError,)):
             run = read_run(self._workdir, self._reader.read())
             plot_loss(run)
             refresh_s = None if self._start.outcome else REFRESH_S
             write_whole(self._workdir / REPORT_FILE, run_page(run, refresh_s=refresh_s))
-        except OSError:
-            raise  # a full disk is the run's problem, too
-        except Exception as error:  # a month of training is worth more than its picture
-            message = f"{type(error).__name__}: {error}"
-            self._output.warn(f"{REPORT_FILE} could not be drawn: {message}")
+
+    def _not_drawn(self, error: Exception) -> None:
+        self._output.warn(f"{REPORT_FILE} could not be drawn: {type(error).__name__}: {error}")
 
     @contextmanager
     def recorded(self) -> Iterator[None]:
@@ -92,20 +92,18 @@ class Reporter:
 
 def plot_loss(run: RecordedRun) -> None:
     """Draw loss.png: the training loss, and bits per byte against the compressors."""
-    curves = run.history.curves
     panels = [
+        Panel("training loss", "step", "nats per token", _lines(run, "train/loss")),
         Panel(
-            title, "step", unit, [line(run.history, name, title)] if name in curves else [], levels
-        )
-        for name, title, unit, levels in (
-            ("train/loss", "training loss", "nats per token", {}),
-            (BITS_PER_BYTE, "validation", "bits per byte", run.record.baselines),
-        )
+            "validation", "step", "bits per byte", _lines(run, BITS_PER_BYTE), run.record.baselines
+        ),
     ]
-    partial = run.workdir / f".{PLOT_FILE}"
     size = "" if run.num_params is None else f", {run.num_params:,} parameters"
-    save(panels, partial, f"{run.record.name}{size}")
-    partial.replace(run.workdir / PLOT_FILE)
+    write_whole(run.workdir / PLOT_FILE, picture(panels, f"{run.record.name}{size}"))
+
+
+def _lines(run: RecordedRun, name: str) -> list[Line]:
+    return [line(run.history, name, name)] if name in run.history.curves else []
 
 
 def _outcome(error: BaseException) -> str:

@@ -116,12 +116,14 @@ def _curves(run: RecordedRun) -> Html:
         figure(inline_svg(panel, f"curve-{i}"), panel.title) for i, panel in enumerate(main + more)
     ]
     thinned = run.history.steps_per_point
-    notes = [
-        f"Of a curve with more than {MAX_POINTS:,} values, {thinned:,} steps each are drawn as one "
-        "point: their mean, with their range as a pale band, so that a spike of one step still shows."
-    ] if thinned > 1 else []  # fmt: skip
-    notes.append("Thick lines are means over one fiftieth of the run.")
-    children = [element("p", " ".join(notes), class_="muted")]
+    note = "Thick lines are means over one fiftieth of the run."
+    if thinned > 1:
+        note += (
+            f" Of a curve with more than {MAX_POINTS:,} values, {thinned:,} steps each are one "
+            "point: their mean, with their range as a pale band, in which a spike of one step "
+            "still shows."
+        )
+    children = [element("p", note, class_="muted")]
     children.append(element("div", *figures[: len(main)], class_="charts"))
     if more:
         charts = element("div", *figures[len(main) :], class_="charts")

@@ -18,6 +18,7 @@ from typing import Any, Literal, Protocol
 
 from models.config import ConfigError
 from zoo.reporting.config_sources import leaves
+from zoo.reporting.tolerance import Tolerated
 
 TrackerName = Literal["wandb", "mlflow", "trackio"]
 TRACKING_FILE, EVENTS_FOLDER = "tracking.json", "tensorboard"
@@ -194,16 +195,16 @@ class Unbreakable:
         self._try(lambda tracker: tracker.close(failed=failed))
 
     def _try(self, call: Callable[[Tracker], None]) -> None:
-        if self._tracker is None:
-            return
-        try:
-            call(self._tracker)
-        except Exception as error:
-            self._tracker = None
-            self._warn(
-                f"--track={self._name} failed and gets nothing more in this run "
-                f"({_first_line(error)}); metrics.jsonl and TensorBoard go on"
-            )
+        if self._tracker is not None:
+            with Tolerated(self._give_up):
+                call(self._tracker)
+
+    def _give_up(self, error: Exception) -> None:
+        self._tracker = None
+        self._warn(
+            f"--track={self._name} failed and gets nothing more in this run "
+            f"({_first_line(error)}); metrics.jsonl and TensorBoard go on"
+        )
 
 
 def check_installed(name: TrackerName | None) -> None:
