@@ -58,4 +58,6 @@ def _x(history: History, curve: Curve, over: str) -> np.ndarray:
 
 def _panel(run: RecordedRun, name: str, title: str, unit: str) -> Panel:
     levels = run.record.baselines if name == BITS_PER_BYTE else {}
-    return Panel(title, "step", unit, [line(run.history, name, title)], levels)
+    is_speed = name.startswith("perf/")  # a pause of the computer makes a peak
+    lines = [line(run.history, name, title)]
+    return Panel(title, "step", unit, lines, levels, cuts_peaks=is_speed)

@@ -46,6 +46,8 @@ class Panel:
     lines: Sequence[Line]
     levels: dict[str, float] = field(default_factory=dict)
     """Horizontal lines by name, to compare with."""
+    cuts_peaks: bool = False
+    """Choose the range of y from 0 so that rare peaks leave it."""
     cuts_start: bool = False
     """Choose the range of y so that what follows the first twentieth of the run fills it."""
 
@@ -151,12 +153,19 @@ def _draw(panel: Panel, axes: "Axes") -> None:
             marker=marker, markersize=3,
         )  # fmt: skip
     bottom, top = _limits(panel) if panel.cuts_start else (None, None)
+    if panel.cuts_peaks:
+        bottom, top = 0.0, 1.3 * max(float(np.quantile(line.y, 0.95)) for line in panel.lines)
+    highest = max(panel.levels.values(), default=0.0)
     for (name, level), dashes in zip(panel.levels.items(), ("--", ":", "-."), strict=False):
         axes.axhline(level, linestyle=dashes, color=INK, linewidth=0.9, alpha=0.7)
+        above = level == highest  # the names of two levels that are close do not collide
         axes.annotate(
             name, (1, level), xycoords=("axes fraction", "data"), color=INK, fontsize=8,
-            ha="right", va="bottom", xytext=(-2, 1), textcoords="offset points",
+            ha="right", va="bottom" if above else "top", xytext=(-2, 1 if above else -1),
+            textcoords="offset points",
         )  # fmt: skip
+    if panel.levels:
+        axes.margins(y=0.09)
     axes.set_ylim(bottom, top)
     axes.set_xlabel(panel.x_label, color=INK)
     axes.set_ylabel(panel.y_label, color=INK)
@@ -182,7 +191,7 @@ def _limits(panel: Panel) -> tuple[float, float]:
         if len(line.x)
     ]  # fmt: skip
     values = np.concatenate([*shown, list(panel.levels.values())]) if shown else np.array([0, 1.0])
-    margin = 0.05 * (float(values.max() - values.min()) or 1.0)
+    margin = 0.09 * (float(values.max() - values.min()) or 1.0)
     return float(values.min()) - margin, float(values.max()) + margin
 
 
