@@ -95,10 +95,7 @@ class History:
             self.step = part[-1]["step"]
             steps = np.array([row["step"] for row in part], dtype=float)
             for name in set().union(*part) - {"step"}:
-                try:
-                    values = np.array([row.get(name) for row in part], dtype=float)
-                except (TypeError, ValueError):
-                    continue
+                values = _numbers([row.get(name) for row in part])
                 finite = np.isfinite(values)
                 if finite.any():
                     self.curves.setdefault(name, Curve()).extend(steps[finite], values[finite])
@@ -163,6 +160,14 @@ def _increasing(rows: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
     for start, end in itertools.pairwise([0, *cuts, len(rows)]):
         if start < end:
             yield rows[start:end]
+
+
+def _numbers(values: list[Any]) -> np.ndarray:
+    """Return the values, NaN for those that are no numbers."""
+    try:
+        return np.array(values, dtype=float)
+    except (TypeError, ValueError):
+        return np.array([v if isinstance(v, int | float) else np.nan for v in values], dtype=float)
 
 
 def _rows(lines: bytes) -> list[dict[str, Any]]:

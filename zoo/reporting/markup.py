@@ -1,7 +1,9 @@
 """HTML pages that need nothing but themselves: no script, no font and no picture from elsewhere."""
 
+from base64 import b64encode
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from html import escape
 from typing import Any
 
@@ -60,21 +62,59 @@ def figure(svg: str, title: str, caption: str = "") -> Html:
     return element("figure", element("figcaption", title, *remark), Html(svg))
 
 
-def page(title: str, *children: Any, refresh_s: int | None = None) -> str:
+@dataclass(frozen=True)
+class Reload:
+    """The browser loads the page again, as a person would; for a file."""
+
+    every_s: int
+
+
+@dataclass(frozen=True)
+class Update:
+    """A script takes the page's new content from its server; what is unfolded stays so."""
+
+    every_s: int
+
+    @property
+    def script(self) -> str:
+        """The only script of any page."""
+        return f"""
+setInterval(async () => {{
+  const answer = await fetch(location.href).catch(() => null);
+  if (!answer || !answer.ok) return;
+  const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+  const open = [...document.querySelectorAll("details[open]")].map((part) => part.id);
+  document.querySelector("main").replaceWith(page.querySelector("main"));
+  for (const id of open) document.getElementById(id)?.setAttribute("open", "");
+  document.title = page.title;
+}}, {self.every_s} * 1000);
+"""
+
+
+def page(title: str, *children: Any, live: Reload | Update | None = None) -> str:
     """Return the whole document.
 
     Args:
-      refresh_s: seconds after which a browser loads it again; None: never.
+      live: the way in which an open page follows its run; None: it does not change any more.
     """
-    refresh = "" if refresh_s is None else f'<meta http-equiv="refresh" content="{refresh_s}">\n'
     body = "\n".join(map(markup, children))
+    policy, head, script = "default-src 'none'; style-src 'unsafe-inline'; img-src data:", "", ""
+    match live:
+        case Reload(every_s=every_s):
+            head = f'<meta http-equiv="refresh" content="{every_s}">\n'
+        case Update():
+            digest = b64encode(sha256(live.script.encode()).digest()).decode()
+            policy += f"; connect-src 'self'; script-src 'sha256-{digest}'"
+            script = f"<script>{live.script}</script>\n"
+        case None:
+            pass
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; '
-        "style-src 'unsafe-inline'; img-src data:\">\n"
-        f'{refresh}<link rel="icon" href="data:,">\n<title>{escape(title)}</title>\n'
-        f"<style>{_CSS}</style>\n</head>\n<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n"
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
+        f'{head}<link rel="icon" href="data:,">\n<title>{escape(title)}</title>\n'
+        f"<style>{_CSS}</style>\n</head>\n<body>\n<main>\n{body}\n</main>\n"
+        f"{script}</body>\n</html>\n"
     )
 
 
@@ -123,7 +163,7 @@ td { overflow-wrap: break-word; }
 .numbers td:not(:first-child), .numbers th:not(:first-child) { text-align: right;
   font-variant-numeric: tabular-nums; white-space: nowrap; }
 .config th:first-child { width: 24%; } .config th:nth-child(2) { width: 18%; }
-.wide th { width: auto !important; }
+.config.wide th { width: auto; } .config.wide td:nth-child(2) { font-weight: 400; }
 .config td:first-child { font-family: ui-monospace, monospace; font-size: .84rem; }
 .config td:nth-child(2) { font-weight: 600; }
 pre { background: var(--soft); border-radius: 8px; padding: 12px 14px; margin: 6px 0;

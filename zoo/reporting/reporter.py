@@ -9,6 +9,7 @@ from zoo.common.errors import StoppedError
 from zoo.common.folders import writing
 from zoo.reporting.curves import line
 from zoo.reporting.history import HistoryReader
+from zoo.reporting.markup import Reload
 from zoo.reporting.plots import Line, Panel, picture
 from zoo.reporting.record import FINISHED, RunRecord, Start, now, read_record, write_whole
 from zoo.reporting.recorded_run import BITS_PER_BYTE, CONFIG_FILE, RecordedRun, read_run
@@ -63,8 +64,8 @@ class Reporter:
         with Tolerated(self._not_drawn, but=(OSError,)):
             run = read_run(self._workdir, self._reader.read())
             plot_loss(run)
-            refresh_s = None if self._start.outcome else REFRESH_S
-            write_whole(self._workdir / REPORT_FILE, run_page(run, refresh_s=refresh_s))
+            live = None if self._start.outcome else Reload(REFRESH_S)
+            write_whole(self._workdir / REPORT_FILE, run_page(run, live=live))
 
     def _not_drawn(self, error: Exception) -> None:
         self._output.warn(f"{REPORT_FILE} could not be drawn: {type(error).__name__}: {error}")

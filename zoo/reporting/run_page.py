@@ -8,7 +8,7 @@ import configs
 from zoo.reporting.config_sources import config_values, show_value
 from zoo.reporting.curves import panels
 from zoo.reporting.history import MAX_POINTS
-from zoo.reporting.markup import Html, element, figure, page, section, table, tiles
+from zoo.reporting.markup import Html, Reload, Update, element, figure, page, section, table, tiles
 from zoo.reporting.plots import inline_svg
 from zoo.reporting.recorded_run import BITS_PER_BYTE, TOKENS, RecordedRun
 
@@ -17,11 +17,11 @@ MAX_SAMPLES = 24
 """Samples on a page; of more, some are left out, evenly."""
 
 
-def run_page(run: RecordedRun, *, refresh_s: int | None = None) -> str:
+def run_page(run: RecordedRun, *, live: Reload | Update | None = None) -> str:
     """Return the page of the run as HTML.
 
     Args:
-      refresh_s: seconds after which a browser loads it again; None: never.
+      live: the way in which an open page follows the run; None: the run has ended.
     """
     parts = [
         element("h1", run.record.name),
@@ -36,7 +36,7 @@ def run_page(run: RecordedRun, *, refresh_s: int | None = None) -> str:
         _machine(run),
         _repeat(run),
     ]
-    return page(f"{run.record.name}: {run.status}"[:80], *parts, refresh_s=refresh_s)
+    return page(f"{run.record.name}: {run.status}"[:80], *parts, live=live)
 
 
 def duration(seconds: float) -> str:
@@ -163,7 +163,11 @@ def _config(run: RecordedRun) -> Html:
     if run.base is None:
         note = "No model of the zoo has this run's name, so the values have no sources here."
     elif changed:
-        note = f"{changed} values differ from those of {run.base}."
+        note = (
+            f"One value differs from that of {run.base}."
+            if changed == 1
+            else f"{changed} values differ from those of {run.base}."
+        )
     else:
         note = f"Every value is that of {run.base}."
     groups: dict[str, list[list[Any]]] = {}

@@ -8,6 +8,7 @@ from threading import Lock
 
 from zoo.common.errors import WorkdirError
 from zoo.reporting.history import METRICS_FILE, HistoryReader
+from zoo.reporting.markup import Update
 from zoo.reporting.record import RECORD_FILE
 from zoo.reporting.recorded_run import EVENTS_FILE, SAMPLES_FOLDER, read_run
 from zoo.reporting.run_page import run_page
@@ -30,7 +31,7 @@ class PageServer(ThreadingHTTPServer):
     allow_reuse_address = os.name != "nt"
 
     def __init__(self, workdir: Path, port: int, refresh_s: int):
-        self._workdir, self._refresh_s = workdir, refresh_s
+        self._workdir, self._live = workdir, Update(refresh_s)
         self._reader, self._lock = HistoryReader(workdir), Lock()
         self._made_of: tuple[float, ...] | None = None
         self._page = b""
@@ -55,7 +56,7 @@ class PageServer(ThreadingHTTPServer):
             if made_of != self._made_of:
                 run = read_run(self._workdir, self._reader.read())
                 # A run that has ended may be resumed: the page asks again all the same.
-                self._page = run_page(run, refresh_s=self._refresh_s).encode()
+                self._page = run_page(run, live=self._live).encode()
                 self._made_of = made_of
             return self._page
 
