@@ -60,9 +60,7 @@ def test_one_line_of_metrics_and_none_are_enough(tmp_path, run_here):
     parse((tmp_path / "c.html").read_text())
 
 
-def test_an_interrupted_run_of_an_unknown_version_is_compared_all_the_same(
-    runs, run_here, tmp_path
-):
+def test_a_config_of_an_unknown_version_is_compared_all_the_same(runs, run_here, tmp_path):
     change_config(tmp_path / "a", "model", {"type": "Later", "num_layers": 3})
     outcome = run_here(compare.main, *runs, f"--out={tmp_path}/c.html", "--over=flops")
     assert outcome.code == 0

@@ -1,4 +1,5 @@
 import json
+import re
 
 import pytest
 
@@ -100,7 +101,7 @@ def test_of_many_samples_some_are_shown_and_the_page_says_so(tmp_path):
         (workdir / "samples" / f"{step:06}.txt").write_text(f"text {step}")
     page = parse(run_page(read_run(workdir)))
     assert f"{MAX_SAMPLES} of 201 samples" in page.text
-    assert page.text.count("text ") == MAX_SAMPLES - 1
+    assert len(re.findall(r"text \d", page.text)) == MAX_SAMPLES - 1
     assert "text 204" in page.text
 
 
