@@ -90,7 +90,7 @@ def train(
         report = RunReport(Console(quiet=True))
     setup = prepare(name or folder.absolute().name, experiment, folder, report, hosts, fresh=fresh)
     reporter = _reporter(setup, report, track, flags) if hosts.is_primary else None
-    with explained_out_of_memory(setup.program), reporter.recorded() if reporter else nullcontext():
+    with reporter.recorded() if reporter else nullcontext(), explained_out_of_memory(setup.program):
         return loop.run(setup, report, hosts, reporter)
 
 
