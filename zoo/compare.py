@@ -11,10 +11,6 @@ from models.config import check
 from zoo import cli
 from zoo.common.errors import WorkdirError
 from zoo.explaining.terminal import stdout_console
-from zoo.reporting.comparison import Comparison
-from zoo.reporting.comparison_page import comparison_page, comparison_picture, show_comparison
-from zoo.reporting.record import write_whole
-from zoo.reporting.recorded_run import read_run
 
 _KINDS = (".html", ".png", ".svg", ".pdf")
 
@@ -49,6 +45,12 @@ def main(argv: list[str]) -> None:
         prog="python -m zoo.compare",
         description="Compare runs: configs, curves and final numbers. They may still be training.",
     )
+    # Imported late: --help answers without NumPy.
+    from zoo.reporting.comparison import Comparison
+    from zoo.reporting.comparison_page import comparison_page, comparison_picture, show_comparison
+    from zoo.reporting.record import write_whole
+    from zoo.reporting.recorded_run import read_run
+
     comparison = Comparison([read_run(Path(run)) for run in command.runs])
     out = Path(command.out)
     kind = out.suffix.removeprefix(".")

@@ -8,7 +8,6 @@ import tyro
 
 from models.config import check
 from zoo import cli
-from zoo.reporting.server import PageServer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +40,8 @@ def main(argv: list[str]) -> None:
         prog="python -m zoo.watch",
         description="Show the page of a run in a browser, up to date while it trains.",
     )
+    from zoo.reporting.server import PageServer  # imported late: --help answers without NumPy
+
     with PageServer(Path(command.run), command.port, command.refresh_s) as server:
         port = server.server_address[1]
         for line in (

@@ -1,7 +1,7 @@
 """Configs to JSON and back, without loss: every dataclass carries the name of its type."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from fractions import Fraction
 from typing import Any
 
@@ -66,6 +66,21 @@ def differences(old: Any, new: Any, prefix: str = "") -> dict[str, tuple[Any, An
             differing |= differences(old.get(name), new.get(name), dotted)
         return differing
     return {} if old == new else {prefix: (old, new)}
+
+
+def leaves(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the values of a `to_json` config by dotted path.
+
+    The type of a dataclass is at the path of the dataclass, if several types can be there.
+    """
+    if not isinstance(config, dict):
+        yield prefix, config
+        return
+    if "type" in config and ("." in prefix or prefix == "optimizer"):
+        yield prefix, config["type"]
+    for name, value in config.items():
+        if name != "type":
+            yield from leaves(value, f"{prefix}.{name}" if prefix else name)
 
 
 # --- configs of earlier versions -----------------------------------------------------------------

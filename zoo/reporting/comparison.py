@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from zoo.common.serialize import differences
-from zoo.reporting.config_sources import leaves, show_value
+from zoo.common.serialize import differences, leaves
+from zoo.reporting.config_sources import show_value
 from zoo.reporting.recorded_run import BITS_PER_BYTE, TOKENS, RecordedRun
 
 MAX_KEYS = 3

@@ -1,12 +1,11 @@
 """Each value of a run's config with its source: the paper, the zoo's choice, or this run."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import configs
 from configs.paper import nearest
-from zoo.common.serialize import to_json
+from zoo.common.serialize import leaves, to_json
 from zoo.reporting.recorded_run import RecordedRun
 
 _SETTINGS = ("mesh", "execution", "data")
@@ -24,21 +23,6 @@ class ConfigValue:
     """The reason for this value, in words."""
     is_changed: bool = False
     """Whether it differs from the config of the model that the run is named after."""
-
-
-def leaves(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the values of a `to_json` config by dotted path.
-
-    The type of a dataclass is at the path of the dataclass, if several types can be there.
-    """
-    if not isinstance(config, dict):
-        yield prefix, config
-        return
-    if "type" in config and ("." in prefix or prefix == "optimizer"):
-        yield prefix, config["type"]
-    for name, value in config.items():
-        if name != "type":
-            yield from leaves(value, f"{prefix}.{name}" if prefix else name)
 
 
 def config_values(run: RecordedRun) -> list[ConfigValue]:

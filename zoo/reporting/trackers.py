@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from models.config import ConfigError
-from zoo.reporting.config_sources import leaves
+from zoo.common.serialize import leaves
 from zoo.reporting.tolerance import Tolerated
 
 TrackerName = Literal["wandb", "mlflow", "trackio"]
