@@ -29,7 +29,8 @@ FLOORS = (
     ("zoo.training",),
     ("zoo.checkpoints",),
     ("zoo.inference",),
-    ("zoo.planning", "zoo.explaining", "zoo.reporting"),
+    ("zoo.planning", "zoo.explaining"),
+    ("zoo.reporting",),
     ("zoo.runs",),
     ("zoo.hf",),
 )

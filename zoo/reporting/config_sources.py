@@ -22,7 +22,7 @@ class ConfigValue:
     source: str
     """The reason for this value, in words."""
     is_changed: bool = False
-    """Whether it differs from the config of the model that the run is named after."""
+    """True if it differs from the config of the model that the run is named after."""
 
 
 def config_values(run: RecordedRun) -> list[ConfigValue]:

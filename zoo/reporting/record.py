@@ -6,7 +6,7 @@ import os
 import platform
 import socket
 import sys
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,7 @@ class Start:
 
     @property
     def is_running(self) -> bool:
-        """Whether the process has not ended; assumed for one on another host."""
+        """True if the process has not ended; assumed for one on another host."""
         if self.outcome is not None:
             return False
         return self.host != socket.gethostname() or _is_alive(self.process_id)
@@ -81,7 +81,7 @@ def read_record(workdir: Path) -> RunRecord | None:
     try:
         saved = json.loads((workdir / RECORD_FILE).read_text(encoding="utf-8"))
         starts = [Start(**_known(Start, start)) for start in saved.get("starts", ())]
-        return RunRecord(**_known(RunRecord, saved) | {"starts": starts})
+        return replace(RunRecord(**_known(RunRecord, saved)), starts=starts)
     except (OSError, ValueError, TypeError, AttributeError):
         return None
 

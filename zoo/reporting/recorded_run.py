@@ -51,12 +51,12 @@ class RecordedRun:
 
     @property
     def is_running(self) -> bool:
-        """Whether the newest process of the run is still at work."""
+        """True if the newest process of the run is still at work."""
         return bool(self.record.starts) and self.record.starts[-1].is_running
 
     @property
     def is_finished(self) -> bool:
-        """Whether the run has taken all its steps."""
+        """True if the run has taken all its steps."""
         return self.status == FINISHED
 
     @property

@@ -6,6 +6,7 @@ The trackers' own environment variables hold (WANDB_MODE, WANDB_PROJECT, MLFLOW_
 MLFLOW_EXPERIMENT_NAME, TRACKIO_DIR, ...).
 """
 
+import importlib
 import importlib.util
 import json
 import os
@@ -72,8 +73,7 @@ class Wandb:
     """A run of Weights & Biases; with WANDB_MODE=offline in the workdir, for `wandb sync`."""
 
     def __init__(self, workdir: Path, name: str, config: dict[str, Any], run_id: str | None):
-        import wandb
-
+        wandb = importlib.import_module("wandb")  # an extra: the type checker need not find it
         self.run_id = run_id or secrets.token_hex(4)
         self._html = wandb.Html
         self._run = wandb.init(
@@ -106,11 +106,10 @@ class Mlflow:
     """A run of MLflow, on the tracking server or store that its environment names."""
 
     def __init__(self, workdir: Path, name: str, config: dict[str, Any], run_id: str | None):
-        import mlflow
-        from mlflow.entities import Metric, Param
-
+        mlflow = importlib.import_module("mlflow")
+        entities = importlib.import_module("mlflow.entities")
         del workdir
-        self._metric, self._client = Metric, mlflow.MlflowClient()
+        self._metric, self._client = entities.Metric, mlflow.MlflowClient()
         if run_id is None:
             experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME", _PROJECT)
             found = self._client.get_experiment_by_name(experiment)
@@ -118,7 +117,7 @@ class Mlflow:
                 self._client.create_experiment(experiment) if found is None else found.experiment_id
             )
             run_id = self._client.create_run(experiment_id, run_name=name).info.run_id
-            params = [Param(key, str(value)[:500]) for key, value in config.items()]
+            params = [entities.Param(key, str(value)[:500]) for key, value in config.items()]
             for start in range(0, len(params), 100):  # at most 100 a call
                 self._client.log_batch(run_id, params=params[start : start + 100])
         else:  # the parameters of a run never change there
@@ -144,8 +143,7 @@ class Trackio:
     """A run of Trackio, in its local folder, which `trackio show` shows."""
 
     def __init__(self, workdir: Path, name: str, config: dict[str, Any], run_id: str | None):
-        import trackio
-
+        trackio = importlib.import_module("trackio")
         del workdir
         self.run_id = run_id or f"{name}-{secrets.token_hex(4)}"  # Trackio knows a run by its name
         self._markdown = trackio.Markdown
