@@ -1,7 +1,8 @@
 """Learning-rate schedules and optimizers, as plain data. Standard library only."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from data.config import MAY_CHANGE
 from models.config import check, check_above_zero
 
 
@@ -12,7 +13,8 @@ class InverseSquareRoot:
     With peak_lr 1e-2 and constant_steps 10,000 this is PaLM's schedule: 1e-2, then 1/sqrt(k).
     """
 
-    peak_lr: float
+    peak_lr: float = field(metadata=MAY_CHANGE)
+    """Highest rate. A resumed run may lower it, as after a divergence."""
     constant_steps: int
     """Steps at the peak before the decay."""
 
@@ -25,7 +27,8 @@ class InverseSquareRoot:
 class WarmupCosine:
     """Linear warm-up to the peak, half a cosine down to `final_fraction` of it, then constant."""
 
-    peak_lr: float
+    peak_lr: float = field(metadata=MAY_CHANGE)
+    """Highest rate. A resumed run may lower it, as after a divergence."""
     warmup_steps: int
     initial_lr: float = 0.0
     """Learning rate at which the warm-up starts."""

@@ -14,6 +14,10 @@ class Reader(Protocol):
         """Return this host's rows of batch `step`."""
         ...
 
+    def discard(self, batches: range) -> None:
+        """Leave out the next `batches`: those after them can be read."""
+        ...
+
     def counters(self, step: int) -> dict[str, float]:
         """Return the epochs and tokens, without padding, that the first `step` batches hold."""
         ...
@@ -38,6 +42,9 @@ class ComputedReader:
     def train_batch(self, step: int) -> Batch:
         """Return this host's rows of batch `step`."""
         return self.batches.train_batch(step, self.rows)
+
+    def discard(self, batches: range) -> None:
+        """Do nothing: any batch can be read."""
 
     def counters(self, step: int) -> dict[str, float]:
         """Return epochs and tokens; see `Batches`."""

@@ -159,6 +159,11 @@ class StreamReader:
         num_real = np.full(config.num_rows, config.seq_len)
         return window_batch(windows, num_real, vocabulary.bos_id, vocabulary.eos_id)
 
+    def discard(self, batches: range) -> None:
+        """Read the next `batches`, and nothing more."""
+        for step in batches:
+            self.train_batch(step)
+
     def counters(self, step: int) -> dict[str, float]:
         """Return the tokens of `step` batches and, if an epoch's length is known, the epochs."""
         config, positions = self._stream, self._positions_at(step)

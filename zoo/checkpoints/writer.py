@@ -1,18 +1,28 @@
 """Write checkpoints: those of a run while it trains, and imported weights."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 import orbax.checkpoint as ocp
 from flax import nnx
-from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
+from orbax.checkpoint.checkpoint_managers import (
+    AnyPreservationPolicy,
+    BestN,
+    LatestN,
+    PolicyCheckpointInfo,
+    PreservationContext,
+    PreservationPolicy,
+)
 
+from configs.experiment import Experiment
 from data.vocabularies.vocabulary import Vocabulary
 from zoo.checkpoints.checkpoint import FOLDER, Run
 from zoo.checkpoints.files import FilesHandler, FilesSave
+from zoo.checkpoints.history import History
 from zoo.common.errors import is_lost_host
 from zoo.training.step import TrainState
 
@@ -23,7 +33,9 @@ class CheckpointWriter:
     def __init__(self, workdir: Path, run: Run, vocabulary: Vocabulary):
         self._run = run
         self._vocabulary = vocabulary
-        newest = LatestN(run.experiment.keep)
+        policies: list[PreservationPolicy] = [LatestN(run.experiment.keep)]
+        if run.experiment.divergence.action == "rewind":
+            policies.append(_ForRewind(run.experiment))
         best = BestN(
             get_metric_fn=lambda metrics: -metrics["eval/loss"],
             n=1,
@@ -35,7 +47,7 @@ class CheckpointWriter:
         self._manager = ocp.CheckpointManager(
             (workdir / FOLDER).absolute(),
             options=ocp.CheckpointManagerOptions(
-                preservation_policy=AnyPreservationPolicy([newest, best])
+                preservation_policy=AnyPreservationPolicy([*policies, best])
             ),
         )
 
@@ -44,6 +56,7 @@ class CheckpointWriter:
         state: TrainState,
         step: int,
         evaluation: dict[str, float] | None,
+        history: History,
         data_counters: dict[str, float],
         stream: dict[str, bytes],
     ) -> None:
@@ -51,6 +64,7 @@ class CheckpointWriter:
 
         Args:
           evaluation: the metrics of this state, if it was evaluated.
+          history: the run's events until this state.
           data_counters: epochs and tokens read so far, for people.
           stream: the files from which this process resumes its streamed text; empty where the step
             is enough.
@@ -62,7 +76,14 @@ class CheckpointWriter:
         items = {
             "params": ocp.args.StandardSave(state.params),
             "training": ocp.args.StandardSave({"step": state.step, "opt": state.opt_state}),
-            "run": ocp.args.JsonSave(self._run.to_json() | {"data_counters": data_counters}),
+            "run": ocp.args.JsonSave(
+                self._run.to_json()
+                | {
+                    "data_counters": data_counters,
+                    "history": history.to_json(),
+                    "recent": state.recent.to_json(),
+                }
+            ),
             "tokenizer": FilesSave(self._vocabulary.to_files(), owner="run"),
         }
         if stream:
@@ -80,6 +101,23 @@ class CheckpointWriter:
         with _storage_errors():
             self._manager.wait_until_finished()
             self._manager.close()
+
+
+@dataclass
+class _ForRewind(PreservationPolicy):
+    """Keep what a rewind needs if the next spike comes before the next regular checkpoint."""
+
+    experiment: Experiment
+
+    def should_preserve(
+        self, checkpoints: Sequence[PolicyCheckpointInfo], *, context: PreservationContext
+    ) -> Sequence[bool]:
+        """Return for each checkpoint, oldest first, whether to keep it."""
+        del context
+        every = self.experiment.save_every
+        newest = checkpoints[-1].step if checkpoints else 0
+        first_target = newest + 1 - self.experiment.divergence.rewind_steps
+        return [info.step >= first_target // every * every for info in checkpoints]
 
 
 def write_weights(workdir: Path, params: nnx.State, run: Run, vocabulary: Vocabulary) -> None:

@@ -1,4 +1,4 @@
-"""The log of a run: each step's metrics, read from the devices, checked, and the speed added."""
+"""The log of a run: each step's metrics, read from the devices, judged, and the speed added."""
 
 import math
 import time
@@ -8,8 +8,8 @@ from contextlib import contextmanager
 import jax
 
 from configs.experiment import Experiment
-from zoo.common.errors import DivergedError
 from zoo.planning.hardware import mfu
+from zoo.runs.divergence import Watch
 from zoo.runs.metrics import MetricsWriter
 from zoo.runs.report import RunReport
 
@@ -24,6 +24,7 @@ class RunLog:
         num_devices: int,
         writer: MetricsWriter | None,
         report: RunReport,
+        watch: Watch,
         data_counters: Callable[[int], dict[str, float]],
     ):
         self._experiment = experiment
@@ -31,6 +32,7 @@ class RunLog:
         self._num_devices = num_devices
         self._writer = writer
         self._report = report
+        self._watch = watch
         self._data_counters = data_counters
         self._unread: tuple[int, dict[str, jax.Array]] | None = None
         self._timed_step: int | None = None  # the step at which the clock was last read
@@ -51,7 +53,8 @@ class RunLog:
     def flush(self, evaluation: dict[str, float] | None = None) -> None:
         """Record the metrics of the newest step, with those of an evaluation after it.
 
-        Raises DivergedError if any of them is not finite.
+        A value that is not finite is left out of the row. Raises DivergedStep, and records nothing,
+        if the run cannot continue.
         """
         if self._unread is None:
             return
@@ -59,16 +62,12 @@ class RunLog:
         self._unread = None
         values = {name: float(value) for name, value in device_metrics.items()}
         values |= evaluation or {}
-        if not all(math.isfinite(value) for value in values.values()):
-            raise DivergedError(
-                f"the loss or its gradient is not finite at step {step}; start over with "
-                "--fresh and a --optimizer.schedule.peak-lr below "
-                f"{self._experiment.optimizer.schedule.peak_lr}"
-            )
+        self._watch.judge(step, values)
         values |= self._speed(step) | self._data_counters(step)
         self._report.step(step, values)
         if self._writer is not None and (evaluation or step % self._experiment.log_every == 0):
-            self._writer.write(step, values)
+            finite = {name: value for name, value in values.items() if math.isfinite(value)}
+            self._writer.write(step, finite)
 
     @contextmanager
     def waiting_for_input(self) -> Iterator[None]:

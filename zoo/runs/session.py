@@ -9,10 +9,13 @@ import jax
 
 from data.batches.readers import Reader
 from zoo.checkpoints.checkpoint import Run
+from zoo.checkpoints.history import Event, History
 from zoo.checkpoints.writer import CheckpointWriter
 from zoo.common import folders
 from zoo.distribution.hosts import Hosts, StopVote
 from zoo.runs import metrics, workdir
+from zoo.runs.divergence import Watch
+from zoo.runs.events import EventsWriter
 from zoo.runs.log import RunLog
 from zoo.runs.metrics import MetricsWriter
 from zoo.runs.prefetch import prefetched
@@ -29,6 +32,7 @@ class Session:
     setup: Setup
     log: RunLog
     _take_batch: Callable[[], Batch]
+    _watch: Watch
     _reader: Reader
     _checkpoints: CheckpointWriter
     _metrics: MetricsWriter | None
@@ -47,8 +51,14 @@ class Session:
 
     def save(self, state: TrainState, step: int, evaluation: dict[str, float] | None) -> None:
         """Start writing the checkpoint of `step`."""
-        counters, stream = self._reader.counters(step), self._reader.state(step)
-        self._checkpoints.save(state, step, evaluation, counters, stream)
+        batch = step + self.setup.history.skipped_batches
+        counters, stream = self._reader.counters(batch), self._reader.state(batch)
+        self._checkpoints.save(state, step, evaluation, self.history, counters, stream)
+
+    @property
+    def history(self) -> History:
+        """The run's events until now."""
+        return self._watch.history
 
     def record_sample(self, step: int, text: str) -> None:
         """Write a sample of the model after `step`, and plot the loss so far."""
@@ -74,23 +84,43 @@ def open_session(
             workdir.write_config(folder, experiment)
         run = Run(experiment, data.fingerprint)
         checkpoints = stack.enter_context(CheckpointWriter(folder, run, data.vocabulary))
-        writer = None
+        writer = events = None
         if hosts.is_primary:
+            events = stack.enter_context(EventsWriter(folder, setup.history))
             writer = stack.enter_context(MetricsWriter(folder, first_step=first_step))
         stack.enter_context(report.bar(first_step, experiment.num_steps))
         stop = stack.enter_context(StopRequest())
+        # Rewinds leave batches out: step k reads batch k + skipped.
+        skipped = setup.history.skipped_batches
+        first_batch = first_step + skipped
+        discarded = range(first_batch - setup.discarded_batches, first_batch)
         reader = stack.enter_context(
-            closing(hosts.together(lambda: data.read_from(first_step, setup.stream, report.line)))
+            closing(
+                hosts.together(lambda: data.read_from(discarded.start, setup.stream, report.line))
+            )
         )
+        hosts.together(lambda: reader.discard(discarded))
 
         def make_batch(step: int) -> dict[str, jax.Array]:
-            return program.batch_layout.put(reader.train_batch(step))
+            return program.batch_layout.put(reader.train_batch(step + skipped))
+
+        def publish(event: Event) -> None:
+            report.warn(f"step {event.step}: {event.message}")
+            if events is not None:
+                events.write(event)
 
         steps = range(first_step, experiment.num_steps)
         take_batch = stack.enter_context(prefetched(make_batch, steps))
         num_devices = program.mesh.size
+        watch = Watch(experiment.divergence, setup.history, publish)
         log = RunLog(
-            experiment, setup.flops_per_token, num_devices, writer, report, reader.counters
+            experiment,
+            setup.flops_per_token,
+            num_devices,
+            writer,
+            report,
+            watch,
+            lambda step: reader.counters(step + skipped),
         )
         vote = StopVote(program.mesh)
-        yield Session(setup, log, take_batch, reader, checkpoints, writer, stop, vote)
+        yield Session(setup, log, take_batch, watch, reader, checkpoints, writer, stop, vote)

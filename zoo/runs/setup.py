@@ -14,6 +14,7 @@ from models.config import ConfigError, check
 from models.flops import train_flops_palm
 from models.transformer import num_params
 from zoo.checkpoints import checkpoint
+from zoo.checkpoints.history import History
 from zoo.common import folders
 from zoo.common.errors import WorkdirError
 from zoo.distribution.devices import (
@@ -50,6 +51,10 @@ class Setup:
     """The position in streamed text that `resume_from` holds."""
     num_params: int
     flops_per_token: float
+    history: History
+    """The run's events until its first step."""
+    discarded_batches: int = 0
+    """Batches of a stream to discard after `stream`: those that a rewind has just left out."""
 
     @property
     def experiment(self) -> Experiment:
@@ -89,13 +94,36 @@ def prepare(
 
     resume_from = _newest_checkpoint(experiment, folder, hosts, fresh=fresh)
     data = _load_data(program, folder, resume_from, report, hosts)
-    stream = None
+    stream, history = None, History()
     if resume_from is not None:
+        history = checkpoint.read_history(resume_from)
         allow_change = experiment.data.allow_change
         stream = _saved_stream(data, folder, resume_from, report, hosts, allow_change=allow_change)
     baselines = hosts.in_turn(data.baselines)
     hosts.on_primary(lambda: _make_room(program, folder, fresh=fresh))
-    return Setup(name, folder, program, data, baselines, resume_from, stream, size, flops_per_token)
+    return Setup(
+        name, folder, program, data, baselines, resume_from, stream, size, flops_per_token, history
+    )
+
+
+def go_back(setup: Setup, step: int, history: History, hosts: Hosts) -> Setup:
+    """Return the setup that continues from an earlier checkpoint, or from step 0 if that is `step`.
+
+    Checkpoints of later steps are deleted. `history` says how many batches are left out then.
+    """
+    hosts.on_primary(lambda: checkpoint.delete_after(setup.folder, step))
+    resume_from, stream, had_skipped = None, None, 0
+    if step > 0:
+        resume_from = folder = checkpoint.find(setup.folder)
+        stream = hosts.together(lambda: checkpoint.read_stream(folder))
+        had_skipped = checkpoint.read_history(folder).skipped_batches
+    return dataclasses.replace(
+        setup,
+        resume_from=resume_from,
+        stream=stream,
+        history=history,
+        discarded_batches=history.skipped_batches - had_skipped,
+    )
 
 
 def initial_state(setup: Setup) -> TrainState:

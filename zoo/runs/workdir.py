@@ -8,7 +8,7 @@ from configs.experiment import Experiment
 from zoo.checkpoints import checkpoint
 from zoo.common import serialize
 from zoo.common.folders import writing
-from zoo.runs import metrics
+from zoo.runs import events, metrics
 
 CONFIG_FILE, SAMPLES_FOLDER = "config.json", "samples"
 
@@ -16,6 +16,7 @@ _WRITTEN_BY_A_RUN = (
     CONFIG_FILE,
     SAMPLES_FOLDER,
     metrics.METRICS_FILE,
+    events.EVENTS_FILE,
     metrics.PLOT_FILE,
     metrics.EVENTS_FOLDER,
     checkpoint.FOLDER,

@@ -15,6 +15,7 @@ from models.config import ModelConfig
 from models.positions import Positions
 from models.transformer import Transformer
 from zoo.distribution.sharding import TOKEN_AXES, AnyMesh, pipeline_micro_batches, ways
+from zoo.training.divergence import MEASURED, Recent
 from zoo.training.loss import LossSums, cross_entropy, fewest_chunks
 from zoo.training.optimizer import make_optimizer
 
@@ -22,7 +23,10 @@ Batch = dict[str, jax.Array]
 """`inputs`, `targets`, `positions`, `segment_ids` (int32) and `weights` (float32), each [B, T]."""
 
 Metrics = dict[str, jax.Array]
-"""Scalars of one step by name, such as `train/loss`."""
+"""Scalars of one step by name, such as `train/loss`; see docs/metrics.md."""
+
+MUST_BE_FINITE = ("train/loss", "train/grad_norm", "train/update_norm", "train/param_norm")
+"""Metrics that are finite exactly if a step and the parameters after it are."""
 
 
 @jax.tree_util.register_dataclass
@@ -34,6 +38,8 @@ class TrainState:
     """Optimizer steps taken."""
     params: nnx.State
     opt_state: optax.OptState
+    recent: Recent
+    """The measurements that tell a spike, and the updates that were left out."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,10 +70,12 @@ def make_steps(experiment: Experiment, mesh: AnyMesh | None = None) -> Steps:
 
     graphdef, _ = nnx.split(nnx.eval_shape(build), nnx.Param)
     optimizer, schedule = make_optimizer(experiment.optimizer, experiment.num_steps)
+    divergence = experiment.divergence
     in_flight = 1 if mesh is None else pipeline_micro_batches(experiment, mesh.shape)
 
     def start(params: nnx.State) -> TrainState:
-        return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
+        recent = Recent.start(divergence.window)
+        return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params), recent)
 
     def init() -> TrainState:
         return start(nnx.state(build(), nnx.Param))
@@ -101,9 +109,28 @@ def make_steps(experiment: Experiment, mesh: AnyMesh | None = None) -> Steps:
             "train/loss": means.nats,
             "train/z_loss": experiment.z_loss * means.log_z_squared,
             "train/grad_norm": optax.tree.norm(grads),
-            "train/lr": schedule(state.step),
+            "train/update_norm": optax.tree.norm(updates),
+            "train/param_norm": optax.tree.norm(params),
+            "train/logit_rms": jnp.sqrt(means.logits_squared),
+            "train/lr": schedule(state.step - state.recent.num_skipped),
         }
-        return TrainState(state.step + 1, params, opt_state), metrics
+        losses = means.nats_by_position / means.tokens_by_position
+        metrics |= {f"train/loss_by_position/{i}": loss for i, loss in enumerate(losses)}
+        measured = jnp.stack([metrics[name] for name in MEASURED])
+        deviations = state.recent.deviations(measured)
+        metrics |= {f"{name}_deviation": deviations[i] for i, name in enumerate(MEASURED)}
+        skipped = jnp.zeros((), bool)
+        if divergence.action == "skip":
+            finite = [jnp.isfinite(metrics[name]) for name in MUST_BE_FINITE]
+            skipped = ~jnp.all(jnp.stack(finite)) | jnp.any(deviations > divergence.deviations)
+            params, opt_state = jax.tree.map(
+                lambda old, new: jnp.where(skipped, old, new),
+                (state.params, state.opt_state),
+                (params, opt_state),
+            )
+            metrics["train/skipped"] = skipped
+        recent = state.recent.after(measured, skipped)
+        return TrainState(state.step + 1, params, opt_state, recent), metrics
 
     def eval_step(params: nnx.State, batch: Batch) -> LossSums:
         _, sums = loss_sums(params, batch, None)
