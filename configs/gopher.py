@@ -144,6 +144,7 @@ PAPER = Paper(
         "optimizer.beta2": "0.95, GPT-3's",
         "optimizer.eps": "1e-8, GPT-3's",
         "z_loss": "none: the paper mentions no such term",
+        "divergence": "the run ends at a number that is not finite, and warns of a spike",
     },
     reasons={
         "model.position": "allows evaluation on sequences longer than those in training",

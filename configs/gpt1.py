@@ -110,6 +110,7 @@ PAPER = Paper(
         "taken as 1e9 per epoch, from the 800M words that Devlin et al. 2018 count",
         "z_loss": "none: the paper mentions no such term",
         "execution.dtype": "the device's best: bfloat16 on accelerators, float32 on CPUs",
+        "divergence": "the run ends at a number that is not finite, and warns of a spike",
     },
     reasons={
         "model.init": "LayerNorm is used throughout the model, so a plain N(0, 0.02) suffices",

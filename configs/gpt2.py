@@ -110,6 +110,7 @@ PAPER = Paper(
         "num_steps": "GPT-3's 300B tokens",
         "z_loss": "none: the paper mentions no such term",
         "execution.dtype": "the device's best: bfloat16 on accelerators, float32 on CPUs",
+        "divergence": "the run ends at a number that is not finite, and warns of a spike",
     },
     reasons={
         "model.init.residual": "accounts for the accumulation on the residual path with depth",

@@ -77,6 +77,7 @@ PAPER = Paper(
         "model.dropout_rate": "0, as in the zoo's GPT-3",
         "z_loss": "none: the paper mentions no such term",
         "execution.dtype": "bfloat16 products and activations, float32 parameters",
+        "divergence": "the run ends at a number that is not finite, and warns of a spike",
     },
     reasons={
         "model.num_layers": "76 layers instead of GPT-3's 96: the best depth for this size is "

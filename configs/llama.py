@@ -134,6 +134,7 @@ PAPER = Paper(
         "optimizer.eps": "1e-8, Adam's default",
         "z_loss": "none: the paper mentions no such term",
         "execution.dtype": "bfloat16 products and activations, float32 parameters",
+        "divergence": "the run ends at a number that is not finite, and warns of a spike",
     },
     reasons={
         "model.layout": "normalising the input of each sub-layer makes training more stable",

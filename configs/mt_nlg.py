@@ -89,6 +89,7 @@ PAPER = Paper(
         "model.init.residual": "Megatron-LM's and GPT-2's scaling of the two output projections",
         "model.dropout_rate": "0: less than one epoch",
         "z_loss": "none: the paper mentions no such term",
+        "divergence": "the run ends at a number that is not finite, and warns of a spike",
     },
     reasons={
         "model.init": "models initialised with a higher variance failed to converge",

@@ -7,7 +7,7 @@ takes a few minutes on a laptop and reaches 1.665 bits per byte on the Python st
     python -m zoo.train --model=palm_small
 """
 
-from configs.experiment import Experiment
+from configs.experiment import Divergence, Experiment
 from configs.optimizers import Adafactor, InverseSquareRoot
 from configs.paper import Paper
 from configs.scaled import NANO, SMALL, scaled_down
@@ -52,6 +52,7 @@ def recipe(model: ModelConfig, *, batch_size: int, num_tokens: float) -> Experim
         batch_tokens=batch_tokens,
         seq_len=2048,
         z_loss=1e-4,
+        divergence=Divergence(action="rewind", rewind_steps=100, skip_batches=200),
         execution=Execution(dtype="bfloat16", remat="full"),
     )
 
@@ -107,10 +108,16 @@ PAPER = Paper(
         "512, 1024, 2048 sequences); here it has its final size from the start",
         "seq_len": "section 5",
         "z_loss": "section 5: 1e-4 log^2 Z",
+        "divergence": "section 5.1: about 20 spikes of the 540B; each time a checkpoint from about "
+        "100 steps before, and 200 to 500 batches left out, those of the spike among them",
     },
     not_published={
         "model.norm.eps": "1e-6, T5X's",
         "model.position.theta": "10,000, and all dimensions are rotated, as in Su et al. 2021",
+        "divergence.window": "128 steps, and a spike is 6 deviations above their median, as OLMo's "
+        "and Levanter's limits; people watched the paper's runs",
+        "divergence.deviations": "6, see the window",
+        "divergence.attempts": "5",
         "execution.dtype": "bfloat16 products and activations, float32 parameters: T5X's default",
     },
     reasons={
@@ -129,6 +136,8 @@ PAPER = Paper(
         "whose values differ much in size, each get a suitable rate",
         "batch_tokens": "small batches use samples better early in training, large ones late in "
         "training, and large ones run faster",
+        "divergence": "the same batches caused no spike from another checkpoint: spikes come from "
+        "batches together with a state of the parameters",
         "z_loss": "keeps log Z near 0, for stability",
     },
     mismatches={

@@ -9,7 +9,7 @@ make the counts about equal.
 from dataclasses import dataclass, replace
 from typing import assert_never
 
-from configs.experiment import Experiment
+from configs.experiment import Divergence, Experiment
 from configs.optimizers import InverseSquareRoot, WarmupCosine
 from models.config import Execution, ModelConfig
 
@@ -62,6 +62,7 @@ def scaled_down(
         model=replace(model, vocab_size=budget.vocab_size, context_length=budget.seq_len),
         optimizer=replace(published.optimizer, schedule=schedule),
         execution=Execution(),
+        divergence=Divergence(),
         num_steps=budget.num_steps,
         batch_tokens=budget.batch_size * budget.seq_len,
         seq_len=budget.seq_len,

@@ -31,12 +31,9 @@ def paths(value, prefix: str = "") -> Iterator[str]:
 
 
 def papers_choices(experiment: Experiment) -> list[str]:
-    """Return the fields that a paper decides or leaves open: model, optimizer and RECIPE."""
-    return [
-        path
-        for path in paths(experiment)
-        if path.startswith(("model.", "optimizer")) or path in RECIPE
-    ]
+    """Return the fields that a paper decides or leaves open: model, optimizer, reaction, RECIPE."""
+    decided = ("model.", "optimizer", "divergence")
+    return [path for path in paths(experiment) if path.startswith(decided) or path in RECIPE]
 
 
 def printed(count: int, like: str) -> str:

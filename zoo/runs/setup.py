@@ -250,8 +250,15 @@ def _make_room(program: Program, folder: Path, *, fresh: bool) -> None:
     num_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(program.state))
     num_saved = len(checkpoint.saved_steps(folder))
     # The newest ones, the best one, and the one that is being written.
-    num_missing = program.experiment.keep + 2 - (0 if fresh else num_saved)
+    num_missing = _num_kept(program.experiment) + 2 - (0 if fresh else num_saved)
     freed = folders.num_bytes(folder / checkpoint.FOLDER) if fresh else 0
     folders.check_space(folder, num_missing, num_bytes, freed_bytes=freed)
     if fresh:
         workdir.clear(folder)
+
+
+def _num_kept(experiment: Experiment) -> int:
+    """Return how many of the newest checkpoints stay: `keep`, or as many as a rewind needs."""
+    if experiment.divergence.action != "rewind":
+        return experiment.keep
+    return max(experiment.keep, -(-experiment.divergence.rewind_steps // experiment.save_every) + 1)

@@ -23,7 +23,10 @@ Batch = dict[str, jax.Array]
 """`inputs`, `targets`, `positions`, `segment_ids` (int32) and `weights` (float32), each [B, T]."""
 
 Metrics = dict[str, jax.Array]
-"""Scalars of one step by name, such as `train/loss`; see docs/metrics.md."""
+"""Scalars of one step by name. Losses and norms of gradients and logits are those of the parameters
+before the step, `train/param_norm` of those after it; `train/logit_rms` is over all logits of all
+tokens; `train/loss_by_position/0` to `/7` are over equal parts of the sequence, NaN if no target in
+a part counts; `..._deviation` see zoo/training/divergence.py."""
 
 MUST_BE_FINITE = ("train/loss", "train/grad_norm", "train/update_norm", "train/param_norm")
 """Metrics that are finite exactly if a step and the parameters after it are."""

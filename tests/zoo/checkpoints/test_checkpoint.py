@@ -17,6 +17,7 @@ from data.vocabularies.vocabulary import Vocabulary
 from tests.models import experiments, samples
 from zoo.checkpoints import checkpoint
 from zoo.checkpoints.checkpoint import Run
+from zoo.checkpoints.history import History
 from zoo.checkpoints.writer import CheckpointWriter
 from zoo.common.errors import CheckpointError
 from zoo.distribution import sharding
@@ -66,7 +67,7 @@ def save(workdir: Path, states: dict[int, TrainState], losses: dict[int, float])
     with CheckpointWriter(workdir, RUN, vocabulary()) as writer:
         for step, state in states.items():
             evaluation = {"eval/loss": losses[step]} if step in losses else None
-            writer.save(state, step, evaluation, {}, STREAM if step == 30 else {})
+            writer.save(state, step, evaluation, History(), {}, STREAM if step == 30 else {})
 
 
 @pytest.fixture(scope="module")
