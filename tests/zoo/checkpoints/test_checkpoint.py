@@ -11,7 +11,7 @@ import pytest
 from flax import nnx
 
 import zoo
-from configs.experiment import Experiment, Mesh
+from configs.experiment import Divergence, Experiment, Mesh
 from data.vocabularies.lossless import train_vocabulary
 from data.vocabularies.vocabulary import Vocabulary
 from tests.models import experiments, samples
@@ -197,3 +197,19 @@ def test_a_folder_without_a_checkpoint_says_what_to_do(tmp_path: Path):
     unfinished.mkdir(parents=True)
     with pytest.raises(CheckpointError, match=r"no finished checkpoint; train one with python -m"):
         checkpoint.find(tmp_path)
+
+
+def test_under_rewind_the_checkpoints_that_the_next_spike_may_need_are_kept(tmp_path: Path):
+    policy = Divergence(action="rewind", rewind_steps=25)
+    experiment = dataclasses.replace(EXPERIMENT, divergence=policy, save_every=10, keep=1)
+    state = random_state()
+    with CheckpointWriter(
+        tmp_path, dataclasses.replace(RUN, experiment=experiment), vocabulary()
+    ) as w:
+        for step in (10, 20, 30, 40, 50, 60):
+            w.save(state, step, None, History(), {}, {})
+    # A spike at step 61 goes back to at most 36.
+    assert checkpoint.saved_steps(tmp_path) == [30, 40, 50, 60]
+    checkpoint.delete_after(tmp_path, 40)
+    assert checkpoint.saved_steps(tmp_path) == [30, 40]
+    assert not list((tmp_path / checkpoint.FOLDER).glob("*tmp*"))
