@@ -33,7 +33,8 @@ class Recent:
     @classmethod
     def start(cls, window: int) -> "Recent":
         """Return the state of step 0."""
-        return cls(jnp.full((len(MEASURED), window), jnp.nan), jnp.zeros((), jnp.int32))
+        nothing = jnp.full((len(MEASURED), window), jnp.nan, jnp.float32)
+        return cls(nothing, jnp.zeros((), jnp.int32))
 
     def deviations(self, measured: Float[Array, "2"]) -> Float[Array, "2"]:
         """Return how many units `measured` lies above the medians.
