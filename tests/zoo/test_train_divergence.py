@@ -86,10 +86,11 @@ def test_rewind_is_the_run_that_began_at_the_checkpoint_with_later_batches(
 
 def test_rewinds_that_do_not_help_end_with_an_error(experiment, poison, tmp_path):
     poison(lambda batch: batch >= 7)
-    with pytest.raises(DivergedError, match=r"step 7: .*, also after 2 rewinds; .*checkpoints/"):
+    # Step 8 goes back to 6, step 7 to 3, and after step 4 the attempts are used up.
+    with pytest.raises(DivergedError, match=r"step 4: .*, also after 2 rewinds; .*checkpoints/3;"):
         train(with_policy(experiment, REWIND), tmp_path)
     assert [event["kind"] for event in read_events(tmp_path)] == ["rewind", "rewind", "abort"]
-    assert checkpoint.saved_steps(tmp_path)[-1] <= 6
+    assert checkpoint.saved_steps(tmp_path) == [3]
 
 
 def test_a_spike_before_the_first_checkpoint_goes_back_to_the_start(experiment, poison, tmp_path):

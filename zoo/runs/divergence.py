@@ -85,9 +85,14 @@ def _spike(values: dict[str, float], policy: Divergence) -> str | None:
 
 
 def _numbers(values: dict[str, float]) -> dict[str, float | None]:
-    names = [name for name in values if name.startswith(("train/", "eval/"))]
-    names = [name for name in names if not name.startswith("train/loss_by_position/")]
-    return {name: values[name] if math.isfinite(values[name]) else None for name in names}
+    """The numbers of the step; of an evaluation, which another run may not have, only the faults."""
+    by_position = "train/loss_by_position/"
+    return {
+        name: value if math.isfinite(value) else None
+        for name, value in values.items()
+        if (name.startswith("train/") and not name.startswith(by_position))
+        or (name in _FINITE and not math.isfinite(value))
+    }
 
 
 # --- rewind -------------------------------------------------------------------------------------
