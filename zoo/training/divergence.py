@@ -73,11 +73,11 @@ class Recent:
         for row, name in zip(values, MEASURED, strict=True):
             newest = saved.get(name, [])[-window:]
             row[window - len(newest) :] = newest
-        arrays = cls(values, np.asarray(saved.get("num_skipped", 0), np.int32))  # pyright: ignore
-        return jax.tree.map(_put, arrays, like)
+        num_skipped = np.asarray(saved.get("num_skipped", 0), np.int32)
+        return cls(_put(values, like.values), _put(num_skipped, like.num_skipped))
 
 
-def _put(array: np.ndarray, like: jax.ShapeDtypeStruct) -> jax.Array:
+def _put(array: np.ndarray, like: Array) -> jax.Array:
     if like.sharding is None:
         return jnp.asarray(array)
     return jax.make_array_from_callback(array.shape, like.sharding, lambda index: array[index])

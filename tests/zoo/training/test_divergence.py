@@ -13,7 +13,7 @@ from tests.models import experiments
 from tests.models.experiments import PALM
 from zoo.training.divergence import Recent
 from zoo.training.optimizer import make_schedule
-from zoo.training.step import MUST_BE_FINITE, Batch, TrainState, make_steps
+from zoo.training.step import MUST_BE_FINITE, TrainState, make_steps
 
 WINDOW = 8
 SKIP = dataclasses.replace(PALM, divergence=Divergence(action="skip", window=WINDOW))
@@ -81,7 +81,7 @@ def compiled():
     return jax.jit(steps.init), jax.jit(steps.train_step)
 
 
-def train(batches: list[Batch]) -> tuple[TrainState, list[dict[str, float]]]:
+def train(batches: list[dict[str, np.ndarray]]) -> tuple[TrainState, list[dict[str, float]]]:
     init, train_step = compiled()
     state, metrics = init(), []
     for batch in batches:
@@ -97,7 +97,7 @@ SHUFFLED = GOOD | {"targets": np.random.default_rng(0).permuted(GOOD["targets"])
 
 
 @pytest.mark.parametrize("bad", [NOT_FINITE, SHUFFLED], ids=["not finite", "spike"])
-def test_skip_leaves_the_run_as_one_without_that_batch(bad: Batch):
+def test_skip_leaves_the_run_as_one_without_that_batch(bad: dict[str, np.ndarray]):
     state, metrics = train([GOOD] * 60 + [bad] + [GOOD] * 3)
     without, expected = train([GOOD] * 63)
     assert [values["train/skipped"] for values in metrics] == [0.0] * 60 + [1.0] + [0.0] * 3

@@ -101,6 +101,7 @@ def test_num_chunks_is_the_fewest_that_divide_and_fit(monkeypatch, seq_len: int,
 @pytest.mark.parametrize("chunks", [1, 3, T])
 def test_sums_by_position_and_of_squared_logits_are_those_of_all_logits(chunks: int):
     head, hidden, targets, weights = inputs(bias=True)
+    assert head.bias is not None
     _, sums = cross_entropy(head, hidden, targets, weights, 0.0, chunks)
     logits = np.asarray((hidden @ head.table.T) * head.scale + head.bias)
     nats = -np.take_along_axis(
