@@ -85,7 +85,7 @@ def _spike(values: dict[str, float], policy: Divergence) -> str | None:
 
 
 def _numbers(values: dict[str, float]) -> dict[str, float | None]:
-    """Return a step's numbers; of an evaluation, which depends on where runs stop, only the faults."""
+    """Return the numbers of a step; of an evaluation, which not every run has, only the faults."""
     by_position = "train/loss_by_position/"
     return {
         name: value if math.isfinite(value) else None
