@@ -36,7 +36,20 @@ def gpt3(
     """
     batch_tokens = batch_size * model.context_length
     ramp = None
-    if ramp_tokens is not None:
+    schedule = WarmupCosineInTokens(
+        peak_lr=peak_lr,
+        warmup_tokens=warmup_tokens,
+        decay_tokens=decay_tokens,
+        final_fraction=0.1,
+    )
+    if ramp_tokens is None:  # every step has the same tokens: count steps
+        schedule = WarmupCosine(
+            peak_lr=peak_lr,
+            warmup_steps=round(warmup_tokens / batch_tokens),
+            decay_steps=None if decay_tokens is None else round(decay_tokens / batch_tokens),
+            final_fraction=0.1,
+        )
+    else:
         ramp = LinearRamp(
             initial_tokens=initial_size * model.context_length,
             increment_tokens=increment * model.context_length,
@@ -45,12 +58,7 @@ def gpt3(
     return Experiment(
         model=model,
         optimizer=AdamW(
-            schedule=WarmupCosineInTokens(
-                peak_lr=peak_lr,
-                warmup_tokens=warmup_tokens,
-                decay_tokens=decay_tokens,
-                final_fraction=0.1,
-            ),
+            schedule=schedule,
             beta1=0.9,
             beta2=0.95,
             eps=1e-8,

@@ -119,9 +119,9 @@ def test_hosts_fill_their_own_rows_from_their_own_documents(stream):
     parts = [stream(slice(first, first + 2)) for first in range(0, BATCH_SIZE, 2)]
     assert [part.shard for part in parts] == [Shard(index, 4) for index in range(4)]
     seen = []
-    for part in parts:
+    for number, part in enumerate(parts):
         reader = part.read_from(0, None)
-        batch = reader.train_batch(0)
+        batch = reader.train_batch(0, slice(2 * number, 2 * number + 2))
         assert batch["inputs"].shape == (2, SEQ_LEN)
         seen.append(batch["inputs"].tobytes())
         assert reader.counters(1)["data/tokens"] == BATCH_SIZE * SEQ_LEN
