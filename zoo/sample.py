@@ -108,17 +108,24 @@ def _sample_ids(command: SampleCommand, model: "LanguageModel", sampling: "Sampl
 
 
 def _prompts(command: SampleCommand) -> list[str]:
+    """Return the prompts; raise ConfigError for one that is not UTF-8 text or cannot be read."""
     try:
-        if command.prompt:
-            for prompt in command.prompt:
-                prompt.encode("utf-8")
-            return list(command.prompt)
-        if command.prompt_file is not None:
-            return [Path(command.prompt_file).read_text(encoding="utf-8")]
-        return [""] if sys.stdin.isatty() else [sys.stdin.read()]
+        prompts = _read_prompts(command)
+        for prompt in prompts:
+            prompt.encode("utf-8")  # Python reads other bytes as halves of surrogate pairs
     except (OSError, ValueError) as error:
-        source = f"--prompt-file={command.prompt_file}" if command.prompt_file else "the prompt"
+        path = command.prompt_file
+        source = "the prompt" if path is None else f"--prompt-file={path}"
         raise ConfigError(f"{source} cannot be read as UTF-8 text: {error}") from error
+    return prompts
+
+
+def _read_prompts(command: SampleCommand) -> list[str]:
+    if command.prompt:
+        return list(command.prompt)
+    if command.prompt_file is not None:
+        return [Path(command.prompt_file).read_text(encoding="utf-8")]
+    return [""] if sys.stdin.isatty() else [sys.stdin.read()]
 
 
 def _show(text: str) -> None:
