@@ -195,7 +195,7 @@ def _limits(panel: Panel) -> tuple[float, float]:
     return float(values.min()) - margin, float(values.max()) + margin
 
 
-def _with_unit(value: float, _position: int | None = None) -> str:
+def _with_unit(value: float, _position: float) -> str:
     """Return 1.5k, 20M, 3B or 1e21 for a number of steps, tokens or FLOPs."""
     size = abs(value)
     if size >= 1e15:

@@ -15,7 +15,7 @@ def write_rows(workdir: Path, rows: list[dict[str, Any]]) -> None:
         file.write("".join(json.dumps(row) + "\n" for row in rows))
 
 
-def row(step: int, **values: float) -> dict[str, Any]:
+def row(step: int, **values: Any) -> dict[str, Any]:
     names = {"bits": "eval/bits_per_byte", "tokens": "data/tokens", "loss": "train/loss"}
     return {"step": step, **{names.get(key, key): value for key, value in values.items()}}
 

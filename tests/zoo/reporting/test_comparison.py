@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 from tests.zoo.reporting.runs import change_config, make_run
 from zoo.reporting.comparison import Comparison
@@ -12,8 +13,8 @@ def compare(*workdirs: Path) -> Comparison:
     return Comparison([read_run(workdir) for workdir in workdirs])
 
 
-def run(workdir: Path, model: str = "palm_nano", **values) -> Path:
-    make_run(workdir, model)
+def run(workdir: Path, name: str = "palm_nano", /, **values: Any) -> Path:
+    make_run(workdir, name)
     for key, value in values.items():
         change_config(workdir, key.replace("__", "."), value)
     return workdir
