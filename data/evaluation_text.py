@@ -13,9 +13,9 @@ from data.config import Data, Files, Mixture, Source, Task, leaves
 from data.errors import DataConfigError, DataError
 from data.storage import cache_folder
 from data.text import baselines
-from data.text.corpus import Weighted, text_digest
+from data.text.corpus import Weighted, text_digest, text_fingerprint
 from data.text.files import Document, TextFiles
-from data.training_data import Report, text_fingerprint
+from data.training_data import Report
 from data.vocabularies.vocabulary import Vocabulary
 
 _OTHER_TEXT = (

@@ -2,7 +2,6 @@
 
 import functools
 import itertools
-import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,22 +15,15 @@ from data.batches.rows import Rows, make_rows
 from data.batches.streaming import Stream
 from data.config import Data
 from data.errors import DataConfigError, DataError
+from data.run_vocabulary import check_same_vocabulary, find_vocabulary
 from data.storage import cache_folder
 from data.text.baselines import ChangedText, cached_baselines
-from data.text.corpus import Corpus, SavedFiles, Shard, Weighted
+from data.text.corpus import Corpus, SavedFiles, Shard, Weighted, text_fingerprint
 from data.text.survey import SPLITS, Split
 from data.tokens import cache as token_cache
 from data.tokens.cache import Encoded, TokenSplit
 from data.tokens.encoding import encode_documents, num_cores
-from data.vocabularies.files import read_vocabulary
-from data.vocabularies.styles import cached_vocabulary
 from data.vocabularies.vocabulary import Vocabulary
-
-_MAX_VOCABULARY_BYTES = 100_000_000
-"""Text to train a vocabulary on by default: an even sample of a larger corpus is enough. BPE takes
-0.2 s and 15 MB of memory per megabyte."""
-_MAX_STREAMED_VOCABULARY_BYTES = 20_000_000
-"""The same for a stream, from its beginning: four seconds of training."""
 
 _PROGRESS_EVERY_S = 10.0
 
@@ -117,7 +109,7 @@ def load(
     if vocabulary is None:
         vocabulary = find_vocabulary(config, corpora, vocab_size, folder, report)
     elif config.vocabulary:
-        _check_same_vocabulary(config.vocabulary, vocabulary)
+        check_same_vocabulary(config.vocabulary, vocabulary)
     if vocabulary.size > vocab_size:
         raise DataConfigError(
             f"model.vocab_size={vocab_size} has no room for the {vocabulary.size} tokens of the "
@@ -190,51 +182,6 @@ def read_corpora(config: Data, folder: Path, report: Report) -> Weighted:
         batch_share = f", {float(share):.1%} of every batch" if len(corpora) > 1 else ""
         report(f"text: {corpus.source}, {corpus.describe()}{batch_share}")
     return corpora
-
-
-def find_vocabulary(
-    config: Data, corpora: Weighted, max_size: int, folder: Path, report: Report
-) -> Vocabulary:
-    """Return the vocabulary that `config` names, or one of its style trained on the text.
-
-    `max_size` is the number of tokens that the model has room for. Raises as `load` does.
-    """
-    if config.vocabulary is not None:
-        return read_vocabulary(config.vocabulary)
-    size, setting = config.vocabulary_size or max_size, "model.vocab_size"
-    if config.vocabulary_size is not None:
-        setting = "data.vocabulary_size"
-    if size > max_size:
-        raise DataConfigError(
-            f"data.vocabulary_size={size} exceeds model.vocab_size={max_size}; leave it out, or "
-            f"write --model.vocab-size={size}"
-        )
-    max_bytes = num_training_bytes(config)
-    key = json.dumps([max_bytes, text_fingerprint(corpora)])
-    texts = training_sample(corpora, max_bytes)
-    style = config.vocabulary_style
-    return cached_vocabulary(texts, key, size, style, folder, report, setting)
-
-
-def num_training_bytes(config: Data) -> int:
-    """Return how much text a vocabulary is trained on at most."""
-    if config.vocabulary_bytes is not None:
-        return config.vocabulary_bytes
-    return _MAX_STREAMED_VOCABULARY_BYTES if config.streaming else _MAX_VOCABULARY_BYTES
-
-
-def training_sample(corpora: Weighted, max_bytes: int) -> Iterator[str]:
-    """Yield training texts for a vocabulary: `max_bytes`, of which each source has its share."""
-    for corpus, share in corpora:
-        yield from corpus.training_sample(int(max_bytes * share))
-
-
-def _check_same_vocabulary(path: str, learned: Vocabulary) -> None:
-    if read_vocabulary(path).fingerprint != learned.fingerprint:
-        raise DataConfigError(
-            f"data.vocabulary={path!r} is not the vocabulary that the model has learned; leave it "
-            "out, or start a new run"
-        )
 
 
 def _check_streaming(config: Data, corpora: Weighted) -> None:
@@ -324,10 +271,3 @@ def _mix_sources(corpora: Weighted, rows: list[Rows]) -> Batches:
         return rows[0]
     names = [corpus.name for corpus, _ in corpora]
     return Mixture(dict(zip(names, rows, strict=True)), tuple(share for _, share in corpora))
-
-
-def text_fingerprint(corpora: Weighted) -> dict[str, str | int]:
-    """Return the fingerprint of one corpus, or those of several with their shares."""
-    if len(corpora) == 1:
-        return {"corpus": corpora[0][0].fingerprint}
-    return {f"corpus {corpus.name}": f"{corpus.fingerprint} {share}" for corpus, share in corpora}

@@ -11,8 +11,9 @@ from pathlib import Path
 from data import command
 from data.config import Data, VocabularyStyle
 from data.errors import DataConfigError
+from data.run_vocabulary import num_training_bytes, training_sample
 from data.storage import cache_folder, growing_folder
-from data.training_data import num_training_bytes, read_corpora, training_sample
+from data.training_data import read_corpora
 from data.vocabularies.styles import DESCRIPTIONS, ModelType, train
 
 

@@ -159,7 +159,7 @@ def _options(style: VocabularyStyle, model_type: ModelType) -> Mapping[str, Any]
         return _SENTENCEPIECE[style]
     # The size is an upper limit. The coverage is the trainer's default: each rare character beyond
     # it would take a token.
-    return _SENTENCEPIECE[style] | {
+    return dict(_SENTENCEPIECE[style]) | {
         "model_type": "unigram",
         "hard_vocab_limit": False,
         "character_coverage": 0.9995,

@@ -65,7 +65,7 @@ class Vocabulary(abc.ABC):
 
     @functools.cached_property
     def keeps_text(self) -> bool:
-        """Whether decoding gives back the text that was encoded; judged by a text of traps."""
+        """True if decoding gives back the text that was encoded; judged by a text of traps."""
         return self.decode(self.encode(_PROBE)) == _PROBE
 
     def as_decoded(self, text: str) -> str:

@@ -19,10 +19,11 @@ def test_a_resumed_run_may_change_where_its_text_lies_but_not_its_order():
     assert free == {"source", *vocabulary, "allow_change", "cache_dir"}
 
 
-@pytest.mark.parametrize("name", ["vocabulary_size", "vocabulary_bytes"])
-def test_a_number_of_the_vocabulary_is_above_zero(name):
-    with pytest.raises(DataConfigError, match=f"data.{name}=0 must be above zero"):
-        Data(**{name: 0})
+def test_the_numbers_of_a_vocabulary_are_above_zero():
+    with pytest.raises(DataConfigError, match="data.vocabulary_size=0 must be above zero"):
+        Data(vocabulary_size=0)
+    with pytest.raises(DataConfigError, match="data.vocabulary_bytes=-1 must be above zero"):
+        Data(vocabulary_bytes=-1)
 
 
 def test_a_mixture_is_parsed_from_what_it_is_called():
