@@ -89,7 +89,7 @@ def folder(tmp_path) -> Path:
 def test_the_batches_are_the_text(folder):
     lines: list[str] = []
     loaded = load_files(folder, report=lines.append)
-    assert [line.split(" ")[0] for line in lines] == ["text:", "trained", "encoded"]
+    assert [line.split(" ")[0] for line in lines] == ["text:", "vocabulary:", "encoded"]
 
     ((corpus, _),) = catalog.find(Data(source=Files(f"{folder}/*.py")), folder / "cache")
     documents = {split: list(corpus.documents(split)) for split in ("train", "validation")}
@@ -121,7 +121,9 @@ def test_a_second_run_needs_no_tensorflow(folder):
         text=True,
         check=True,
     )
-    assert len(run.stdout.splitlines()) == 1
+    text, vocabulary = run.stdout.splitlines()
+    assert text.startswith("text: ")
+    assert vocabulary.endswith("from the cache")
     assert run.stderr == ""
 
 

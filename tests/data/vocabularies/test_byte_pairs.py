@@ -43,9 +43,9 @@ def test_the_ids_are_those_of_transformers(gpt1, text):
 
 def words_of(vocabulary: Vocabulary, text: str) -> list[str]:
     """Return the words of `text`, from the tokens that end one."""
-    names = {token_id: token for token, token_id in model_of(vocabulary)["vocab"].items()}
-    spelled: str = "".join(names[token_id] for token_id in vocabulary.encode(text))
-    return spelled.removesuffix("</w>").split("</w>") if spelled else []
+    names: dict[int, str] = {token_id: token for token, token_id in model_of(vocabulary)["vocab"].items()}
+    spelled = "".join(names[token_id] for token_id in vocabulary.encode(text))
+    return re.findall("(.*?)</w>", spelled, re.DOTALL)
 
 
 KNOWN = "abcdefghijklmnopqrstuvwxyz0123456789.,;:!?'\"()-_=+*/\u00e9$|#"
