@@ -43,7 +43,8 @@ def test_the_ids_are_those_of_transformers(gpt1, text):
 
 def words_of(vocabulary: Vocabulary, text: str) -> list[str]:
     """Return the words of `text`, from the tokens that end one."""
-    names: dict[int, str] = {token_id: token for token, token_id in model_of(vocabulary)["vocab"].items()}
+    ids: dict[str, int] = model_of(vocabulary)["vocab"]
+    names = {token_id: token for token, token_id in ids.items()}
     spelled = "".join(names[token_id] for token_id in vocabulary.encode(text))
     return re.findall("(.*?)</w>", spelled, re.DOTALL)
 
