@@ -12,7 +12,7 @@ from data.config import Data, Files
 from data.storage import cache_folder
 from data.text.files import Document
 from data.text.survey import Split
-from tests.zoo.test_cli import check_refusal, truncate
+from tests.zoo.test_cli import check_refusal
 from zoo import evaluate, train
 
 RESULT = {
@@ -283,5 +283,5 @@ def test_files_without_text_are_refused(trained, tmp_path, run_here):
 def test_checkpoint_must_be_there_and_whole(copied, tmp_path, run_here):
     missing = run_here(evaluate.main, f"--checkpoint={tmp_path / 'nowhere'}")
     check_refusal(missing, 3, ("there is no such folder",))
-    truncate(copied / "checkpoints" / "6" / "params")
-    check_refusal(run_here(evaluate.main, f"--checkpoint={copied}"), 3, ("damaged",))
+    (copied / "checkpoints" / "6" / "params" / "_METADATA").write_text("")
+    check_refusal(run_here(evaluate.main, f"--checkpoint={copied}"), 3, ("params/_METADATA",))
