@@ -116,7 +116,8 @@ def mutate_file(rng: random.Random, path: Path) -> str:
     """Break one file, mostly its JSON if it is JSON, and say how."""
     kind = rng.choice(["json", "json", "json", "bytes", "bytes", "place"])
     content = path.read_bytes()
-    if kind == "json" and path.name.endswith("json") or path.name == "metadata":
+    # Orbax's name for the record of a run, which is JSON
+    if kind == "json" and path.name.endswith(("json", "metadata")):
         path.write_bytes(json.dumps(mutated_json(rng, json.loads(content))).encode("utf-8"))
         return f"json of {path.name}"
     if kind == "json" and path.name.endswith(".safetensors"):
