@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from zoo.inference.language_model import LanguageModel
 
 
+_MAX_SAMPLES = 10_000
+
+
 @dataclass(frozen=True, kw_only=True)
 class SampleCommand:
     """The flags of `python -m zoo.sample`."""
@@ -49,8 +52,11 @@ def main(argv: list[str]) -> None:
     command = cli.parse(
         SampleCommand, argv, prog="python -m zoo.sample", description="Sample from a checkpoint."
     )
-    if command.num_samples < 1:
-        raise ConfigError(f"--num-samples={command.num_samples} must be above zero")
+    if not 1 <= command.num_samples <= _MAX_SAMPLES:
+        raise ConfigError(
+            f"--num-samples={command.num_samples} must be above zero and at most {_MAX_SAMPLES:,}, "
+            "since all samples are drawn at once; call again with another --seed for more"
+        )
     if command.ids is not None and (command.prompt or command.prompt_file is not None):
         raise ConfigError("--ids is a prompt of its own; leave out --prompt and --prompt-file")
     texts = [] if command.ids is not None else _prompts(command)

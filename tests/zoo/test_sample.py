@@ -154,3 +154,9 @@ def test_a_prompt_that_is_not_utf8_is_one_message(tmp_path, monkeypatch, run_her
         outcome = run_here(sample.main, "--checkpoint=nowhere", *source)
         assert outcome.code == 2
         assert "cannot be read as UTF-8 text" in outcome.stderr
+
+
+def test_more_samples_than_can_be_drawn_at_once_are_refused(run_here):
+    outcome = run_here(sample.main, "--checkpoint=nowhere", f"--num-samples={10**20}")
+    assert outcome.code == 2
+    assert "must be above zero and at most 10,000" in outcome.stderr

@@ -93,7 +93,7 @@ def _fits(item: Any, hint: Any) -> bool:
     if hint is float:
         return type(item) in (int, float)
     if hint is int:
-        return type(item) is int
+        return type(item) is int and -(1 << 63) <= item < 1 << 63
     return isinstance(item, hint)
 
 

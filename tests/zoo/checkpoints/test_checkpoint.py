@@ -18,6 +18,7 @@ from tests.models import experiments, samples
 from zoo.checkpoints import checkpoint
 from zoo.checkpoints.checkpoint import Run
 from zoo.checkpoints.writer import CheckpointWriter
+from zoo.common import serialize
 from zoo.common.errors import CheckpointError
 from zoo.distribution import sharding
 from zoo.training.step import TrainState, make_steps
@@ -196,3 +197,18 @@ def test_a_folder_without_a_checkpoint_says_what_to_do(tmp_path: Path):
     unfinished.mkdir(parents=True)
     with pytest.raises(CheckpointError, match=r"no finished checkpoint; train one with python -m"):
         checkpoint.find(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [[], 3, None, {}, {"experiment": 3, "data_fingerprint": {}}, {"data_fingerprint": {}}],
+)
+def test_a_record_of_a_run_that_is_none_is_damaged(damaged):
+    with pytest.raises(CheckpointError, match="the record of the checkpoint's run is damaged"):
+        checkpoint.Run.from_json(damaged)
+
+
+def test_a_record_of_another_part_of_a_config_is_damaged():
+    mesh = serialize.to_json(Mesh())
+    with pytest.raises(CheckpointError, match="is damaged"):
+        checkpoint.Run.from_json({"experiment": mesh, "data_fingerprint": {}})

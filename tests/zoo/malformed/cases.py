@@ -1,5 +1,6 @@
 """How many malformed inputs to try, and the random generator of each."""
 
+import math
 import os
 
 import pytest
@@ -10,7 +11,7 @@ NUM_CASES = int(os.environ.get("MALFORMED_CASES", "100"))
 
 def seeds(share: float, kind: str) -> list[str]:
     """Return the seeds of the cases of one kind, which has this share of all cases."""
-    return [f"{kind} {number}" for number in range(max(1, round(share * NUM_CASES)))]
+    return [f"{kind} {number}" for number in range(math.ceil(share * NUM_CASES))]
 
 
 def cases(share: float, kind: str) -> pytest.MarkDecorator:

@@ -15,6 +15,7 @@ WORDS = (
     "ü", "🙂" * 9, "a" * 3000, "a b", "\udc80", "\n", "*", "**/*", "[", "%s", "$HOME", "~nobody/x",
     "palm_nano", "gpt2_nano", "palm_540b", "palm", "/dev/null", "here.txt",
 )
+NUMBERS = ("0", "-1", "1", "3", "7", "31", "1.5", "1e-9", "1e999", "-inf", "nan", "9" * 20, "None")
 VALUES = (
     None, True, False, 0, -1, 1, 3, 1.5, 1e308, float("nan"), float("inf"), 2**31, 2**63, 2**64,
     10**30, "", "x", "3", "\ud800", "\x00", "../x", "/etc/passwd", [], [[]], [1, "a"], {}, {"a": 1},
@@ -26,8 +27,13 @@ Place = tuple[Any, Any]
 
 
 def mutated_flags(rng: random.Random, flags: list[str], names: list[str]) -> list[str]:
-    """Return the flags with one to three of them broken; `names` are flags to add."""
+    """Return the flags with one to three of them broken; `names` are flags to add.
+
+    Half of the time every flag is well formed, and only a number may be impossible.
+    """
     flags = list(flags)
+    if rng.random() < 0.5:
+        return [*flags, f"{rng.choice(names)}={rng.choice(NUMBERS)}"]
     for _ in range(rng.randint(1, 3)):
         where = rng.randrange(len(flags) + 1)
         given = flags[where % len(flags)] if flags else "--x"

@@ -37,7 +37,7 @@ COMMANDS: dict[str, tuple[Main, list[str]]] = {
     "diff":       (diff.main, ["gpt2_124m", "llama_7b"]),
     "plan":       (plan.main, ["--model=gpt2_nano", "--topology=h100:8", "--effort=estimate"]),
     "inspect":    (data.inspect.main, ["--data.files=CORPUS", "--vocab-size=400"]),
-    "vocabulary": (data.vocabulary.main, ["--files=CORPUS", "--size=400", "--out=out"]),
+    "vocabulary": (data.vocabulary.main, ["--data.files=CORPUS", "--size=400", "--out=out"]),
 }
 # fmt: on
 NOT_TRIED = ("--distributed", "--fake-devices", "--help")
@@ -68,12 +68,27 @@ def flag_names() -> Callable[[str], list[str]]:
     return names
 
 
-@pytest.mark.parametrize(("command", "seed"), COMMAND_LINES)
-def test_command_lines(command, seed, attempt, saved, hf_folder, corpus_glob, flag_names):
-    main, flags = COMMANDS[command]
+@pytest.fixture
+def given(saved, hf_folder, corpus_glob) -> Callable[[str], list[str]]:
+    """Returns the unbroken flags of a command, with their paths."""
     paths = {"SAVED": str(saved), "HF": str(hf_folder["gpt2"]), "CORPUS": corpus_glob}
-    given = [re.sub("SAVED|HF|CORPUS", lambda name: paths[name[0]], flag) for flag in flags]
-    attempt(main, *mutated_flags(random.Random(seed), given, flag_names(command)))
+
+    def flags(command: str) -> list[str]:
+        written = COMMANDS[command][1]
+        return [re.sub("SAVED|HF|CORPUS", lambda name: paths[name[0]], flag) for flag in written]
+
+    return flags
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_unbroken_command_lines_are_accepted(command, attempt, given):
+    assert attempt(COMMANDS[command][0], *given(command)) == 0
+
+
+@pytest.mark.parametrize(("command", "seed"), COMMAND_LINES)
+def test_command_lines(command, seed, attempt, given, flag_names):
+    rng = random.Random(seed)
+    attempt(COMMANDS[command][0], *mutated_flags(rng, given(command), flag_names(command)))
 
 
 @cases(0.25, "hf")
@@ -132,7 +147,7 @@ def test_data_files(seed, attempt, tmp_path):
         [
             (data.inspect.main, [f"--data.files={files}", "--vocab-size=300"]),
             (train.main, [*NANO, f"--data.files={files}"]),
-            (data.vocabulary.main, [f"--files={files}", "--size=300", "--out=out"]),
+            (data.vocabulary.main, [f"--data.files={files}", "--size=300", "--out=out"]),
         ]
     )
     attempt(main, *flags)
