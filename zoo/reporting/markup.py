@@ -181,7 +181,8 @@ summary { cursor: pointer; padding: 4px 0; }
   body { font-size: 10.5pt; } main { max-width: none; padding: 0; }
   .tiles > div, pre { border: 1px solid var(--grid); }
   .charts { grid-template-columns: 1fr 1fr; }
-  figure, tr, pre, .tiles > div { break-inside: avoid; } h2, h3, thead, summary { break-after: avoid; }
+  figure, tr, pre, .tiles > div { break-inside: avoid; }
+  h2, h3, thead, summary { break-after: avoid; }
   .scroll { overflow: visible; }
   details::details-content { content-visibility: visible; display: block; height: auto; }
 }
