@@ -44,7 +44,7 @@ def recipe(
 def _scaling_run(
     num_params: float, d_model: int, head_dim: int, num_heads: int, num_layers: int
 ) -> Experiment:
-    """Return the run of a model in Table A9 at 20 tokens per parameter, with section D.4's batch.
+    """Return the run of a model in Table A9 at 20 tokens per parameter, in section D.4's batches.
 
     Section D.1 gives a peak learning rate of 2e-4 for the smallest model and 1.25e-4 for the
     largest; between them log(peak) falls linearly with log(num_params).
@@ -159,8 +159,9 @@ PAPER = Paper(
         "smallest to 1.25e-4 for the largest of Table A9, read as linear in log(parameters)",
         "num_steps": "Table 4: 1.4T tokens for the 70B. Each model of Table A9 had several runs; "
         "here it has 20 tokens a parameter, the ratio of the 70B",
-        "batch_tokens": "Table 4: 3M for the 70B, read as 1536 sequences. Section D.4: 0.5M "
-        "for the models of Table A9, read as 256 sequences",
+        "batch_tokens": "Table 4: 3M for the 70B, read as 1536 sequences. The batch of Table A9's "
+        "models is not published; here it is 256 sequences, the 0.5M tokens with which section D.4 "
+        "compares two models",
         "batch_ramp": "Table 4: the 70B's batch doubles midway, from 1.5M tokens, read as after "
         "half of the tokens",
         "seq_len": "section 4.1: as Gopher",
@@ -169,6 +170,8 @@ PAPER = Paper(
     },
     not_published={
         **gopher.PAPER.not_published,
+        "batch_ramp.until_tokens": "half of the tokens: Table 4 does not say whether midway counts "
+        "tokens or steps, nor does the paper say it of the cosine, which here counts steps",
         "model.biases": "feed-forward, attention output and logits, none on queries, keys and "
         "values: these give all 50 sizes of Table A9 (and 43 finer ones that Besiroglu et al. 2024 "
         "read off the paper's figure)",

@@ -88,15 +88,17 @@ class SteppedRamp:
         check(
             len(self.fractions) == len(self.until_tokens) > 0,
             f"batch_ramp.fractions={self.fractions} and until_tokens={self.until_tokens} must have "
-            "one number for each phase",
+            "one number for each phase; write as many of one as of the other",
         )
         check(
             all(0 < fraction < 1 for fraction in self.fractions),
-            f"batch_ramp.fractions={self.fractions} must lie between 0 and 1",
+            f"batch_ramp.fractions={self.fractions} must lie between 0 and 1; write for example "
+            "--batch-ramp.fractions 0.25 0.5",
         )
         check(
-            all(a < b for a, b in pairwise((0, *self.until_tokens))),
-            f"batch_ramp.until_tokens={self.until_tokens} must be above zero and increase",
+            all(a < b < math.inf for a, b in pairwise((0, *self.until_tokens))),
+            f"batch_ramp.until_tokens={self.until_tokens} must be above zero, finite and in "
+            "increasing order; write for example --batch-ramp.until-tokens 1e9 2e9",
         )
 
     def sizes(self, full_size: int, seq_len: int) -> BatchSizes:
@@ -127,6 +129,11 @@ class LinearRamp:
 
     def __post_init__(self):
         check_above_zero(self, "batch_ramp.", "initial_tokens", "increment_tokens", "ramp_tokens")
+        check(
+            self.ramp_tokens < math.inf,
+            "batch_ramp.ramp_tokens=inf must be finite; write for example "
+            "--batch-ramp.ramp-tokens=4e9",
+        )
 
     def sizes(self, full_size: int, seq_len: int) -> BatchSizes:
         """Return the sequences of every batch.
@@ -134,11 +141,12 @@ class LinearRamp:
         Raises ConfigError unless the first batch and the increments are whole sequences.
         """
         for name in ("initial_tokens", "increment_tokens"):
-            tokens = getattr(self, name)
+            tokens, flag = getattr(self, name), name.replace("_", "-")
+            whole_sequences = max(1, min(tokens // seq_len, full_size)) * seq_len
             check(
-                tokens % seq_len == 0 and tokens <= full_size * seq_len,
+                tokens == whole_sequences,
                 f"batch_ramp.{name}={tokens} must be a multiple of seq_len={seq_len} and at most "
-                f"batch_tokens={full_size * seq_len}",
+                f"batch_tokens={full_size * seq_len}; write --batch-ramp.{flag}={whole_sequences}",
             )
         initial, increment = self.initial_tokens // seq_len, self.increment_tokens // seq_len
         phases, tokens = [], 0

@@ -125,8 +125,8 @@ PAPER = Paper(
         "scale",
         "optimizer.schedule.peak_lr": "larger models need smaller learning rates",
         "optimizer.weight_decay": "a small amount of regularisation",
-        "seq_len": "documents are packed, with end-of-text between them and no mask, for "
-        "efficiency",
+        "seq_len": "documents are packed for efficiency, with end-of-text between them and no "
+        "mask; here a mask separates them",
     },
     mismatches={
         "gpt3_350m": "355,871,744 parameters; Table 2.1 prints 350M, Table D.1 356M",

@@ -62,7 +62,7 @@ PAPER = Paper(
         "optimizer.schedule": "section 2.3: warm-up over about the first 375M tokens; as in GPT-3",
         "optimizer.schedule.peak_lr": "section 2.3",
         "num_steps": "section 2.3: 300B tokens",
-        "batch_tokens": "section 2.3: 2M and 3.2M tokens, read as 1024 and 1536 sequences.",
+        "batch_tokens": "section 2.3: 2M and 3.2M tokens, read as 1024 and 1536 sequences",
         "batch_ramp": "section 2.3: from 32k tokens over the first few billion",
         "seq_len": "section 2.2",
     },

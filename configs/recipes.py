@@ -35,14 +35,8 @@ def gpt3(
         None: the end of the run.
     """
     batch_tokens = batch_size * model.context_length
-    ramp = None
-    schedule = WarmupCosineInTokens(
-        peak_lr=peak_lr,
-        warmup_tokens=warmup_tokens,
-        decay_tokens=decay_tokens,
-        final_fraction=0.1,
-    )
-    if ramp_tokens is None:  # every step has the same tokens: count steps
+    if ramp_tokens is None:  # All steps have the same tokens, so that the schedule may count steps.
+        ramp = None
         schedule = WarmupCosine(
             peak_lr=peak_lr,
             warmup_steps=round(warmup_tokens / batch_tokens),
@@ -54,6 +48,12 @@ def gpt3(
             initial_tokens=initial_size * model.context_length,
             increment_tokens=increment * model.context_length,
             ramp_tokens=ramp_tokens,
+        )
+        schedule = WarmupCosineInTokens(
+            peak_lr=peak_lr,
+            warmup_tokens=warmup_tokens,
+            decay_tokens=decay_tokens,
+            final_fraction=0.1,
         )
     return Experiment(
         model=model,

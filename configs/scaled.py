@@ -1,10 +1,10 @@
 """The `_nano` and `_small` sizes, which are in no paper: a family's choices in a small budget.
 
 All families share the two budgets, and the parameter counts of their `_small` models are within 5 %
-of each other. Two such models therefore differ in what sets their papers apart, recipes included,
-and in their peak learning rates. They have four
-layers of four heads (Jurassic-1, the shallow one, has three layers), and their widths are chosen to
-make the counts about equal.
+of each other. Two such models differ in all that their papers choose, the optimizer and the
+initialisation included, and in their peak learning rates, of which only PaLM's is swept so far.
+They have four layers of four heads (Jurassic-1, the shallow one, has three layers), and their
+widths are chosen to make the counts about equal.
 """
 
 from dataclasses import dataclass, replace
@@ -63,10 +63,9 @@ def scaled_down(
 ) -> Experiment:
     """Return a run of `model` with the recipe of `published`, in another budget.
 
-    The learning rate and the batch keep their shapes over the run: they change after the same share
-    of its tokens or steps. Two things are the budget's own, since the papers' would last for less
-    than a step: the peak, which is `peak_lr`, and the warm-up. A batch grows from at least the
-    budget's smallest one.
+    The learning rate and the batch change after the same share of the run as the paper's. The peak
+    is `peak_lr`, and the warm-up is the budget's: the paper's would last for less than a step. The
+    batch grows from at least the budget's smallest one.
     """
     run = replace(
         published,

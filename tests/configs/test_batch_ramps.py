@@ -1,6 +1,7 @@
 """Batches that grow, against the papers' descriptions."""
 
 import dataclasses
+import math
 
 import pytest
 
@@ -70,7 +71,12 @@ def test_the_last_batch_of_a_ramp_has_the_full_size_even_between_two_increments(
     [
         (lambda: SteppedRamp(fractions=(0.5,), until_tokens=()), "one number for each phase"),
         (lambda: SteppedRamp(fractions=(1.5,), until_tokens=(9,)), "between 0 and 1"),
-        (lambda: SteppedRamp(fractions=(0.2, 0.5), until_tokens=(9, 8)), "increase"),
+        (lambda: SteppedRamp(fractions=(0.2, 0.5), until_tokens=(9, 8)), "increasing"),
+        (lambda: SteppedRamp(fractions=(0.2,), until_tokens=(math.inf,)), "finite"),
+        (
+            lambda: LinearRamp(initial_tokens=1, increment_tokens=1, ramp_tokens=math.inf),
+            "must be finite",
+        ),
         (lambda: LinearRamp(initial_tokens=0, increment_tokens=1, ramp_tokens=1), "initial_tokens"),
     ],
 )

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 import configs
-from configs.experiment import Experiment
+from configs.experiment import Experiment, SteppedRamp
 from data.config import Files
 from models.config import ConfigError
 from zoo.checkpoints import checkpoint
@@ -38,6 +38,22 @@ def test_a_program_trains_as_the_command_does_and_resumes(experiment, trained, t
     assert whole.evaluation["eval/loss"] == whole.metrics[-1]["eval/loss"]
     assert (whole.name, whole.workdir) == ("run", tmp_path / "run")
     assert whole.summary()["eval/loss"] == whole.evaluation["eval/loss"]
+
+
+def test_a_growing_batch_resumes_exactly_in_every_phase(experiment, tmp_path):
+    ramp = SteppedRamp(fractions=(1 / 4, 3 / 8), until_tokens=(256.0, 640.0))
+    grows = dataclasses.replace(experiment, batch_ramp=ramp)
+    whole = train(grows, tmp_path / "whole")
+    assert [row["data/batch_size"] for row in whole.metrics] == [2, 2, 3, 3, 8, 8]
+    # Without padding, which an epoch has at its end.
+    tokens = [row["data/tokens"] for row in whole.metrics]
+    assert tokens == pytest.approx([128, 256, 448, 640, 1152, 1664], rel=0.002)
+    for num_steps in (1, 3, 4):
+        train(dataclasses.replace(grows, num_steps=num_steps, save_every=1), tmp_path / "parts")
+    parts = train(grows, tmp_path / "parts")
+    for name in ("train/loss", "train/grad_norm", "train/lr", "data/tokens"):
+        assert [row[name] for row in parts.metrics] == [row[name] for row in whole.metrics]
+    assert parts.evaluation == whole.evaluation
 
 
 def test_a_mistake_is_raised_and_no_process_ends(experiment, tmp_path):

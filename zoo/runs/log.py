@@ -61,7 +61,9 @@ class RunLog:
             if self._padded_size is None:
                 self._report.line(f"first loss {float(device_metrics['train/loss']):.3f}")
             else:
-                self._report.line(f"the batch grows to {size} sequences at step {step}: compiled")
+                self._report.line(
+                    f"step {step}: compiled anew for {padded_size} sequences or fewer"
+                )
             self._padded_size = padded_size
             self._restart_clock(step)
 

@@ -52,9 +52,11 @@ def _warmup_cosine(initial: float, peak: float, warmup: float, end: float, final
 
 def tokens_after(sizes: BatchSizes, seq_len: int) -> Callable[[jax.typing.ArrayLike], jax.Array]:
     """Make the number of tokens in the first k batches as a function of k, in float32."""
-    steps = np.array([phase.first_step for phase in sizes.phases], np.int32)
+    # A phase beyond the largest int32 begins after the end of every run.
+    first_steps = [phase.first_step for phase in sizes.phases]
+    steps = np.array([step for step in first_steps if step < 2**31], np.int32)
     tokens = np.array([sizes.before(step) * seq_len for step in steps.tolist()], np.float32)
-    per_step = np.array([phase.size * seq_len for phase in sizes.phases], np.float32)
+    per_step = np.array([sizes.size(step) * seq_len for step in steps.tolist()], np.float32)
 
     def tokens_in_batches(k):
         phase = jnp.searchsorted(steps, k, side="right") - 1

@@ -336,24 +336,5 @@ def test_an_open_data_axis_is_as_large_as_the_batch_divides(num_rows: int, data:
     assert shape["data"] == data
 
 
-def test_a_host_reads_the_rows_of_its_devices_and_no_others():
-    """Here of the first of two hosts with four devices each, along each of the axes."""
-    assert experiments.on_eight_devices(rows_of_half, Mesh(data=8)) == (0, 4)
-    assert experiments.on_eight_devices(rows_of_half, Mesh(data=1, fsdp=8)) == (0, 4)
-    assert experiments.on_eight_devices(rows_of_half, Mesh(data=2, tensor=4)) == (0, 4)
-    assert experiments.on_eight_devices(rows_of_half, Mesh(data=1, tensor=8)) == (0, 8)
-
-
-def rows_of_half(mesh_config: Mesh) -> tuple[int, int]:
-    rows = sharding.batch_sharding(sharding.make_mesh(mesh_config, 8))
-    of_all = rows.devices_indices_map((8,))
-    own = {device: index for device, index in of_all.items() if device.id < 4}
-    with mock.patch.object(
-        type(rows), "addressable_devices_indices_map", lambda *_: own, create=True
-    ):
-        found = BatchLayout(rows, 8).rows
-    return found.start, found.stop
-
-
 if __name__ == "__main__":
     print(golden_shardings(), end="")
