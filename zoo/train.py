@@ -7,6 +7,7 @@
 
 import json
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -67,7 +68,7 @@ def train(
     """
     from zoo.distribution.devices import configure
     from zoo.distribution.join import join
-    from zoo.runs import loop
+    from zoo.runs import lock, loop
     from zoo.runs.out_of_memory import explained_out_of_memory
     from zoo.runs.report import RunReport
     from zoo.runs.setup import prepare
@@ -77,8 +78,11 @@ def train(
     hosts = join(distributed, folder, report)
     if not hosts.is_primary:
         report = RunReport(Console(quiet=True))
-    setup = prepare(name or folder.absolute().name, experiment, folder, report, hosts, fresh=fresh)
-    with explained_out_of_memory(setup.program):
+    with ExitStack() as stack:
+        hosts.on_primary(lambda: stack.enter_context(lock.held(folder, report.line)))
+        name = name or folder.absolute().name
+        setup = prepare(name, experiment, folder, report, hosts, fresh=fresh)
+        stack.enter_context(explained_out_of_memory(setup.program))
         return loop.run(setup, report, hosts)
 
 

@@ -12,8 +12,9 @@ from data.config import Data, Files
 from data.storage import cache_folder
 from data.text.files import Document
 from data.text.survey import Split
-from tests.zoo.test_cli import check_refusal, truncate
+from tests.zoo.test_cli import check_refusal
 from zoo import evaluate, train
+from zoo.checkpoints import manifest
 
 RESULT = {
     "checkpoint",
@@ -123,11 +124,18 @@ def test_a_person_reads_a_short_table(trained, run_here):
     assert "WARNING" not in outcome.stderr
 
 
+def change_record(folder: Path, old: str, new: str) -> None:
+    """Replace a path in the record of the run, and renew the manifest."""
+    run = folder / "run" / "metadata"
+    run.write_text(run.read_text().replace(old, new))
+    (folder / manifest.FILE).unlink()
+    manifest.write(folder)
+
+
 def test_text_that_has_changed_is_evaluated_with_a_warning(copied, run_here, trained, tmp_path):
     (folder,) = (Path(flag.split("=")[1]).parent for flag in trained.flags if ".files=" in flag)
-    run = copied / "checkpoints" / "6" / "run" / "metadata"
     moved = shutil.copytree(folder, tmp_path / "moved")
-    run.write_text(run.read_text().replace(str(folder), str(moved)))
+    change_record(copied / "checkpoints" / "6", str(folder), str(moved))
     same = run_here(evaluate.main, f"--checkpoint={copied}", "--json")
     check_same_losses(result(same), trained.metrics()[-1])
     assert "WARNING" not in same.stderr
@@ -161,8 +169,7 @@ def test_files_that_the_model_was_trained_on_are_pointed_out(trained, corpus_glo
 
 
 def test_without_the_runs_text_there_is_no_ngram(copied, held_out_folder, trained, run_here):
-    run = copied / "checkpoints" / "6" / "run" / "metadata"
-    run.write_text(run.read_text().replace("/corpus/", "/gone/"))
+    change_record(copied / "checkpoints" / "6", "/corpus/", "/gone/")
     files = f"--data.files={held_out_folder}/*.txt"
     outcome = run_here(evaluate.main, f"--checkpoint={copied}", files, "--json")
     found = result(outcome)
@@ -283,5 +290,5 @@ def test_files_without_text_are_refused(trained, tmp_path, run_here):
 def test_checkpoint_must_be_there_and_whole(copied, tmp_path, run_here):
     missing = run_here(evaluate.main, f"--checkpoint={tmp_path / 'nowhere'}")
     check_refusal(missing, 3, ("there is no such folder",))
-    truncate(copied / "checkpoints" / "6" / "params")
-    check_refusal(run_here(evaluate.main, f"--checkpoint={copied}"), 3, ("damaged",))
+    (copied / "checkpoints" / "6" / "params" / "_METADATA").write_text("")
+    check_refusal(run_here(evaluate.main, f"--checkpoint={copied}"), 3, ("params/_METADATA",))

@@ -5,9 +5,11 @@
                              run         the resolved config, the data's fingerprint, data counters
                              tokenizer   the vocabulary's files, which other tools can read
                              stream      streamed text only: the position of each process in it
+                             manifest.json   the size and the SHA-256 of every file
 
 Sampling needs neither `training`, which for Adam is twice the size of the parameters, nor `stream`.
-Imported weights have neither. This module finds and reads checkpoints; writer.py writes them.
+Imported weights have neither. This module finds and reads checkpoints; writer.py writes them, and
+recovery.py verifies them.
 """
 
 import dataclasses
@@ -106,7 +108,12 @@ def saved_steps(workdir: Path) -> list[int]:
 
 def read_run(folder: Path) -> Run:
     """Read the record of the run that wrote the checkpoint."""
-    return Run.from_json(_read(folder, "run", ocp.args.JsonRestore()))
+    try:
+        return Run.from_json(_read(folder, "run", ocp.args.JsonRestore()))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(
+            f"the record of the run in {folder} is damaged ({error!r}); use another step's folder"
+        ) from error
 
 
 def read_vocabulary(folder: Path) -> Vocabulary:

@@ -1,20 +1,49 @@
 """Write checkpoints: those of a run while it trains, and imported weights."""
 
+import asyncio
+import errno
 import logging
+import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
+import jax
+import jax.numpy as jnp
 import orbax.checkpoint as ocp
 from flax import nnx
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
 from data.vocabularies.vocabulary import Vocabulary
+from zoo.checkpoints import manifest
 from zoo.checkpoints.checkpoint import FOLDER, Run
 from zoo.checkpoints.files import FilesHandler, FilesSave
-from zoo.common.errors import is_lost_host
+from zoo.common.errors import DivergedError, is_lost_host
 from zoo.training.step import TrainState
+
+
+class _PathWithManifest(ocp.path.atomicity.AtomicRenameTemporaryPath):
+    """The folder of a step while it is written; renamed last, once its manifest is complete.
+
+    Orbax calls `finalize` in its background thread, in the primary process only, and after all
+    processes have written their files.
+    """
+
+    async def finalize(self) -> None:
+        """Do what Orbax does, with the manifest between the last file and the new name."""
+        folder = Path(self.get())
+        store = self._checkpoint_metadata_store
+        if store is not None:
+            # Not in this thread, where the event loop of Orbax runs.
+            await asyncio.to_thread(store.wait_until_finished)
+            path, now = folder / "_CHECKPOINT_METADATA", time.time_ns()
+            await asyncio.to_thread(store.update, path, commit_timestamp_nsecs=now)
+            await asyncio.to_thread(store.wait_until_finished)
+        (folder / "commit_success.txt").write_text(f"complete: {self.get_final()}\n")
+        await asyncio.to_thread(manifest.write, folder)
+        folder.rename(self.get_final())
 
 
 class CheckpointWriter:
@@ -32,10 +61,12 @@ class CheckpointWriter:
         # A failed write is raised as an exception; asyncio would log it again for every array.
         for logger in ("absl", "asyncio"):
             logging.getLogger(logger).setLevel(logging.CRITICAL)
+        self._folder = (workdir / FOLDER).absolute()
         self._manager = ocp.CheckpointManager(
-            (workdir / FOLDER).absolute(),
+            self._folder,
             options=ocp.CheckpointManagerOptions(
-                preservation_policy=AnyPreservationPolicy([newest, best])
+                preservation_policy=AnyPreservationPolicy([newest, best]),
+                temporary_path_class=_PathWithManifest,
             ),
         )
 
@@ -55,20 +86,36 @@ class CheckpointWriter:
           stream: the files from which this process resumes its streamed text; empty where the step
             is enough.
 
-        Raises OSError if this state, or the one saved before it, cannot be written.
+        Raises OSError if this state, or the one saved before it, cannot be written; DivergedError
+        if a parameter is not finite.
         """
         if step in self._manager.all_steps():
             return
+        if not all_finite(state.params):
+            raise DivergedError(self._not_finite(step))
+        if not self._folder.is_dir():  # Orbax would make it anew.
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self._folder))
         items = {
             "params": ocp.args.StandardSave(state.params),
             "training": ocp.args.StandardSave({"step": state.step, "opt": state.opt_state}),
-            "run": ocp.args.JsonSave(self._run.to_json() | {"data_counters": data_counters}),
+            "run": ocp.args.JsonSave(
+                self._run.to_json() | manifest.HAS_MANIFEST | {"data_counters": data_counters}
+            ),
             "tokenizer": FilesSave(self._vocabulary.to_files(), owner="run"),
         }
         if stream:
             items["stream"] = FilesSave(stream, owner="process")
         with _storage_errors():
             self._manager.save(step, metrics=evaluation, args=ocp.args.Composite(**items))
+
+    def _not_finite(self, step: int) -> str:
+        steps = self._manager.all_steps()
+        newest = f"step {max(steps)} is the newest checkpoint" if steps else "none was saved before"
+        peak_lr = self._run.experiment.optimizer.schedule.peak_lr
+        return (
+            f"a parameter is not finite after step {step}, so that it is not saved ({newest}); "
+            f"start over with --fresh and a --optimizer.schedule.peak-lr below {peak_lr}"
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -82,6 +129,12 @@ class CheckpointWriter:
             self._manager.close()
 
 
+@jax.jit
+def all_finite(params: nnx.State) -> jax.Array:
+    """Return whether no parameter is NaN or infinite, as a scalar that all devices hold."""
+    return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(params)]).all()
+
+
 def write_weights(workdir: Path, params: nnx.State, run: Run, vocabulary: Vocabulary) -> None:
     """Write a checkpoint of step 0 without optimizer state, to sample or start training from.
 
@@ -93,12 +146,13 @@ def write_weights(workdir: Path, params: nnx.State, run: Run, vocabulary: Vocabu
         run=ocp.JsonCheckpointHandler(),
         tokenizer=FilesHandler(),
     )
-    with _storage_errors(), ocp.Checkpointer(handler) as checkpointer:
+    checkpointer = ocp.Checkpointer(handler, temporary_path_class=_PathWithManifest)
+    with _storage_errors(), checkpointer:
         checkpointer.save(
             (workdir / FOLDER / "0").absolute(),
             ocp.args.Composite(
                 params=ocp.args.PyTreeSave(params),
-                run=ocp.args.JsonSave(run.to_json()),
+                run=ocp.args.JsonSave(run.to_json() | manifest.HAS_MANIFEST),
                 tokenizer=FilesSave(vocabulary.to_files(), owner="run"),
             ),
         )

@@ -1,5 +1,7 @@
 """Folders that a command writes whole or not at all, with one clear error for a full disk."""
 
+import errno
+import os
 import shutil
 import sys
 import tempfile
@@ -35,8 +37,8 @@ def writing(workdir: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise WorkdirError(
-            f"--workdir={workdir} cannot be written: {_reason(error)}; free some space or name "
-            "another folder; the finished checkpoints in it are whole"
+            f"--workdir={workdir} cannot be written: {_reason(error)}; {_remedy(error)}; the "
+            "finished checkpoints in it are whole"
         ) from error
     finally:
         threading.excepthook, sys.unraisablehook = print_thread_error, print_unraisable
@@ -61,8 +63,7 @@ def new_folder(path: Path, flag: str) -> Iterator[Path]:
             shutil.rmtree(partial, ignore_errors=True)
     except OSError as error:
         raise WorkdirError(
-            f"{flag}={path} cannot be written: {error.strerror or error}; free some space or name "
-            "another folder"
+            f"{flag}={path} cannot be written: {_reason(error)}; {_remedy(error)}"
         ) from error
 
 
@@ -92,3 +93,25 @@ def _reason(error: OSError) -> str:
     if isinstance(error, FileExistsError | NotADirectoryError):
         return f"{error.filename} is a file, not a folder"
     return error.strerror or str(error)
+
+
+def _remedy(error: OSError) -> str:
+    """Return what a person can do about it. TensorStore's errors carry no number, but a text."""
+    return next(
+        (remedy for text, remedy in _REMEDIES.items() if text in str(error)),
+        "free some space or name another folder",
+    )
+
+
+_REMEDIES = {
+    os.strerror(errno.EDQUOT): "free some of your quota, have it raised, or name another folder",
+    os.strerror(errno.EROFS): "mount it for writing or name another folder",
+    os.strerror(errno.EACCES): "change its permissions or name another folder",
+    os.strerror(errno.EPERM): "change its permissions or name another folder",
+    os.strerror(errno.ENOENT): (
+        "it was removed, renamed or unmounted: bring it back and start the same command again, or "
+        "name another folder"
+    ),
+    os.strerror(errno.ESTALE): "mount it again and start the same command again",
+    os.strerror(errno.EIO): "check the disk, or name a folder on another one",
+}

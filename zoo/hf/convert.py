@@ -24,7 +24,7 @@ from data.vocabularies.tokenizer_json import to_tokenizer_json
 from data.vocabularies.vocabulary import Vocabulary
 from models.config import ConfigError, ModelConfig
 from models.transformer import abstract_model, num_params
-from zoo.checkpoints import checkpoint
+from zoo.checkpoints import checkpoint, recovery
 from zoo.checkpoints.checkpoint import Run
 from zoo.checkpoints.writer import write_weights
 from zoo.common.errors import CheckpointError
@@ -89,6 +89,7 @@ def export_checkpoint(
     if verify:
         _require_transformers()
     folder = checkpoint.find(source)
+    recovery.verify(folder)
     experiment = checkpoint.read_run(folder).experiment
     architecture, config = to_hf_config(experiment.model)
     vocabulary = checkpoint.read_vocabulary(folder)

@@ -15,7 +15,7 @@ from data import evaluation_text
 from data.config import Source
 from data.evaluation_text import EvaluationText
 from models.config import Learned, Relative, Rotary, check
-from zoo.checkpoints import checkpoint
+from zoo.checkpoints import checkpoint, recovery
 from zoo.common.progress import Progress
 from zoo.distribution.devices import describe_devices, resolve_dtype, unused_accelerator
 from zoo.distribution.sharding import make_mesh, rows_to_share
@@ -103,6 +103,7 @@ def evaluate_checkpoint(
     """
     check(max_tokens is None or max_tokens > 0, f"--max-tokens={max_tokens} must be above zero")
     folder = checkpoint.find(path)
+    recovery.verify(folder)
     run, vocabulary = checkpoint.read_run(folder), checkpoint.read_vocabulary(folder)
     experiment = _for_evaluation(resolve_dtype(run.experiment), seq_len, batch_tokens, mesh)
     report.line(f"checkpoint: {folder}")

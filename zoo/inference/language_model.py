@@ -18,7 +18,7 @@ from data.vocabularies.vocabulary import Vocabulary
 from models.config import check
 from models.positions import Positions
 from models.transformer import Transformer, abstract_model
-from zoo.checkpoints import checkpoint
+from zoo.checkpoints import checkpoint, recovery
 from zoo.distribution.devices import quiet_libtpu, resolve_dtype
 from zoo.inference.decode import Prompts, Sampling, generate
 
@@ -209,6 +209,7 @@ def load(path: str | Path) -> LanguageModel:
     """
     quiet_libtpu()
     folder = checkpoint.find(path)
+    recovery.verify(folder)
     experiment = resolve_dtype(checkpoint.read_run(folder).experiment)
     return LanguageModel(
         experiment=experiment,

@@ -13,7 +13,8 @@ from data.training_data import TrainingData, load
 from models.config import ConfigError, check
 from models.flops import train_flops_palm
 from models.transformer import num_params
-from zoo.checkpoints import checkpoint
+from zoo.checkpoints import checkpoint, recovery
+from zoo.checkpoints.recovery import Survey
 from zoo.common import folders
 from zoo.common.errors import WorkdirError
 from zoo.distribution.devices import (
@@ -87,14 +88,15 @@ def prepare(
     report.model(name, experiment, size, flops_per_token * experiment.num_tokens)
     report.line(f"workdir: {folder}")
 
-    resume_from = _newest_checkpoint(experiment, folder, hosts, fresh=fresh)
+    found = Survey(None, {}, []) if fresh else _survey(folder, hosts)
+    resume_from = _newest_checkpoint(found, experiment, folder, report)
     data = _load_data(program, folder, resume_from, report, hosts)
     stream = None
     if resume_from is not None:
         allow_change = experiment.data.allow_change
         stream = _saved_stream(data, folder, resume_from, report, hosts, allow_change=allow_change)
     baselines = hosts.in_turn(data.baselines)
-    hosts.on_primary(lambda: _make_room(program, folder, fresh=fresh))
+    hosts.on_primary(lambda: _make_room(program, folder, found, fresh=fresh))
     return Setup(name, folder, program, data, baselines, resume_from, stream, size, flops_per_token)
 
 
@@ -142,18 +144,32 @@ def _make_mesh(experiment: Experiment, report: RunReport) -> jax.sharding.Mesh:
     return mesh
 
 
+def _survey(folder: Path, hosts: Hosts) -> Survey:
+    """Verify the checkpoints in the primary process, for all processes."""
+    steps = checkpoint.saved_steps(folder)
+    hosts.require_same("the workdir", {"newest checkpoint": steps[-1:]}, WorkdirError)
+    surveys = []
+    hosts.on_primary(lambda: surveys.append(recovery.survey(folder)))
+    (first,) = hosts.gather([dataclasses.asdict(survey) for survey in surveys])[0]
+    return Survey(**first)
+
+
 def _newest_checkpoint(
-    experiment: Experiment, folder: Path, hosts: Hosts, *, fresh: bool
+    found: Survey, experiment: Experiment, folder: Path, report: RunReport
 ) -> Path | None:
-    """Return the checkpoint to resume from; None if there is none or the run starts over.
+    """Return the checkpoint to resume from; None if the run starts from step 0.
 
     Raises ConfigError if it belongs to another experiment or holds imported weights.
     """
-    steps = checkpoint.saved_steps(folder)
-    hosts.require_same("the workdir", {"newest checkpoint": steps[-1:]}, WorkdirError)
-    if fresh or not steps:
+    for name, damage in found.damaged.items():
+        report.warn(
+            f"the checkpoint of step {name} is damaged: {damage}; the run resumes from step "
+            f"{found.newest}; delete {checkpoint.FOLDER}/{recovery.damaged_name(name)}, as the "
+            "damaged one is now called, once you have looked at it"
+        )
+    if found.newest is None:
         return None
-    newest = checkpoint.find(folder)
+    newest = checkpoint.find(folder / checkpoint.FOLDER / found.newest)
     saved = checkpoint.read_run(newest)
     if saved.imported_from is not None:
         raise ConfigError(
@@ -178,6 +194,7 @@ def _load_data(
             f"--init-from={experiment.init_from} lies in --workdir={folder}, where --fresh would "
             "delete it; name another --workdir",
         )
+        hosts.on_primary(lambda: recovery.verify(init_from))
         model = checkpoint.read_run(init_from).experiment.model
         check_same_architecture(model, experiment.model, experiment.init_from)
         vocabulary = checkpoint.read_vocabulary(init_from)
@@ -214,11 +231,14 @@ def _saved_stream(
     return hosts.together(lambda: checkpoint.read_stream(resume_from))
 
 
-def _make_room(program: Program, folder: Path, *, fresh: bool) -> None:
-    """Check the disk's free space and, with `fresh`, delete the run in the folder.
+def _make_room(program: Program, folder: Path, found: Survey, *, fresh: bool) -> None:
+    """Clear away what is no checkpoint, check the disk's free space and, with `fresh`, delete the
+    run in the folder.
 
-    Raises WorkdirError, and deletes nothing, unless the checkpoints will fit.
+    Raises WorkdirError, and deletes no checkpoint, unless those of the run will fit.
     """
+    with folders.writing(folder):
+        recovery.clear_away(folder, found)
     num_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(program.state))
     num_saved = len(checkpoint.saved_steps(folder))
     # The newest ones, the best one, and the one that is being written.

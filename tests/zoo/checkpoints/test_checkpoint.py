@@ -15,10 +15,10 @@ from configs.experiment import Experiment, Mesh
 from data.vocabularies.lossless import train_vocabulary
 from data.vocabularies.vocabulary import Vocabulary
 from tests.models import experiments, samples
-from zoo.checkpoints import checkpoint
+from zoo.checkpoints import checkpoint, manifest, recovery
 from zoo.checkpoints.checkpoint import Run
-from zoo.checkpoints.writer import CheckpointWriter
-from zoo.common.errors import CheckpointError
+from zoo.checkpoints.writer import CheckpointWriter, all_finite, write_weights
+from zoo.common.errors import CheckpointError, DivergedError
 from zoo.distribution import sharding
 from zoo.training.step import TrainState, make_steps
 
@@ -196,3 +196,39 @@ def test_a_folder_without_a_checkpoint_says_what_to_do(tmp_path: Path):
     unfinished.mkdir(parents=True)
     with pytest.raises(CheckpointError, match=r"no finished checkpoint; train one with python -m"):
         checkpoint.find(tmp_path)
+
+
+# --- what is never written ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_parameters_that_are_not_finite_are_never_saved(tmp_path: Path, value: float):
+    state = random_state()
+    leaves, structure = jax.tree.flatten(state.params)
+    leaves[-1] = leaves[-1].at[(0,) * leaves[-1].ndim].set(value)
+    diverged = dataclasses.replace(state, params=jax.tree.unflatten(structure, leaves))
+    with CheckpointWriter(tmp_path, RUN, vocabulary()) as writer:
+        writer.save(state, 10, None, {}, {})
+        with pytest.raises(DivergedError, match="not finite after step 20.*step 10 is the newest"):
+            writer.save(diverged, 20, {"eval/loss": 1.0}, {}, {})
+    assert checkpoint.saved_steps(tmp_path) == [10]
+    recovery.verify(checkpoint.find(tmp_path))
+
+
+def test_a_sharded_state_is_checked_on_all_devices(tmp_path: Path):
+    assert experiments.on_eight_devices(_finite_on_a_mesh) == (True, False)
+
+
+def _finite_on_a_mesh() -> tuple[bool, bool]:
+    params = random_state(Mesh(fsdp=8), num_devices=8).params
+    spoilt = jax.tree.map(lambda leaf: leaf.at[(-1,) * leaf.ndim].set(np.nan), params)
+    return bool(all_finite(params)), bool(all_finite(spoilt))
+
+
+def test_imported_weights_have_a_manifest_too(tmp_path: Path):
+    write_weights(tmp_path, random_state().params, RUN, vocabulary())
+    folder = checkpoint.find(tmp_path)
+    assert manifest.damages(folder) == []
+    (folder / manifest.FILE).unlink()
+    with pytest.raises(CheckpointError, match=r"manifest\.json: a manifest expected, no such file"):
+        recovery.verify(folder)
