@@ -20,6 +20,9 @@ class ConvertCommand:
     or LLaMA model."""
     out: str | None = None
     """With --from-hf: the new workdir, for zoo.sample, zoo.load and zoo.train --init-from."""
+    tokenizer: str | None = None
+    """With --from-hf: the folder of the tokenizer, if it is another one; `none` imports the model
+    without a tokenizer, for token ids only."""
     to_hf: str | None = None
     """Export to this new Hugging Face folder, for AutoModelForCausalLM and AutoTokenizer."""
     checkpoint: str | None = None
@@ -41,6 +44,8 @@ class Import:
 
     source: str
     out: str
+    tokenizer: str | None
+    """The folder of the tokenizer; None: the model is imported without one."""
 
 
 @dataclass(frozen=True)
@@ -68,18 +73,22 @@ def main(argv: list[str]) -> None:
     configure(fake_devices=command.fake_devices)
     report = Progress(cli.console)
     match conversion:
-        case Import(source, out):
+        case Import(source, out, tokenizer):
             summary = import_folder(
                 Path(source).expanduser(),
                 Path(out).expanduser(),
+                tokenizer=None if tokenizer is None else Path(tokenizer).expanduser(),
                 mesh=command.mesh,
                 verify=command.verify,
                 report=report.line,
             )
             folder = shlex.quote(out)
             report.line(f"wrote {out}; next:")
-            report.line(f"  python -m zoo.sample --checkpoint={folder} --prompt='Once upon a time'")
-            report.line(f"  python -m zoo.train --init-from={folder} --data.files='notes/**/*.txt'")
+            prompt = "--ids 0 1 2" if tokenizer is None else "--prompt='Once upon a time'"
+            vocabulary = " --data.vocabulary=DIR" if tokenizer is None else ""
+            files = f"--data.files='notes/**/*.txt'{vocabulary}"
+            report.line(f"  python -m zoo.sample --checkpoint={folder} {prompt}")
+            report.line(f"  python -m zoo.train --init-from={folder} {files}")
         case Export(checkpoint, out):
             summary = export_checkpoint(
                 Path(checkpoint).expanduser(),
@@ -97,8 +106,9 @@ def main(argv: list[str]) -> None:
 def _conversion(command: ConvertCommand) -> Import | Export:
     match (command.from_hf, command.out, command.to_hf, command.checkpoint):
         case (str(source), str(out), None, None):
-            return Import(source, out)
-        case (None, None, str(out), str(checkpoint)):
+            tokenizer = source if command.tokenizer is None else command.tokenizer
+            return Import(source, out, None if tokenizer == "none" else tokenizer)
+        case (None, None, str(out), str(checkpoint)) if command.tokenizer is None:
             return Export(checkpoint, out)
         case _:
             raise ConfigError("write --from-hf=DIR --out=DIR, or --to-hf=DIR --checkpoint=DIR")

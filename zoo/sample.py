@@ -4,9 +4,17 @@ import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from models.config import ConfigError
 from zoo import cli
+
+if TYPE_CHECKING:
+    from zoo.inference.decode import Sampling
+    from zoo.inference.language_model import LanguageModel
+
+
+_MAX_SAMPLES = 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +28,8 @@ class SampleCommand:
     input if that is piped, and otherwise the start of a document."""
     prompt_file: str | None = None
     """A UTF-8 file whose whole content is the prompt."""
+    ids: tuple[int, ...] | None = None
+    """One prompt as token ids; the output is ids, too. For models without a tokenizer."""
     max_tokens: int = 200
     """The largest number of tokens to add to each prompt."""
     temperature: float = 0.8
@@ -33,7 +43,8 @@ class SampleCommand:
     seed: int = 0
     """The seed of the random draws; the same seed gives the same samples."""
     json: bool = False
-    """Print one JSON object, {"samples": [{"prompt", "text"}, ...]}, and nothing else on stdout."""
+    """Print one JSON object, {"samples": [{"prompt", "text"}, ...]}, and nothing else on stdout;
+    with --ids, "ids" instead of "text"."""
 
 
 def main(argv: list[str]) -> None:
@@ -41,9 +52,15 @@ def main(argv: list[str]) -> None:
     command = cli.parse(
         SampleCommand, argv, prog="python -m zoo.sample", description="Sample from a checkpoint."
     )
-    if command.num_samples < 1:
-        raise ConfigError(f"--num-samples={command.num_samples} must be above zero")
-    prompts = [text for text in _prompts(command) for _ in range(command.num_samples)]
+    if not 1 <= command.num_samples <= _MAX_SAMPLES:
+        raise ConfigError(
+            f"--num-samples={command.num_samples} must be above zero and at most {_MAX_SAMPLES:,}, "
+            "since all samples are drawn at once; call again with another --seed for more"
+        )
+    if command.ids is not None and (command.prompt or command.prompt_file is not None):
+        raise ConfigError("--ids is a prompt of its own; leave out --prompt and --prompt-file")
+    texts = [] if command.ids is not None else _prompts(command)
+    prompts = [text for text in texts for _ in range(command.num_samples)]
 
     from zoo.distribution.devices import configure
     from zoo.inference.decode import Sampling
@@ -52,6 +69,9 @@ def main(argv: list[str]) -> None:
     sampling = Sampling(temperature=command.temperature, top_k=command.top_k, top_p=command.top_p)
     configure()
     model = load(command.checkpoint)
+    if command.ids is not None:
+        _sample_ids(command, model, sampling)
+        return
     stream = model.stream(
         prompts, max_tokens=command.max_tokens, sampling=sampling, seed=command.seed
     )
@@ -76,16 +96,41 @@ def main(argv: list[str]) -> None:
     _show("\n")
 
 
+def _sample_ids(command: SampleCommand, model: "LanguageModel", sampling: "Sampling") -> None:
+    """Print a line of token ids for each sample."""
+    prompt = list(command.ids or ())
+    rows = model.sample_ids(
+        [prompt] * command.num_samples,
+        max_tokens=command.max_tokens,
+        sampling=sampling,
+        seed=command.seed,
+    )
+    if command.json:
+        samples = [{"prompt": prompt, "ids": row} for row in rows]
+        print(json.dumps({"checkpoint": command.checkpoint, "samples": samples}))
+        return
+    for row in rows:
+        print(*prompt, *row)
+
+
 def _prompts(command: SampleCommand) -> list[str]:
+    """Return the prompts; raise ConfigError for one that is not UTF-8 text or cannot be read."""
+    try:
+        prompts = _read_prompts(command)
+        for prompt in prompts:
+            prompt.encode("utf-8")  # Python reads other bytes as halves of surrogate pairs
+    except (OSError, ValueError) as error:
+        path = command.prompt_file
+        source = "the prompt" if path is None else f"--prompt-file={path}"
+        raise ConfigError(f"{source} cannot be read as UTF-8 text: {error}") from error
+    return prompts
+
+
+def _read_prompts(command: SampleCommand) -> list[str]:
     if command.prompt:
         return list(command.prompt)
     if command.prompt_file is not None:
-        try:
-            return [Path(command.prompt_file).read_text(encoding="utf-8")]
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(
-                f"--prompt-file={command.prompt_file} cannot be read as UTF-8 text: {error}"
-            ) from error
+        return [Path(command.prompt_file).read_text(encoding="utf-8")]
     return [""] if sys.stdin.isatty() else [sys.stdin.read()]
 
 

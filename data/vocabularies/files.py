@@ -6,16 +6,18 @@ from pathlib import Path
 from data.errors import DataError
 from data.vocabularies.imported import (
     JSON_FILE,
+    NUM_IDS_FILE,
     SETTINGS_FILES,
     SPECIAL_IDS_FILE,
     SpecialIds,
+    TokenIds,
     imported_vocabulary,
 )
 from data.vocabularies.lossless import LosslessVocabulary
 from data.vocabularies.sentencepiece_model import MODEL_FILE
 from data.vocabularies.vocabulary import Vocabulary
 
-FILES = (JSON_FILE, MODEL_FILE, SPECIAL_IDS_FILE, *SETTINGS_FILES)
+FILES = (JSON_FILE, MODEL_FILE, NUM_IDS_FILE, SPECIAL_IDS_FILE, *SETTINGS_FILES)
 """The names of all files that a vocabulary may consist of."""
 
 
@@ -27,6 +29,8 @@ def vocabulary_from_files(files: dict[str, bytes]) -> Vocabulary:
         special_ids = SpecialIds(**json.loads(files[SPECIAL_IDS_FILE]))
     except (ValueError, TypeError) as error:
         raise DataError(f"{SPECIAL_IDS_FILE} is damaged: {error}") from error
+    if NUM_IDS_FILE in files:
+        return TokenIds(files, special_ids)
     return imported_vocabulary(files, special_ids)
 
 

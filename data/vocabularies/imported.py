@@ -5,14 +5,15 @@ lower case, some add a space.
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import tokenizers
 from tokenizers.decoders import DecodeStream
 
-from data.errors import DataError
+from data.errors import DataConfigError, DataError
+from data.vocabularies.bpe_files import MERGES_FILE, VOCAB_FILE, read_object, to_tokenizer
 from data.vocabularies.sentencepiece_model import (
     MODEL_FILE,
     SPACE_MARK,
@@ -23,6 +24,8 @@ from data.vocabularies.vocabulary import ByteDecoder, StreamDecoder, Vocabulary
 
 JSON_FILE = "tokenizer.json"
 SPECIAL_IDS_FILE = "marks.json"
+NUM_IDS_FILE = "ids.json"
+"""The file of a model without a tokenizer: how many token ids it has."""
 SETTINGS_FILES = (
     "tokenizer_config.json",
     "special_tokens_map.json",
@@ -30,6 +33,8 @@ SETTINGS_FILES = (
     "chat_template.jinja",
 )
 """Files of a Hugging Face folder that are kept unchanged, to be written again on export."""
+HF_FILES = (JSON_FILE, MODEL_FILE, VOCAB_FILE, MERGES_FILE, *SETTINGS_FILES)
+"""The files of a Hugging Face folder that `vocabulary_from_hf` reads."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +95,7 @@ class TokenizersVocabulary(_ImportedVocabulary):
         return self._tokenizer.decode(self._check_ids(ids), skip_special_tokens=True)
 
     def stream_decoder(self, prompt_ids: Sequence[int] = ()) -> StreamDecoder:
-        return _TokenizersDecoder(self._tokenizer, prompt_ids)
+        return _TokenizersDecoder(self._tokenizer, prompt_ids, self._check_ids)
 
     def id_of(self, token: str) -> int | None:
         """Return the id of `token`, or None if there is no such token."""
@@ -107,13 +112,20 @@ class _TokenizersDecoder:
     It needs the prompt, because the library decodes the first word of a text differently.
     """
 
-    def __init__(self, tokenizer: tokenizers.Tokenizer, prompt_ids: Sequence[int]):
+    def __init__(
+        self,
+        tokenizer: tokenizers.Tokenizer,
+        prompt_ids: Sequence[int],
+        check_ids: Callable[[Iterable[int]], list[int]],
+    ):
         self._tokenizer = tokenizer
+        self._check_ids = check_ids
         self._stream = DecodeStream(ids=list(prompt_ids), skip_special_tokens=True)
         self._ids = list(prompt_ids)
         self._pending: list[int] = []
 
     def feed(self, token_id: int) -> str:
+        self._check_ids([token_id])
         text = self._stream.step(self._tokenizer, token_id)
         self._ids.append(token_id)
         self._pending = [] if text is not None else [*self._pending, token_id]
@@ -173,37 +185,89 @@ class _FirstWordDecoder(ByteDecoder):
         return text.removeprefix(" ")
 
 
+class TokenIds(_ImportedVocabulary):
+    """The ids of a model that came without a tokenizer. They stand for no text that is known."""
+
+    def __init__(self, files: dict[str, bytes], special_ids: SpecialIds):
+        """Read the number of ids. Raises DataError if it is damaged or an id is outside."""
+        size = read_object(files[NUM_IDS_FILE], NUM_IDS_FILE).get("size")
+        if type(size) is not int or size < 1:
+            raise DataError(f"{NUM_IDS_FILE} is damaged: it has no size")
+        super().__init__(files, special_ids, size)
+
+    def encode(self, text: str) -> NoReturn:
+        raise DataConfigError(NO_TOKENIZER)
+
+    def decode(self, ids: Iterable[int]) -> NoReturn:
+        raise DataConfigError(NO_TOKENIZER)
+
+    def stream_decoder(self, prompt_ids: Sequence[int] = ()) -> NoReturn:
+        raise DataConfigError(NO_TOKENIZER)
+
+    def begins_with_space(self, token_id: int) -> bool:
+        return False
+
+
+NO_TOKENIZER = (
+    "this model was imported without a tokenizer and takes token ids only: import it again with "
+    "--tokenizer=DIR, or give ids (zoo.sample --ids; sample_ids and score_ids in a program)"
+)
+
+
+def check_has_text(vocabulary: Vocabulary) -> None:
+    """Raise DataConfigError if the vocabulary cannot turn text into ids."""
+    if isinstance(vocabulary, TokenIds):
+        raise DataConfigError(NO_TOKENIZER)
+
+
+def token_ids(size: int, config: dict[str, Any]) -> TokenIds:
+    """Return the vocabulary of a model without a tokenizer, with the special ids of `config`."""
+    special_ids = SpecialIds(*(_id_of_config(config, name, size) for name in _SPECIAL_NAMES))
+    return TokenIds({NUM_IDS_FILE: json.dumps({"size": size}).encode()}, special_ids)
+
+
 def vocabulary_from_hf(files: dict[str, bytes], config: dict[str, Any]) -> Vocabulary:
     """Return the vocabulary of a Hugging Face folder.
 
-    `files` are the folder's tokenizer.json, tokenizer.model and SETTINGS_FILES, as far as it has
-    them. A special token that they do not name gets its id from `config`, the folder's
-    config.json. Raises DataError if there is no tokenizer, or it is damaged or lacks a special id.
+    `files` are those of the folder's HF_FILES that it has. A special token that they do not name
+    gets its id from `config`, the folder's config.json. Raises DataError if there is no tokenizer,
+    or it is damaged or lacks a special id.
     """
-    vocabulary = imported_vocabulary(files, SpecialIds(None, None, None, None))
-    settings: dict[str, Any] = {}
-    for name in ("special_tokens_map.json", "tokenizer_config.json"):
-        try:
-            settings |= json.loads(files.get(name, b"{}"))
-        except (ValueError, TypeError) as error:
-            raise DataError(f"{name} is damaged: {error}") from error
+    settings = read_object(files.get("special_tokens_map.json", b"{}"), "special_tokens_map.json")
+    tokenizer_config = read_object(
+        files.get("tokenizer_config.json", b"{}"), "tokenizer_config.json"
+    )
+    settings |= tokenizer_config
+    kept = {name: files[name] for name in (JSON_FILE, MODEL_FILE, *SETTINGS_FILES) if name in files}
+    if JSON_FILE not in files and files.keys() >= {VOCAB_FILE, MERGES_FILE}:
+        kept[JSON_FILE], usual_tokens = to_tokenizer(files, tokenizer_config)
+        settings = usual_tokens | settings
+    vocabulary = imported_vocabulary(kept, SpecialIds(None, None, None, None))
 
     def special_id(name: str) -> int | None:
         token = settings.get(f"{name}_token")
-        if token is not None:
-            return vocabulary.id_of(token["content"] if isinstance(token, dict) else token)
-        token_id = config.get(f"{name}_token_id")
-        if isinstance(token_id, list) and token_id:
-            token_id = token_id[0]
-        if isinstance(token_id, int) and 0 <= token_id < vocabulary.size:
-            return token_id
-        return None
+        if isinstance(token, dict):
+            token = token.get("content")
+        if isinstance(token, str):
+            return vocabulary.id_of(token)
+        return _id_of_config(config, name, vocabulary.size)
 
-    bos_id, eos_id, pad_id, unk_id = (special_id(name) for name in ("bos", "eos", "pad", "unk"))
+    bos_id, eos_id, pad_id, unk_id = map(special_id, _SPECIAL_NAMES)
     # Some tokenizers also use another special token as padding: then there is no padding token.
     pad_id = None if pad_id in (bos_id, eos_id, unk_id) else pad_id
     unk_id = None if unk_id in (bos_id, eos_id) else unk_id
-    return imported_vocabulary(files, SpecialIds(bos_id, eos_id, pad_id, unk_id))
+    return imported_vocabulary(kept, SpecialIds(bos_id, eos_id, pad_id, unk_id))
+
+
+_SPECIAL_NAMES = ("bos", "eos", "pad", "unk")
+
+
+def _id_of_config(config: dict[str, Any], name: str, size: int) -> int | None:
+    """Return the special id that config.json gives; None if there is none below `size`."""
+    token_id = config.get(f"{name}_token_id")
+    if isinstance(token_id, list) and token_id:
+        token_id = token_id[0]
+    return token_id if type(token_id) is int and 0 <= token_id < size else None
 
 
 def imported_vocabulary(
@@ -217,4 +281,6 @@ def imported_vocabulary(
         return TokenizersVocabulary(files, special_ids)
     if MODEL_FILE in files:
         return SentencePieceVocabulary(files, special_ids)
-    raise DataError(f"there is neither a {JSON_FILE} nor a {MODEL_FILE}")
+    raise DataError(
+        f"there is no {JSON_FILE}, no {MODEL_FILE}, and no {VOCAB_FILE} with {MERGES_FILE}"
+    )

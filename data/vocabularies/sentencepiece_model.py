@@ -62,7 +62,7 @@ def train_sentencepiece(texts: Iterable[str], size: int, options: Mapping[str, A
             vocab_size=size,
             **(TRAINER_OPTIONS | dict(options)),
         )
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:  # ValueError: more than an int can hold
         raise DataConfigError(_size_error(str(error), size)) from error
     return model.getvalue()
 
@@ -84,7 +84,8 @@ def read_sentencepiece(model: bytes) -> sentencepiece.SentencePieceProcessor:
         raise DataError("the SentencePiece model is empty")
     try:
         return sentencepiece.SentencePieceProcessor(model_proto=model)
-    except RuntimeError as error:
+    # The library's own message may quote bytes of the model that are not UTF-8.
+    except (RuntimeError, UnicodeDecodeError) as error:
         raise DataError(f"the SentencePiece model is damaged: {error}") from error
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import sentencepiece
 import torch
 import transformers
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 from zoo.hf.config import Config
 
@@ -80,6 +80,33 @@ def write_bpe(folder: Path) -> None:
         "eos_token": "<|endoftext|>",
     }
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+
+
+def write_bpe_files(folder: Path) -> None:
+    """Replace the tokenizer.json of `write_bpe` by the same vocab.json and merges.txt."""
+    path = folder / "tokenizer.json"
+    model = json.loads(path.read_text())["model"]
+    (folder / "vocab.json").write_text(json.dumps(model["vocab"]), encoding="utf-8")
+    merges = "".join(f"{left} {right}\n" for left, right in model["merges"])
+    (folder / "merges.txt").write_text("#version: 0.2\n" + merges, encoding="utf-8")
+    path.unlink()
+
+
+def write_gpt1_files(folder: Path) -> None:
+    """A vocab.json and a merges.txt in which </w> ends words, as GPT-1's, without settings."""
+    tokenizer = Tokenizer(models.BPE(unk_token="<unk>", end_of_word_suffix="</w>"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCAB_SIZE - 7,
+        special_tokens=["<unk>"],
+        end_of_word_suffix="</w>",
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator([TEXT], trainer)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    write_bpe_files(folder)
+    (folder / "tokenizer_config.json").unlink(missing_ok=True)
 
 
 def write_sentencepiece(folder: Path) -> None:

@@ -145,3 +145,18 @@ def test_logits_are_those_that_score_uses(model):
 def test_a_program_gets_checkpoint_errors_as_exceptions(tmp_path):
     with pytest.raises(CheckpointError, match="no such folder"):
         zoo.load(tmp_path / "nowhere")
+
+
+def test_a_prompt_that_is_not_utf8_is_one_message(tmp_path, monkeypatch, run_here):
+    (tmp_path / "prompt.txt").write_bytes(b"a\xff")
+    monkeypatch.setattr(sys, "stdin", io.StringIO("a\udcff"))
+    for source in (["--prompt=a\udcff"], [f"--prompt-file={tmp_path / 'prompt.txt'}"], []):
+        outcome = run_here(sample.main, "--checkpoint=nowhere", *source)
+        assert outcome.code == 2
+        assert "cannot be read as UTF-8 text" in outcome.stderr
+
+
+def test_more_samples_than_can_be_drawn_at_once_are_refused(run_here):
+    outcome = run_here(sample.main, "--checkpoint=nowhere", f"--num-samples={10**20}")
+    assert outcome.code == 2
+    assert "must be above zero and at most 10,000" in outcome.stderr

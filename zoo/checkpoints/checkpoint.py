@@ -56,12 +56,17 @@ class Run:
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> "Run":
-        """Return the run that `to_json` wrote; other keys are ignored."""
-        return cls(
-            serialize.from_json(value["experiment"]),
-            value["data_fingerprint"],
-            value.get("imported_from"),
-        )
+        """Return the run that `to_json` wrote; other keys are ignored.
+
+        Raises CheckpointError if it is damaged, ConfigError if its config is of another version.
+        """
+        match value:
+            case {"experiment": dict(config), "data_fingerprint": dict(fingerprint), **rest}:
+                experiment = serialize.from_json(config)
+                imported_from = rest.get("imported_from")
+                if isinstance(experiment, Experiment) and isinstance(imported_from, dict | None):
+                    return cls(experiment, fingerprint, imported_from)
+        raise CheckpointError("the record of the checkpoint's run is damaged")
 
 
 # --- find --------------------------------------------------------------------------------------

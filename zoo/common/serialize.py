@@ -1,9 +1,11 @@
 """Configs to JSON and back, without loss: every dataclass carries the name of its type."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from fractions import Fraction
-from typing import Any
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from configs import experiment as experiment_config
 from configs import optimizers as optimizer_config
@@ -47,14 +49,52 @@ def from_json(value: Any) -> Any:
             kind = value["type"]
             fields = _UPDATES.get(kind, lambda fields: fields)(value)
             items = {name: from_json(item) for name, item in fields.items() if name != "type"}
+            _check_types(_TYPES[kind], items)
             return _TYPES[kind](**items)
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, AttributeError, ArithmeticError) as error:
             raise ConfigError(
                 f"the saved config does not fit this version of the zoo: {error}"
             ) from error
     if isinstance(value, list):
         return tuple(from_json(item) for item in value)
     return value
+
+
+def _check_types(kind: type, items: Fields) -> None:
+    """Raise TypeError, which names the field, for a value that its annotation excludes."""
+    hints = _hints(kind)
+    for name, item in items.items():
+        if name in hints and not _fits(item, hints[name]):
+            raise TypeError(f"{kind.__name__}.{name}={item!r} is not of type {hints[name]}")
+
+
+@functools.cache
+def _hints(kind: type) -> dict[str, Any]:
+    if kind is Fraction:
+        return {"numerator": int, "denominator": int}
+    return get_type_hints(kind)
+
+
+def _fits(item: Any, hint: Any) -> bool:
+    """Return whether a value read from JSON has the annotated type; a whole number is a float."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin in (Union, UnionType):
+        return any(_fits(item, argument) for argument in arguments)
+    if origin is Literal:
+        return item in arguments
+    if origin is tuple:
+        if arguments[-1] is Ellipsis:
+            return isinstance(item, tuple) and all(_fits(part, arguments[0]) for part in item)
+        return (
+            isinstance(item, tuple)
+            and len(item) == len(arguments)
+            and all(map(_fits, item, arguments))
+        )
+    if hint is float:
+        return type(item) in (int, float)
+    if hint is int:
+        return type(item) is int and -(1 << 63) <= item < 1 << 63
+    return isinstance(item, hint)
 
 
 def differences(old: Any, new: Any, prefix: str = "") -> dict[str, tuple[Any, Any]]:

@@ -31,17 +31,42 @@ class Architecture:
     class_name: str
     divided: tuple[str, str]
     """Two keys; the value of the first must be a multiple of the value of the second."""
+    aliases: dict[str, str]
+    """Other names of keys that `to_ours` reads; where both are given, the alias counts."""
     defaults: Config
     """The defaults of the keys that `to_ours` reads."""
-    fixed: Config
-    """Keys that change the function; the zoo supports only their default, given here."""
+    fixed: dict[str, tuple[Any, ...]]
+    """Further keys that change the function, with the values that the zoo supports."""
     to_ours: Callable[[Config], ModelConfig]
     to_theirs: Callable[[ModelConfig], Config]
+
+
+_FIXED: dict[str, tuple[Any, ...]] = {
+    "is_encoder_decoder": (False,),
+    # No config class of the three declares these, and yet transformers' shared code reads them.
+    "is_causal": (True,),
+    "sliding_window": (None,),
+    "attention_chunk_size": (None,),
+    "layer_types": (None,),
+    "kv_sharing_modes": (None,),
+    "per_layer_config": (None,),
+    "quantization_config": (None,),
+    "fusion_config": (None,),
+    "transformers_weights": (None,),
+    # Versions of transformers before 5 remove these heads.
+    "pruned_heads": ({}, None),
+}
 
 
 # --- GPT-1 and GPT-2 ---------------------------------------------------------------------------
 
 _GPT_BIASES = ("qkv", "attention_output", "feed_forward", "norm")
+_GPT_ALIASES = {
+    "hidden_size": "n_embd",
+    "max_position_embeddings": "n_positions",
+    "num_attention_heads": "n_head",
+    "num_hidden_layers": "n_layer",
+}
 _GPT_DEFAULTS: Config = {
     "n_embd": 768,
     "n_layer": 12,
@@ -168,8 +193,8 @@ _SLOWED_KEYS = {
 
 def _rotary(config: Config) -> Rotary:
     """Read `rope_parameters`, of transformers 5, or the older `rope_theta` and `rope_scaling`."""
-    given = (config["rope_parameters"] or {}) | (config["rope_scaling"] or {})
-    rope = {"rope_theta": config["rope_theta"]} | given
+    key = "rope_scaling" if config["rope_scaling"] else "rope_parameters"
+    rope = {"rope_theta": config["rope_theta"]} | (config[key] or {})
     kind = rope.pop("rope_type", rope.pop("type", "default"))
     theta = float(rope.pop("rope_theta"))
     if kind == "default" and not any(rope.values()):
@@ -177,7 +202,6 @@ def _rotary(config: Config) -> Rotary:
     if kind == "llama3" and rope.keys() == set(_SLOWED_KEYS.values()):
         values = {ours: rope[theirs] for ours, theirs in _SLOWED_KEYS.items()}
         return Rotary(theta=theta, slowed=SlowedRotation(**values))
-    key = "rope_parameters" if config["rope_parameters"] else "rope_scaling"
     raise CheckpointError(
         f"config.json has {key}={config[key]!r}; the zoo's rotary positions have a base "
         "(rope_theta), and the only scaling that they have is llama3's"
@@ -221,15 +245,17 @@ ARCHITECTURES = {
     "openai-gpt": Architecture(
         class_name="OpenAIGPTLMHeadModel",
         divided=("n_embd", "n_head"),
+        aliases=_GPT_ALIASES,
         defaults=_GPT_DEFAULTS | {"vocab_size": 40_478, "n_positions": 512},
         # In transformers, GPT-1's "gelu" is the tanh form, unlike GPT-2's.
-        fixed={"afn": "gelu"},
+        fixed=_FIXED | {"afn": ("gelu",)},
         to_ours=_gpt1_to_ours,
         to_theirs=_gpt_to_theirs,
     ),
     "gpt2": Architecture(
         class_name="GPT2LMHeadModel",
         divided=("n_embd", "n_head"),
+        aliases=_GPT_ALIASES,
         defaults=_GPT_DEFAULTS
         | {
             "vocab_size": 50_257,
@@ -237,10 +263,11 @@ ARCHITECTURES = {
             "n_inner": None,
             "activation_function": "gelu_new",
         },
-        fixed={
-            "scale_attn_weights": True,
-            "scale_attn_by_inverse_layer_idx": False,
-            "add_cross_attention": False,
+        fixed=_FIXED
+        | {
+            "scale_attn_weights": (True,),
+            "scale_attn_by_inverse_layer_idx": (False,),
+            "add_cross_attention": (False,),
         },
         to_ours=_gpt2_to_ours,
         to_theirs=_gpt2_to_theirs,
@@ -248,6 +275,7 @@ ARCHITECTURES = {
     "llama": Architecture(
         class_name="LlamaForCausalLM",
         divided=("hidden_size", "num_attention_heads"),
+        aliases={},
         defaults={
             "vocab_size": 32_000,
             "max_position_embeddings": 2048,
@@ -267,34 +295,11 @@ ARCHITECTURES = {
             "initializer_range": 0.02,
             "attention_dropout": 0.0,
         },
-        fixed={"hidden_act": "silu"},
+        fixed=_FIXED | {"hidden_act": ("silu",), "partial_rotary_factor": (1.0, None)},
         to_ours=_llama_to_ours,
         to_theirs=_llama_to_theirs,
     ),
 }
-
-# fmt: off
-WITHOUT_EFFECT = frozenset((
-    # the program that wrote the file
-    "architectures", "model_type", "torch_dtype", "dtype", "transformers_version",
-    "_name_or_path", "id2label", "label2id", "problem_type", "finetuning_task", "_commit_hash",
-    # other ways to compute the same function
-    "use_cache", "pretraining_tp", "reorder_and_upcast_attn", "gradient_checkpointing",
-    "return_dict", "chunk_size_feed_forward", "_attn_implementation",
-    "_attn_implementation_autoset", "output_past",
-    # token ids, which the tokenizer names as well
-    "bos_token_id", "eos_token_id", "pad_token_id", "unk_token_id", "sep_token_id",
-    # heads other than the language model's, and older names of the context length
-    "summary_type", "summary_use_proj", "summary_activation", "summary_proj_to_labels",
-    "summary_first_dropout", "n_ctx", "n_special", "predict_special_tokens",
-    # the generation of text
-    "task_specific_params", "max_length", "min_length", "do_sample", "temperature", "top_k",
-    "top_p", "num_beams", "num_return_sequences", "repetition_penalty", "length_penalty",
-    "diversity_penalty", "num_beam_groups", "encoder_no_repeat_ngram_size",
-    "no_repeat_ngram_size", "typical_p",
-))
-# fmt: on
-"""Keys that do not change the language model's function."""
 
 
 def _dropout_rate(config: Config) -> float:

@@ -1,7 +1,8 @@
 """Translate Hugging Face's config.json to a ModelConfig, and back.
 
 A key that changes the function and has no counterpart in the zoo is an error that names it. So is a
-choice of the zoo that none of the three architectures has.
+choice of the zoo that none of the three architectures has. A key that `transformers` does not know
+for the architecture is ignored.
 """
 
 import dataclasses
@@ -10,7 +11,8 @@ from typing import Any
 from models.config import ConfigError, ModelConfig, Normal
 from zoo.common import serialize
 from zoo.common.errors import CheckpointError
-from zoo.hf.architectures import ARCHITECTURES, WITHOUT_EFFECT, Architecture, Config
+from zoo.hf.architectures import ARCHITECTURES, Architecture, Config
+from zoo.hf.keys import unknown_keys, with_defaults
 
 
 def to_model_config(config: Config) -> tuple[str, ModelConfig]:
@@ -19,31 +21,25 @@ def to_model_config(config: Config) -> tuple[str, ModelConfig]:
     Raises CheckpointError for another architecture and for what the zoo's model does not support.
     """
     name = config.get("model_type")
-    if name not in ARCHITECTURES:
+    if not isinstance(name, str) or name not in ARCHITECTURES:
         raise CheckpointError(
             f"config.json has model_type={name!r}; the zoo reads {', '.join(ARCHITECTURES)}"
         )
     architecture = ARCHITECTURES[name]
-    for key, value in config.items():
-        if key in architecture.fixed:
-            if value != architecture.fixed[key]:
-                raise CheckpointError(
-                    f"config.json has {key}={value!r}, which the zoo's model does not support; it "
-                    f"has {key}={architecture.fixed[key]!r} only"
-                )
-        elif value and key not in architecture.defaults and key not in WITHOUT_EFFECT:
-            raise CheckpointError(
-                f"config.json has {key}={value!r}, which the zoo's model does not support"
-            )
-    config = architecture.defaults | config
+    values = with_defaults(architecture, config)
     try:
-        problems = _indivisible(architecture, config)
-        model = architecture.to_ours(config)
-    except (ConfigError, TypeError, ZeroDivisionError) as error:
+        problems = _indivisible(architecture, values)
+        model = architecture.to_ours(values)
+    except (ConfigError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
         problems, model = [str(error)], None
     if model is None or problems:
         raise CheckpointError(f"config.json does not describe a model: {'; '.join(problems)}")
     return name, model
+
+
+def ignored_keys(config: Config) -> list[str]:
+    """Return the keys of a config.json that `to_model_config` ignores as unknown."""
+    return unknown_keys(ARCHITECTURES[config["model_type"]], config)
 
 
 def to_hf_config(model: ModelConfig) -> tuple[str, Config]:

@@ -17,8 +17,13 @@ from flax import nnx
 from configs import recipes
 from configs.experiment import Experiment, Mesh
 from data.errors import DataError
-from data.vocabularies.files import FILES
-from data.vocabularies.imported import JSON_FILE, SPECIAL_IDS_FILE, vocabulary_from_hf
+from data.vocabularies.imported import (
+    HF_FILES,
+    JSON_FILE,
+    TokenIds,
+    token_ids,
+    vocabulary_from_hf,
+)
 from data.vocabularies.lossless import LosslessVocabulary
 from data.vocabularies.tokenizer_json import to_tokenizer_json
 from data.vocabularies.vocabulary import Vocabulary
@@ -31,8 +36,9 @@ from zoo.common.errors import CheckpointError
 from zoo.common.folders import check_space, new_folder
 from zoo.distribution.devices import resolve_dtype
 from zoo.distribution.sharding import make_mesh
-from zoo.hf.config import to_hf_config, to_model_config
-from zoo.hf.folder import CONFIG_FILE, read_config
+from zoo.hf.architectures import ARCHITECTURES
+from zoo.hf.config import ignored_keys, to_hf_config, to_model_config
+from zoo.hf.folder import CONFIG_FILE, file_in, read_config
 from zoo.hf.params import export_params, import_params
 from zoo.inference.language_model import LanguageModel
 from zoo.runs import workdir
@@ -43,18 +49,33 @@ TOLERANCE = 1e-3
 
 
 def import_folder(
-    source: Path, out: Path, *, mesh: Mesh, verify: bool, report: Callable[[str], None]
+    source: Path,
+    out: Path,
+    *,
+    tokenizer: Path | None,
+    mesh: Mesh,
+    verify: bool,
+    report: Callable[[str], None],
 ) -> dict[str, Any]:
     """Write the config, weights and tokenizer of the folder `source` as the new workdir `out`.
 
-    Returns a summary. Raises CheckpointError if the folder is damaged or holds what the zoo does
-    not support, WorkdirError if `out` cannot be written; after an error, `out` does not exist.
+    `tokenizer` is the folder of the tokenizer, most often `source` itself; None imports the model
+    without one, for token ids only. Returns a summary. Raises CheckpointError if the folder is
+    damaged or holds what the zoo does not support, WorkdirError if `out` cannot be written; after
+    an error, `out` does not exist.
     """
     if verify:
         _require_transformers()
     config = read_config(source)
     architecture, model = to_model_config(config)
-    vocabulary = _read_vocabulary(source, config, model)
+    if ignored := ignored_keys(config):
+        listed = ", ".join(f"{key}={config[key]!r}" for key in ignored)
+        report(f"ignored in config.json, since no {architecture} model has them: {listed[:500]}")
+    vocabulary = token_ids(model.vocab_size, config)
+    if tokenizer is None:
+        report("no tokenizer: the model takes and gives token ids only")
+    else:
+        vocabulary = _read_vocabulary(tokenizer, config, model)
     experiment = dataclasses.replace(recipes.fine_tuning(model), mesh=mesh)
     with new_folder(out, "--out") as folder:
         params = import_params(source, architecture, model, _shardings(experiment))
@@ -66,7 +87,7 @@ def import_folder(
         )
         verified = None
         if verify:
-            verified = _verify(params, experiment, vocabulary, source, report)
+            verified = _verify(params, experiment, architecture, vocabulary, source, report)
         origin = {
             "architecture": architecture,
             "folder": source.name,
@@ -116,7 +137,7 @@ def export_checkpoint(
         report(f"{architecture}: {size:,} parameters")
         if verify:
             params = checkpoint.read_params(folder, experiment)
-            verified = _verify(params, experiment, vocabulary, partial, report)
+            verified = _verify(params, experiment, architecture, vocabulary, partial, report)
     return {
         "folder": str(out),
         "architecture": architecture,
@@ -125,19 +146,21 @@ def export_checkpoint(
     }
 
 
-def _read_vocabulary(source: Path, config: dict[str, Any], model: ModelConfig) -> Vocabulary:
-    paths = {name: source / name for name in FILES if name != SPECIAL_IDS_FILE}
+def _read_vocabulary(folder: Path, config: dict[str, Any], model: ModelConfig) -> Vocabulary:
+    names = [name for name in HF_FILES if (folder / name).is_file()]
     try:
-        files = {name: path.read_bytes() for name, path in paths.items() if path.is_file()}
+        files = {name: file_in(folder, name).read_bytes() for name in names}
         vocabulary = vocabulary_from_hf(files, config)
     except (OSError, DataError) as error:
         raise CheckpointError(
-            f"the tokenizer in {source} cannot be used: {error}; if transformers can load it, "
+            f"the tokenizer in {folder} cannot be used: {error}; name another folder with "
+            "--tokenizer=DIR, or import the model for token ids only with --tokenizer=none; if "
+            "transformers can load the tokenizer, "
             f"AutoTokenizer.from_pretrained(...).save_pretrained(...) writes a {JSON_FILE}"
         ) from error
     if vocabulary.size > model.vocab_size:
         raise CheckpointError(
-            f"the tokenizer in {source} has {vocabulary.size} tokens and config.json "
+            f"the tokenizer in {folder} has {vocabulary.size} tokens and config.json "
             f"vocab_size={model.vocab_size}: they belong to different models"
         )
     return vocabulary
@@ -147,7 +170,9 @@ def _hf_tokenizer(vocabulary: Vocabulary) -> dict[str, bytes]:
     """Return the files that `AutoTokenizer` reads: the imported ones, or ours translated."""
     if isinstance(vocabulary, LosslessVocabulary):
         return to_tokenizer_json(vocabulary)
-    return {name: text for name, text in vocabulary.to_files().items() if name != SPECIAL_IDS_FILE}
+    if isinstance(vocabulary, TokenIds):
+        return {}
+    return {name: text for name, text in vocabulary.to_files().items() if name in HF_FILES}
 
 
 def _shardings(experiment: Experiment) -> nnx.State:
@@ -173,6 +198,7 @@ def _require_transformers() -> None:
 def _verify(
     params: nnx.State,
     experiment: Experiment,
+    architecture: str,
     vocabulary: Vocabulary,
     folder: Path,
     report: Callable[[str], None],
@@ -191,8 +217,14 @@ def _verify(
     tokens = np.random.default_rng(0).integers(
         model.vocab_size, size=(2, min(model.context_length, 64))
     )
-    theirs = transformers.AutoModelForCausalLM.from_pretrained(
-        folder, dtype=torch.float32, local_files_only=True
+    # The folder may choose neither the class nor the attention: both could be code from elsewhere.
+    theirs = getattr(transformers, ARCHITECTURES[architecture].class_name).from_pretrained(
+        folder,
+        dtype=torch.float32,
+        local_files_only=True,
+        use_safetensors=True,
+        trust_remote_code=False,
+        attn_implementation="eager",
     )
     with torch.no_grad():
         expected = theirs.eval()(torch.from_numpy(tokens)).logits.numpy()

@@ -1,6 +1,7 @@
 """A Hugging Face folder: config.json, and tensors in one or many safetensors files."""
 
 import json
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -50,7 +51,7 @@ def read_json(path: Path) -> dict[str, Any]:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise CheckpointError(f"there is no {path}") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} is damaged: {error}") from error
     if not isinstance(value, dict):
         raise CheckpointError(f"{path} is damaged: it holds no JSON object")
@@ -64,7 +65,26 @@ def read_config(folder: Path) -> dict[str, Any]:
             f"--from-hf={folder} is not a Hugging Face folder: it has no {CONFIG_FILE}; name a "
             "folder with config.json, safetensors and a tokenizer"
         )
-    return read_json(folder / CONFIG_FILE)
+    return read_json(file_in(folder, CONFIG_FILE))
+
+
+def file_in(folder: Path, name: str) -> Path:
+    """Return the path of the folder's file `name`.
+
+    Raises CheckpointError if it is no plain name, or a link that leaves the folder. A snapshot in
+    Hugging Face's cache may link to the files of its own repository: MODEL/snapshots/REVISION links
+    to MODEL/blobs.
+    """
+    if name in ("", ".", "..") or name != os.path.basename(name) or not name.isprintable():
+        raise CheckpointError(f"{folder} names the file {name!r}, which is not in the folder")
+    root, target = os.path.realpath(folder), Path(os.path.realpath(folder / name))
+    if os.path.basename(os.path.dirname(root)) == "snapshots":
+        root = os.path.dirname(os.path.dirname(root))
+    if not target.is_relative_to(root):
+        raise CheckpointError(
+            f"{folder / name} is a link out of its folder, to {target}; put the file itself there"
+        )
+    return folder / name
 
 
 def list_tensors(folder: Path) -> dict[str, Tensor]:
@@ -73,12 +93,12 @@ def list_tensors(folder: Path) -> dict[str, Tensor]:
     Raises CheckpointError if a file is missing or damaged, or a name is in two files or in none.
     """
     if (folder / _INDEX).is_file():
-        promised = read_json(folder / _INDEX).get("weight_map")
+        promised = read_json(file_in(folder, _INDEX)).get("weight_map")
         if not isinstance(promised, dict):
             raise CheckpointError(f"{folder / _INDEX} is damaged: it has no weight_map")
-        files = [folder / str(name) for name in sorted(set(promised.values()))]
+        files = [file_in(folder, name) for name in sorted(set(map(str, promised.values())))]
     elif (folder / _ONE_FILE).is_file():
-        promised, files = {}, [folder / _ONE_FILE]
+        promised, files = {}, [file_in(folder, _ONE_FILE)]
     else:
         raise CheckpointError(
             f"{folder} has neither {_ONE_FILE} nor {_INDEX}; other formats are not read; if "
@@ -98,6 +118,8 @@ def list_tensors(folder: Path) -> dict[str, Tensor]:
 
 
 def _tensors_of(file: Path) -> list[Tensor]:
+    if not file.is_file():
+        raise CheckpointError(f"{file} cannot be read: it is missing")
     with _raise_if_damaged(file), safe_open(file, framework="np", backend="pread") as opened:
         return [
             Tensor(name, file, tuple(tensor.get_shape()), tensor.get_dtype())

@@ -92,6 +92,11 @@ def _check_tensors(
     tensors: dict[str, Tensor], layout: Layout, rows: list[Row], model: ModelConfig
 ) -> None:
     """Raise CheckpointError unless the tensors are those of the rows, in shape and type."""
+    if model.num_layers > len(tensors):
+        raise CheckpointError(
+            f"the weights do not fit config.json: it has {model.num_layers} layers, and there are "
+            f"{len(tensors)} tensors"
+        )
     problems: list[str] = []
     expected: set[str] = set()
     for row in rows:

@@ -14,6 +14,7 @@ from configs.experiment import Experiment, Mesh
 from data import evaluation_text
 from data.config import Source
 from data.evaluation_text import EvaluationText
+from data.vocabularies.imported import check_has_text
 from models.config import Learned, Relative, Rotary, check
 from zoo.checkpoints import checkpoint, recovery
 from zoo.common.progress import Progress
@@ -105,6 +106,7 @@ def evaluate_checkpoint(
     folder = checkpoint.find(path)
     recovery.verify(folder)
     run, vocabulary = checkpoint.read_run(folder), checkpoint.read_vocabulary(folder)
+    check_has_text(vocabulary)
     experiment = _for_evaluation(resolve_dtype(run.experiment), seq_len, batch_tokens, mesh)
     report.line(f"checkpoint: {folder}")
     report.line(f"devices: {describe_devices()}, jax {jax.__version__}")

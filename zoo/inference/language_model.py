@@ -34,11 +34,11 @@ class Score:
     num_tokens: int
     """Tokens that the probability covers."""
     num_bytes: int
-    """UTF-8 bytes of the text."""
+    """UTF-8 bytes of the text; 0 for token ids."""
 
     @property
     def bits_per_byte(self) -> float:
-        """Bits per UTF-8 byte that an ideal coder with this model would need; nan for ''."""
+        """Bits per UTF-8 byte that an ideal coder with this model would need; nan for no bytes."""
         if not self.num_bytes:
             return math.nan
         return -self.log_probability / math.log(2) / self.num_bytes
@@ -83,34 +83,91 @@ class LanguageModel:
         if not prompts:
             return
         tokens = [self._encode_prompt(prompt) for prompt in prompts]
-        check(max_tokens > 0, f"max_tokens={max_tokens} must be above zero")
-        # The last token drawn is never fed back, so `context_length` inputs make one token more.
-        room = self.experiment.model.context_length + 1 - max(map(len, tokens))
         # The first token of a prompt that ended in a space must begin with that space. A vocabulary
         # in which no token begins with a space puts spaces between words by itself.
         begins_with_space = self._begins_with_space
         owes_space = np.array([prompt.endswith(" ") for prompt in prompts])
         owes_space &= begins_with_space.any()
-        allowed = np.tile(self._is_text, (len(prompts), 1))
         rows = [
             _NewText(self.vocabulary, ids, skips_space=bool(owes))
             for ids, owes in zip(tokens, owes_space, strict=True)
         ]
+        allowed_first = begins_with_space | ~owes_space[:, None]
+        for chunk in self._draw(tokens, allowed_first, max_tokens, sampling, seed):
+            yield [row.feed(new) for row, new in zip(rows, chunk, strict=True)]
+        yield [row.flush() for row in rows]
+
+    def sample_ids(
+        self,
+        prompts: Sequence[Sequence[int]],
+        *,
+        max_tokens: int = 200,
+        sampling: Sampling = Sampling(),
+        seed: int = 0,
+    ) -> list[list[int]]:
+        """Return the token ids that continue every prompt, up to the mark that ends a document.
+
+        A prompt is used as it is; begin it with `vocabulary.start`. This also works for a model
+        without a tokenizer. Raises ConfigError for an empty prompt, one longer than the model's
+        context, or an id that the model does not have.
+        """
+        if not prompts:
+            return []
+        tokens = [self._check_prompt(prompt) for prompt in prompts]
+        end_id = self.vocabulary.eos_id
+        rows: list[list[int]] = [[] for _ in tokens]
+        for chunk in self._draw(tokens, np.array(True), max_tokens, sampling, seed):
+            rows = [row + new for row, new in zip(rows, chunk, strict=True)]
+        return [row[: row.index(end_id)] if end_id in row else row for row in rows]
+
+    def _draw(
+        self,
+        tokens: list[list[int]],
+        allowed_first: np.ndarray,
+        max_tokens: int,
+        sampling: Sampling,
+        seed: int,
+    ) -> Iterator[list[list[int]]]:
+        """Yield the new ids of every row; `allowed_first` [B V] further limits the first of them.
+
+        After the mark that ends a document, the ids of a row mean nothing.
+        """
+        check(max_tokens > 0, f"max_tokens={max_tokens} must be above zero")
+        # The last token drawn is never fed back, so `context_length` inputs make one token more.
+        room = self.experiment.model.context_length + 1 - max(map(len, tokens))
+        allowed = np.tile(self._is_text, (len(tokens), 1))
+        prompts = Prompts(
+            tokens,
+            allowed=allowed,
+            allowed_first=allowed & allowed_first,
+            end_id=self.vocabulary.eos_id,
+        )
         for chunk in generate(
             self.graphdef,
             self.params,
-            Prompts(
-                tokens,
-                allowed=allowed,
-                allowed_first=allowed & (begins_with_space | ~owes_space[:, None]),
-                end_id=self.vocabulary.eos_id,
-            ),
+            prompts,
             max_tokens=min(max_tokens, room),
             sampling=sampling,
             seed=seed,
         ):
-            yield [row.feed(new) for row, new in zip(rows, chunk.tolist(), strict=True)]
-        yield [row.flush() for row in rows]
+            yield chunk.tolist()
+
+    def _check_prompt(self, prompt: Sequence[int]) -> list[int]:
+        """Return the prompt; raise ConfigError unless it is ids of the model and fits in it."""
+        context = self.experiment.model.context_length
+        check(
+            0 < len(prompt) <= context,
+            f"a prompt has {len(prompt)} token ids; give at least one, and at most the model's "
+            f"context_length of {context}",
+        )
+        return self._known(prompt)
+
+    def _known(self, ids: Sequence[int]) -> list[int]:
+        """Return the ids; raise ConfigError if the model lacks one."""
+        vocab_size = self.experiment.model.vocab_size
+        outside = [token for token in ids if not 0 <= token < vocab_size]
+        check(not outside, f"the token ids {outside[:5]} are not in 0 to {vocab_size - 1}")
+        return list(ids)
 
     def _encode_prompt(self, prompt: str) -> list[int]:
         """Return the prompt's token ids, without its last space; raise ConfigError if it is unfit.
@@ -160,10 +217,22 @@ class LanguageModel:
 
         A text longer than the context is cut into windows of that length, each scored by itself.
         """
-        return [self._score(text) for text in texts]
+        scores = []
+        for text in texts:
+            ids = [*self.vocabulary.start, *self.vocabulary.encode(text)]
+            scores.append(Score(*self._log_probability(ids), len(text.encode())))
+        return scores
 
-    def _score(self, text: str) -> Score:
-        ids = np.array([*self.vocabulary.start, *self.vocabulary.encode(text)], np.int32)
+    def score_ids(self, rows: Sequence[Sequence[int]]) -> list[Score]:
+        """Return the log-probability of each row of token ids, given its first id; as `score`.
+
+        This also works for a model without a tokenizer; the scores have no bytes.
+        """
+        return [Score(*self._log_probability(self._known(row)), 0) for row in rows]
+
+    def _log_probability(self, row: Sequence[int]) -> tuple[float, int]:
+        """Return the log-probability of all ids but the first, and their number."""
+        ids = np.array(row, np.int32)
         context = self.experiment.model.context_length
         total = 0.0
         for start in range(0, len(ids) - 1, context):
@@ -172,7 +241,7 @@ class LanguageModel:
             inputs[0, : len(window) - 1] = window[:-1]
             log_p = jax.nn.log_softmax(self.logits(inputs)[0, : len(window) - 1])
             total += float(jnp.sum(jnp.take_along_axis(log_p, window[1:, None], axis=1)))
-        return Score(total, max(0, len(ids) - 1), len(text.encode()))
+        return total, max(0, len(ids) - 1)
 
 
 class _NewText:

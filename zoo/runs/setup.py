@@ -10,6 +10,7 @@ from configs.experiment import Experiment
 from data.errors import DataError
 from data.text.corpus import SavedFiles
 from data.training_data import TrainingData, load
+from data.vocabularies.imported import TokenIds
 from models.config import ConfigError, check
 from models.flops import train_flops_palm
 from models.transformer import num_params
@@ -198,6 +199,13 @@ def _load_data(
         model = checkpoint.read_run(init_from).experiment.model
         check_same_architecture(model, experiment.model, experiment.init_from)
         vocabulary = checkpoint.read_vocabulary(init_from)
+        if isinstance(vocabulary, TokenIds):
+            check(
+                experiment.data.vocabulary is not None,
+                f"--init-from={experiment.init_from} was imported without a tokenizer; name the "
+                "vocabulary of its ids with --data.vocabulary",
+            )
+            vocabulary = None
     data = hosts.in_turn(
         lambda: load(
             experiment.data,

@@ -96,6 +96,16 @@ def test_after_a_prompt_a_word_keeps_its_space(bpe, sentencepiece):
         assert stream(vocabulary, [*vocabulary.start, *prompt], rest) == " reads"
 
 
+def test_an_id_outside_is_refused_alike_at_once_and_in_a_stream(bpe, sentencepiece):
+    for files in (bpe, sentencepiece):
+        vocabulary = vocabulary_from_hf(files, {})
+        for token_id in (-1, vocabulary.size):
+            with pytest.raises(ValueError, match=f"id {token_id} is not in a vocabulary"):
+                vocabulary.decode([token_id])
+            with pytest.raises(ValueError, match=f"id {token_id} is not in a vocabulary"):
+                vocabulary.stream_decoder().feed(token_id)
+
+
 def test_half_a_character_is_not_shown_before_its_end(bpe, sentencepiece):
     for files in (bpe, sentencepiece):
         vocabulary = vocabulary_from_hf(files, {})
@@ -146,7 +156,7 @@ def test_a_damaged_file_is_refused(bpe, sentencepiece, name, keep):
 
 
 def test_a_folder_without_a_tokenizer_is_refused(bpe):
-    with pytest.raises(DataError, match=r"neither a tokenizer\.json nor a tokenizer\.model"):
+    with pytest.raises(DataError, match=r"no tokenizer\.json, no tokenizer\.model"):
         vocabulary_from_hf({"tokenizer_config.json": bpe["tokenizer_config.json"]}, {})
 
 

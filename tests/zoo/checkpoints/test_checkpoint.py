@@ -18,6 +18,7 @@ from tests.models import experiments, samples
 from zoo.checkpoints import checkpoint, manifest, recovery
 from zoo.checkpoints.checkpoint import Run
 from zoo.checkpoints.writer import CheckpointWriter, all_finite, write_weights
+from zoo.common import serialize
 from zoo.common.errors import CheckpointError, DivergedError
 from zoo.distribution import sharding
 from zoo.training.step import TrainState, make_steps
@@ -232,3 +233,18 @@ def test_imported_weights_have_a_manifest_too(tmp_path: Path):
     (folder / manifest.FILE).unlink()
     with pytest.raises(CheckpointError, match=r"manifest\.json: a manifest expected, no such file"):
         recovery.verify(folder)
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [[], 3, None, {}, {"experiment": 3, "data_fingerprint": {}}, {"data_fingerprint": {}}],
+)
+def test_a_record_of_a_run_that_is_none_is_damaged(damaged):
+    with pytest.raises(CheckpointError, match="the record of the checkpoint's run is damaged"):
+        checkpoint.Run.from_json(damaged)
+
+
+def test_a_record_of_another_part_of_a_config_is_damaged():
+    mesh = serialize.to_json(Mesh())
+    with pytest.raises(CheckpointError, match="is damaged"):
+        checkpoint.Run.from_json({"experiment": mesh, "data_fingerprint": {}})

@@ -122,8 +122,27 @@ def test_another_choice_differs_in_its_type():
         lambda saved: saved["model"].update(num_lairs=3),
         lambda saved: saved["model"].pop("d_model"),
         lambda saved: saved["model"].pop("type"),
+        lambda saved: saved["model"].update(type=[]),
+        lambda saved: saved["model"].update(d_model="256"),
+        lambda saved: saved["model"].update(d_model=True),
+        lambda saved: saved["model"].update(vocab_size=10**30),
+        lambda saved: saved["model"].update(biases="qkv"),
+        lambda saved: saved.update(model=saved["mesh"]),
+        lambda saved: saved.update(seed={"type": "Fraction", "numerator": 1, "denominator": 0}),
     ],
-    ids=["unknown type", "unknown field", "missing field", "missing type"],
+    ids=[
+        "unknown type",
+        "unknown field",
+        "missing field",
+        "missing type",
+        "a type that is a list",
+        "text for a number",
+        "true for a number",
+        "a number beyond 64 bits",
+        "text for a list",
+        "another part",
+        "a division by zero",
+    ],
 )
 def test_a_config_of_another_version_is_a_config_error(damage):
     saved = serialize.to_json(configs.get("palm_nano"))

@@ -73,10 +73,15 @@ REFUSED = {
     "unscaled attention": (GPT2 | {"scale_attn_weights": False}, "scale_attn_weights=False"),
     "a sliding window": (LLAMA | {"sliding_window": 128}, "sliding_window=128"),
     "quantisation": (LLAMA | {"quantization_config": {"bits": 4}}, "quantization_config="),
-    "a key of the future": (LLAMA | {"mixture": 8}, "mixture=8"),
+    "windows by another name": (LLAMA | {"layer_types": ["sliding_attention"]}, "layer_types="),
+    "attention in both directions": (GPT2 | {"is_causal": False}, "is_causal=False"),
     "scaled rotary positions": (
         LLAMA | {"rope_scaling": {"type": "linear", "factor": 2.0}},
         "rope_scaling=.*linear",
+    ),
+    "a share of rotary positions, at the top": (
+        LLAMA | {"partial_rotary_factor": 0.5},
+        "partial_rotary_factor=0.5",
     ),
     "a share of rotary positions": (
         LLAMA | {"rope_parameters": {"rope_theta": 1e4, "partial_rotary_factor": 0.5}},

@@ -34,7 +34,9 @@ TOLERANCE = 1e-4
 
 
 def import_folder(source: Path, out: Path, *, verify: bool = False, mesh: Mesh = Mesh()) -> dict:
-    return convert.import_folder(source, out, mesh=mesh, verify=verify, report=lambda line: None)
+    return convert.import_folder(
+        source, out, tokenizer=source, mesh=mesh, verify=verify, report=lambda line: None
+    )
 
 
 def export_checkpoint(source: Path, out: Path, *, verify: bool = False) -> dict:
@@ -347,7 +349,7 @@ jax.block_until_ready(jax.numpy.ones(3) + 1)
 # The memory in use now, not the peak so far: the imports can have had a higher peak.
 before = resource.getpagesize() * int(Path("/proc/self/statm").read_text().split()[1])
 if way == "in":
-    convert.import_folder(source, ours, mesh=Mesh(), verify=False, report=print)
+    convert.import_folder(source, ours, tokenizer=source, mesh=Mesh(), verify=False, report=print)
 else:
     convert.export_checkpoint(ours, theirs, verify=False, report=print)
 print((peak() - before) / (source / "model.safetensors").stat().st_size)
