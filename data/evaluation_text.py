@@ -7,9 +7,9 @@ from typing import assert_never
 import numpy as np
 
 from data import catalog, training_data
-from data.batches.batch import Batches
 from data.batches.rows import TokenWindows
 from data.batches.sizes import BatchSizes
+from data.batches.sliding import EvaluationRows, SlidingWindows
 from data.config import Data, Files, Mixture, Source, Task, leaves
 from data.errors import DataConfigError, DataError
 from data.storage import cache_folder
@@ -31,7 +31,7 @@ class EvaluationText:
 
     source: str
     """The source of the text, in words."""
-    rows: Batches
+    rows: EvaluationRows
     """The tokens. Every token but each document's BOS is predicted once."""
     num_bytes: int
     """UTF-8 bytes of the text."""
@@ -61,6 +61,10 @@ class EvaluationText:
             rows=replace(self.rows, tokens=tokens),
             num_bytes=sum(len(decoder.feed(i).encode()) for i in tokens.tolist()),
         )
+
+    def with_stride(self, stride: int) -> "EvaluationText":
+        """Return the text in windows that move by `stride` tokens; see `SlidingWindows`."""
+        return replace(self, rows=SlidingWindows.over(self.rows, stride))
 
 
 def load(

@@ -1,6 +1,8 @@
 """The flags of a run's text: flat on the command line, one `Source` in the program."""
 
 import dataclasses
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, cast
 
@@ -26,13 +28,34 @@ _OPTIONS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class SourceFlags:
-    """The flags that name a source of text. None: not given."""
+class OneTaskFlag:
+    """The flag that names a task. None: not given."""
 
     task: Annotated[str | None, tyro.conf.arg(aliases=("--task",))] = None
     """A task or mixture of seqio: `stdlib`, the Python standard library's own source text;
     `tiny_shakespeare`, `wiki40b_en`, `lm1b`, `c4_en` through TensorFlow Datasets; or one that
     --data.module registers."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TasksFlag:
+    """The flag that names any number of tasks."""
+
+    task: tyro.conf.UseAppendAction[
+        Annotated[
+            tuple[tuple[str, ...], ...],
+            tyro.conf.arg(aliases=("--task",), metavar="TASK [TASK ...]"),
+        ]
+    ] = ()
+    """One or more tasks or mixtures of seqio: `stdlib`, the Python standard library's own source
+    text; `tiny_shakespeare`, `wiki40b_en`, `lm1b`, `c4_en` through TensorFlow Datasets; or what
+    --data.module registers."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OtherSourceFlags:
+    """The other flags that name a source of text, and its options. None: not given."""
+
     files: str | None = None
     """Your own text: a glob such as 'notes/**/*.txt', also of .jsonl, and of both as .gz or .zst
     (UTF-8; a document is a file, or a line of JSON)."""
@@ -53,18 +76,46 @@ class SourceFlags:
     """With files: what to do at a damaged line of JSON or a file that is not UTF-8. stop (the
     default), or skip: leave it out and count it."""
 
-    def named_source(self) -> Source | None:
-        """Return the source that one of the first three flags names; None: none of them does.
+    def options(self) -> dict[str, Any]:
+        """Return the options that are given, by field."""
+        given = {name: getattr(self, name) for name in _OPTIONS}
+        return {name: value for name, value in given.items() if value is not None}
 
-        Raises DataConfigError if several do.
-        """
-        sources: dict[str, Source] = {}
-        if self.task is not None:
-            sources[f"--data.task={self.task}"] = Task(self.task)
+    def named_sources(self, tasks: Sequence[str]) -> dict[str, Source]:
+        """Return the sources that are named, `tasks` among them, each by its flag."""
+        sources: dict[str, Source] = {f"--data.task={name}": Task(name) for name in tasks}
         if self.files is not None:
             sources[f"--data.files={self.files}"] = Files(self.files)
         if self.mixture:
             sources[f"--data.mixture {' '.join(self.mixture)}"] = Mixture.parse(self.mixture)
+        return sources
+
+    def with_given_options(self, sources: Sequence[Source]) -> list[Source]:
+        """Return the sources with the options that are given.
+
+        Raises DataConfigError for an option that none of them has.
+        """
+        options = self.options()
+        for name, value in options.items():
+            if not any(hasattr(leaf, name) for source in sources for leaf in leaves(source)):
+                raise DataConfigError(
+                    f"--data.{name.replace('_', '-')}={value} does not apply to "
+                    f"{' or '.join(source.setting for source in sources)}; leave it out, or name a "
+                    f"source that has it with {_OPTIONS[name]}"
+                )
+        return [with_options(source, options) for source in sources]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceFlags(OtherSourceFlags, OneTaskFlag):
+    """The flags that name one source of text."""
+
+    def named_source(self) -> Source | None:
+        """Return the source that is named; None: there is none.
+
+        Raises DataConfigError if several are.
+        """
+        sources = self.named_sources([] if self.task is None else [self.task])
         if len(sources) > 1:
             raise DataConfigError(
                 f"{' and '.join(sources)} exclude each other; write one of them, or --data.mixture "
@@ -72,26 +123,36 @@ class SourceFlags:
             )
         return next(iter(sources.values()), None)
 
-    def options(self) -> dict[str, Any]:
-        """Return the options that are given, by field."""
-        given = {name: getattr(self, name) for name in _OPTIONS}
-        return {name: value for name, value in given.items() if value is not None}
-
     def resolve(self, default: Source) -> Source:
         """Return the source that the flags name, or `default`, with the options that are given.
 
         A named source keeps those options of `default` that it has and that are not given. Raises
         DataConfigError for an option that the source does not have.
         """
-        named, options = self.named_source(), self.options()
+        named = self.named_source()
         source = default if named is None else with_options(named, _options_of(default))
-        for name, value in options.items():
-            if not any(hasattr(leaf, name) for leaf in leaves(source)):
-                raise DataConfigError(
-                    f"--data.{name.replace('_', '-')}={value} does not apply to {source.setting}; "
-                    f"leave it out, or name a source that has it with {_OPTIONS[name]}"
-                )
-        return with_options(source, options)
+        (resolved,) = self.with_given_options([source])
+        return resolved
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourcesFlags(OtherSourceFlags, TasksFlag):
+    """The flags that name any number of sources of text."""
+
+    def resolve(self, default: Source) -> list[Source]:
+        """Return the sources that the flags name, tasks first; see `SourceFlags.resolve`.
+
+        Raises DataConfigError for an option of no source.
+        """
+        sources = self.named_sources(list(itertools.chain(*self.task)))
+        if not sources and self.options():
+            flags = ", ".join(f"data.{name}" for name in self.options())
+            raise DataConfigError(
+                f"{flags} needs a source of text; write --data.task, --data.files or "
+                "--data.mixture too"
+            )
+        inherited = _options_of(default)
+        return self.with_given_options([with_options(s, inherited) for s in sources.values()])
 
 
 def _options_of(source: Source) -> dict[str, Any]:

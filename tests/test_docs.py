@@ -61,7 +61,8 @@ def test_the_example_of_training_from_a_program_runs(tmp_path, monkeypatch, caps
 
 
 @pytest.mark.parametrize(
-    "page", ["README.md", "CONTRIBUTING.md", "docs/launch.md", "docs/plans.md"]
+    "page",
+    ["README.md", "CONTRIBUTING.md", "docs/evaluation.md", "docs/launch.md", "docs/plans.md"],
 )
 def test_every_file_and_command_that_a_page_names_exists(page):
     root = DOCS.parent

@@ -4,7 +4,7 @@ import json
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
-from typing import assert_never
+from typing import Literal, assert_never
 
 from configs.experiment import Mesh
 from models.config import ConfigError
@@ -26,7 +26,10 @@ class ConvertCommand:
     to_hf: str | None = None
     """Export to this new Hugging Face folder, for AutoModelForCausalLM and AutoTokenizer."""
     checkpoint: str | None = None
-    """With --to-hf: the workdir of a run (its newest checkpoint) or one checkpoints/STEP folder."""
+    """With --to-hf: the workdir of a run, or one checkpoints/STEP folder."""
+    step: int | Literal["best"] | None = None
+    """With --to-hf: the checkpoint of a workdir: its step, or best for the lowest validation loss.
+    None: the newest."""
     verify: bool = False
     """Compare the logits with those of transformers, and write nothing if they differ; transformers
     and torch must be installed."""
@@ -53,6 +56,7 @@ class Export:
     """An export from a checkpoint to a new Hugging Face folder."""
 
     checkpoint: str
+    step: int | Literal["best"] | None
     out: str
 
 
@@ -66,6 +70,7 @@ def main(argv: list[str]) -> None:
     )
     conversion = _conversion(command)
 
+    from zoo.checkpoints import checkpoint
     from zoo.common.progress import Progress
     from zoo.distribution.devices import configure
     from zoo.hf.convert import export_checkpoint, import_folder
@@ -89,9 +94,9 @@ def main(argv: list[str]) -> None:
             files = f"--data.files='notes/**/*.txt'{vocabulary}"
             report.line(f"  python -m zoo.sample --checkpoint={folder} {prompt}")
             report.line(f"  python -m zoo.train --init-from={folder} {files}")
-        case Export(checkpoint, out):
+        case Export(source, step, out):
             summary = export_checkpoint(
-                Path(checkpoint).expanduser(),
+                checkpoint.find(source, step=step),
                 Path(out).expanduser(),
                 verify=command.verify,
                 report=report.line,
@@ -105,11 +110,11 @@ def main(argv: list[str]) -> None:
 
 def _conversion(command: ConvertCommand) -> Import | Export:
     match (command.from_hf, command.out, command.to_hf, command.checkpoint):
-        case (str(source), str(out), None, None):
+        case (str(source), str(out), None, None) if command.step is None:
             tokenizer = source if command.tokenizer is None else command.tokenizer
             return Import(source, out, None if tokenizer == "none" else tokenizer)
         case (None, None, str(out), str(checkpoint)) if command.tokenizer is None:
-            return Export(checkpoint, out)
+            return Export(checkpoint, command.step, out)
         case _:
             raise ConfigError("write --from-hf=DIR --out=DIR, or --to-hf=DIR --checkpoint=DIR")
 

@@ -2,31 +2,54 @@
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import tyro
 
 from configs.experiment import Mesh
-from data.flags import SourceFlags
+from data.flags import SourcesFlags
 from models.config import check
 from zoo import cli
 from zoo.common.process import keep_freed_memory
 
+if TYPE_CHECKING:
+    from zoo.common.progress import Progress
+    from zoo.inference.evaluation import CheckpointEvaluation
+
 
 @dataclass(frozen=True, kw_only=True)
-class TextFlags(SourceFlags):
-    """The text to evaluate instead of what the run held out.
+class TextFlags(SourcesFlags):
+    """The texts to evaluate instead of what the run held out.
 
-    It is the validation split of a task or of a mixture, or all of the files, for which the 5-gram
-    is trained on the model's training text. Options that are not given are those of the run's text.
+    A text is the validation split of a task or of a mixture, or all of the files, for which the
+    5-gram is trained on the model's training text. Options that are not given are those of the
+    run's text.
     """
 
     cache_dir: str | None = None
     """Folder of token caches. None: the folder that the run used."""
 
-    def __post_init__(self):
-        check(
-            self.named_source() is not None or not self.options(),
-            f"{', '.join(f'data.{name}' for name in self.options())} needs a source of text; write "
-            "--data.task, --data.files or --data.mixture too",
-        )
+
+@dataclass(frozen=True, kw_only=True)
+class HarnessFlags:
+    """Tasks of the LM Evaluation Harness (pip install 'gpt-zoo[lm-eval]') instead of text."""
+
+    tasks: Annotated[
+        tuple[str, ...], tyro.conf.arg(aliases=("--tasks",), metavar="TASK [TASK ...]")
+    ] = ()
+    """Tasks of the harness, such as hellaswag arc_easy or 'mmlu_*', also separated by commas. Text
+    sets are named with --task instead. They run on one device."""
+    include_path: Annotated[str | None, tyro.conf.arg(aliases=("--include-path",))] = None
+    """A folder with your own tasks, as YAML files."""
+    num_fewshot: Annotated[int | None, tyro.conf.arg(aliases=("--num-fewshot",))] = None
+    """Examples before each question. None: as the task says."""
+    limit: Annotated[int | None, tyro.conf.arg(aliases=("--limit",))] = None
+    """Evaluate only the first questions of each task. None: all."""
+
+    def names(self) -> list[str]:
+        """Return the tasks that are named."""
+        return [name for names in self.tasks for name in names.split(",") if name]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,76 +57,181 @@ class EvaluateCommand:
     """The flags of `python -m zoo.evaluate`."""
 
     checkpoint: str
-    """The workdir of a run (its newest checkpoint is taken) or one checkpoints/STEP folder."""
+    """The workdir of a run, or one checkpoints/STEP folder."""
+    step: int | Literal["best"] | None = None
+    """The checkpoint of a workdir: its step, or best for the lowest validation loss. None: the
+    newest."""
     data: TextFlags = TextFlags()
+    harness: HarnessFlags = HarnessFlags()
     seq_len: int | None = None
-    """Tokens in a row; rotary and relative positions allow more than the run's. None: the run's."""
+    """Tokens in a row; rotary and relative positions allow more than the run's. None: the run's,
+    and with --tasks the model's context_length."""
+    stride: int | None = None
+    """Tokens from the start of one row to that of the next. Below --seq-len the rows overlap: a row
+    counts only the tokens that no row before it has, so that all but the first are predicted from
+    at least seq_len - stride tokens. It costs seq_len / stride as much. None: --seq-len."""
     batch_tokens: int | None = None
     """Tokens evaluated at a time, over all devices; fewer need less memory. None: as in the run."""
     max_tokens: int | None = None
-    """Stop after this many tokens of the text; the baselines are those of all of it. None: all."""
+    """Stop after this many tokens of each text; the baselines are those of all of it. None: all."""
     mesh: Mesh = Mesh()
     fake_devices: int = 0
     """Rehearse a mesh of this many devices on the CPU; 0: use the real devices."""
     json: bool = False
-    """Print one JSON object and nothing else on stdout."""
+    """Print one JSON object, or a list of one for each text if several are named, and nothing else
+    on stdout."""
 
 
 def main(argv: list[str]) -> None:
-    """Evaluate a checkpoint and print the result."""
+    """Evaluate a checkpoint on text or on tasks, and print the result."""
     command = cli.parse(
         EvaluateCommand,
         argv,
         prog="python -m zoo.evaluate",
-        description="Measure a checkpoint on the text that its run held out, or on other text.",
+        description="Measure a checkpoint on the text that its run held out, on other texts, or on "
+        "tasks of the LM Evaluation Harness.",
     )
+
+    tasks = command.harness.names()
+    if tasks:
+        _check_only_tasks(command)
 
     from zoo.checkpoints import checkpoint
     from zoo.common.progress import Progress
     from zoo.distribution.devices import configure
-    from zoo.inference.evaluation import evaluate_checkpoint
 
     configure(cache_dir=command.data.cache_dir, fake_devices=command.fake_devices)
-    folder = checkpoint.find(command.checkpoint)
-    source = None
-    if command.data.named_source() is not None:
-        source = command.data.resolve(checkpoint.read_run(folder).experiment.data.source)
+    report = Progress(cli.console)
+    folder = checkpoint.find(command.checkpoint, step=command.step)
+    if tasks:
+        _evaluate_tasks(command, folder, tasks, report)
+    else:
+        _evaluate_texts(command, folder, report)
+
+
+def _evaluate_texts(command: EvaluateCommand, folder: Path, report: "Progress") -> None:
+    from zoo.checkpoints import checkpoint
+    from zoo.inference.evaluation import evaluate_checkpoint
+
     measured = evaluate_checkpoint(
-        str(folder),
-        source=source,
+        folder,
+        sources=command.data.resolve(checkpoint.read_run(folder).experiment.data.source),
         cache_dir=command.data.cache_dir,
         seq_len=command.seq_len,
+        stride=command.stride,
         batch_tokens=command.batch_tokens,
         max_tokens=command.max_tokens,
         mesh=command.mesh,
-        report=Progress(cli.console),
+        report=report,
     )
-    text, evaluation = measured.text, measured.evaluation
     if command.json:
-        summary = {
-            "checkpoint": str(measured.folder),
-            "text": text.source,
-            "seq_len": measured.experiment.seq_len,
-            "num_tokens": evaluation.num_tokens,
-            "num_bytes": evaluation.num_bytes,
-            "eval/loss": evaluation.loss,
-            "eval/perplexity": evaluation.perplexity,
-            "eval/bits_per_byte": evaluation.bits_per_byte,
-            "baselines": text.baselines,
-        }
-        print(json.dumps(summary))
-        return
-    seq_len = measured.experiment.seq_len
-    print(
-        f"text           {text.source}: {evaluation.num_bytes:,} bytes\n"
-        f"tokens         {evaluation.num_tokens:,} predicted, in rows of {seq_len:,}\n"
-        f"loss           {evaluation.loss:.4f} nats per token\n"
-        f"perplexity     {evaluation.perplexity:.4g}\n"
-        f"bits per byte  {evaluation.bits_per_byte:.4f}"
+        summaries = [_summary(each) for each in measured]
+        print(json.dumps(summaries[0] if len(summaries) == 1 else summaries))
+    elif len(measured) == 1:
+        print(_description(measured[0], is_cut=command.max_tokens is not None))
+    else:
+        print(_table(measured))
+
+
+def _evaluate_tasks(
+    command: EvaluateCommand, folder: Path, tasks: list[str], report: "Progress"
+) -> None:
+    from zoo.inference import harness_tasks
+
+    results = harness_tasks.evaluate_tasks(
+        folder,
+        tasks,
+        include_path=command.harness.include_path,
+        num_fewshot=command.harness.num_fewshot,
+        limit=command.harness.limit,
+        max_length=command.seq_len,
+        batch_tokens=command.batch_tokens,
+        report=report,
     )
-    whole = "" if command.max_tokens is None else ", on the whole text"
+    if command.json:
+        print(json.dumps(harness_tasks.summary(folder, results), default=str))
+    else:
+        print(harness_tasks.table(results))
+
+
+def _check_only_tasks(command: EvaluateCommand) -> None:
+    """Refuse flags of texts beside --tasks."""
+    given = {
+        "--data.*": command.data != TextFlags(),
+        "--stride": command.stride is not None,
+        "--max-tokens": command.max_tokens is not None,
+        "--mesh.*": command.mesh != Mesh(),
+    }
+    for flag, is_given in given.items():
+        check(
+            not is_given,
+            f"{flag} is for text, and --tasks names tasks of the LM Evaluation Harness; leave one "
+            "of them out (--task, without s, names text)",
+        )
+
+
+def _summary(measured: "CheckpointEvaluation") -> dict[str, Any]:
+    """Return the object that --json prints for one text."""
+    evaluation = measured.evaluation
+    return {
+        "checkpoint": str(measured.folder),
+        "text": measured.text.source,
+        "seq_len": measured.experiment.seq_len,
+        "stride": measured.stride,
+        "num_tokens": evaluation.num_tokens,
+        "num_bytes": evaluation.num_bytes,
+        "eval/loss": evaluation.loss,
+        "eval/perplexity": evaluation.perplexity,
+        "eval/byte_perplexity": evaluation.byte_perplexity,
+        "eval/bits_per_byte": evaluation.bits_per_byte,
+        "baselines": measured.text.baselines,
+    }
+
+
+def _description(measured: "CheckpointEvaluation", *, is_cut: bool) -> str:
+    """Describe the result on one text, a number a line."""
+    text, evaluation = measured.text, measured.evaluation
+    per_byte = evaluation.byte_perplexity
+    lines = [
+        f"text           {text.source}: {evaluation.num_bytes:,} bytes",
+        f"tokens         {evaluation.num_tokens:,} predicted, in {_rows(measured)}",
+        f"loss           {evaluation.loss:.4f} nats per token",
+        f"perplexity     {evaluation.perplexity:.4g} per token, {per_byte:.4g} per byte",
+        f"bits per byte  {evaluation.bits_per_byte:.4f}",
+    ]
+    whole = ", on the whole text" if is_cut else ""
     for name, bits_per_byte in text.baselines.items():
-        print(f"  {name:<13}{bits_per_byte:.4f}{whole}")
+        lines.append(f"  {name:<13}{bits_per_byte:.4f}{whole}")
+    return "\n".join(lines)
+
+
+def _table(measured: "list[CheckpointEvaluation]") -> str:
+    """Describe the results on several texts, one a line."""
+    baselines = list(dict.fromkeys(name for each in measured for name in each.text.baselines))
+    header = ["text", "bytes", "tokens", "nats/token", "ppl/token", "ppl/byte", "bits/byte"]
+    rows = [[*header, *baselines]]
+    for each in measured:
+        found = each.evaluation
+        row = [each.text.source, f"{found.num_bytes:,}", f"{found.num_tokens:,}"]
+        row += [f"{found.loss:.4f}", f"{found.perplexity:.4g}", f"{found.byte_perplexity:.4g}"]
+        of_text = [each.text.baselines.get(name) for name in baselines]
+        row += [f"{found.bits_per_byte:.4f}", *("-" if b is None else f"{b:.4f}" for b in of_text)]
+        rows.append(row)
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows
+    ]
+    shared = f"in {_rows(measured[0])}; ppl: perplexity"
+    if baselines:
+        shared += f"; {' and '.join(baselines)} in bits per byte, on the whole text"
+    return "\n".join([*lines, shared])
+
+
+def _rows(measured: "CheckpointEvaluation") -> str:
+    rows = f"rows of {measured.experiment.seq_len:,}"
+    if measured.stride == measured.experiment.seq_len:
+        return rows
+    return f"{rows} that move by {measured.stride:,}"
 
 
 if __name__ == "__main__":

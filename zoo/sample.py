@@ -4,7 +4,7 @@ import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from models.config import ConfigError
 from zoo import cli
@@ -22,7 +22,10 @@ class SampleCommand:
     """The flags of `python -m zoo.sample`."""
 
     checkpoint: str
-    """The workdir of a run (its newest checkpoint is taken) or one checkpoints/STEP folder."""
+    """The workdir of a run, or one checkpoints/STEP folder."""
+    step: int | Literal["best"] | None = None
+    """The checkpoint of a workdir: its step, or best for the lowest validation loss. None: the
+    newest."""
     prompt: tuple[str, ...] = ()
     """One or more texts to continue. Without --prompt and --prompt-file, the prompt is standard
     input if that is piped, and otherwise the start of a document."""
@@ -68,7 +71,7 @@ def main(argv: list[str]) -> None:
 
     sampling = Sampling(temperature=command.temperature, top_k=command.top_k, top_p=command.top_p)
     configure()
-    model = load(command.checkpoint)
+    model = load(command.checkpoint, step=command.step)
     if command.ids is not None:
         _sample_ids(command, model, sampling)
         return

@@ -20,10 +20,12 @@ RESULT = {
     "checkpoint",
     "text",
     "seq_len",
+    "stride",
     "num_tokens",
     "num_bytes",
     "eval/loss",
     "eval/perplexity",
+    "eval/byte_perplexity",
     "eval/bits_per_byte",
     "baselines",
 }
@@ -74,8 +76,11 @@ def test_the_runs_own_evaluation_is_reproduced(step, trained, run_here):
     row = next(row for row in trained.metrics() if row["step"] == step)
     check_same_losses(found, row)
     assert set(found) == RESULT
+    page = (Path(__file__).parents[2] / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    assert all(f"`{name}`" in page for name in RESULT)
     assert found["checkpoint"] == str(checkpoint)
     assert found["eval/perplexity"] == pytest.approx(math.exp(row["eval/loss"]))
+    assert found["eval/byte_perplexity"] == pytest.approx(2 ** row["eval/bits_per_byte"])
     assert found["baselines"] == json.loads(trained.process.stdout)["baselines"]
 
 
@@ -115,7 +120,7 @@ def test_a_person_reads_a_short_table(trained, run_here):
         "the held-out part of data.files=",
         "in rows of 64",
         f"{loss:.4f} nats per token",
-        f"perplexity     {math.exp(loss):.4g}",
+        f"perplexity     {math.exp(loss):.4g} per token, ",
         "bits per byte",
         "xz -9",
         "byte 5-gram",
@@ -211,6 +216,81 @@ def test_evaluating_files_needs_no_tensorflow(trained, held_out_folder, run_proc
     assert process.returncode == 0, process.stderr
 
 
+# --- several texts -----------------------------------------------------------------------------
+
+
+def test_several_texts_are_a_list_and_each_is_as_it_is_alone(evaluated, held_out_folder):
+    files = f"--data.files={held_out_folder}/*.txt"
+    both = evaluated("--task", "stdlib", files, "--max-tokens=512")
+    assert both == [
+        evaluated("--task=stdlib", "--max-tokens=512"),
+        evaluated(files, "--max-tokens=512"),
+    ]
+    again = evaluated("--task=stdlib", "--task", "stdlib", "--max-tokens=512")
+    assert again == both[0]
+
+
+def test_several_texts_are_a_line_each(trained, held_out_folder, run_here):
+    flags = ["--task", "stdlib", f"--data.files={held_out_folder}/*.txt", "--max-tokens=512"]
+    outcome = run_here(evaluate.main, f"--checkpoint={trained.workdir}", *flags)
+    assert outcome.code == 0, outcome.stderr
+    header, one, two, shared = outcome.stdout.splitlines()
+    for column in ("tokens", "ppl/token", "ppl/byte", "bits/byte", "byte 5-gram"):
+        assert column in header
+    assert "data.task='stdlib'" in one
+    assert str(held_out_folder) in two
+    assert len({len(line) for line in (header, one, two)}) == 1
+    assert "rows of 64" in shared
+
+
+# --- windows that slide ------------------------------------------------------------------------
+
+
+def test_a_stride_counts_the_same_tokens_from_more_context(evaluated):
+    apart, near = evaluated(), evaluated("--stride=8")
+    assert (apart["stride"], near["stride"]) == (64, 8)
+    for key in ("num_tokens", "num_bytes", "text", "baselines"):
+        assert apart[key] == near[key]
+    assert near["eval/loss"] != apart["eval/loss"]
+    check_same_losses(near, apart, rel=0.05)
+    assert evaluated("--stride=64") == apart
+
+
+def test_a_stride_gives_the_same_on_any_mesh_and_batch(evaluated, trained, run_process):
+    expected = evaluated("--stride=24", "--batch-tokens=64")
+    for batch_tokens in (320, 1024):
+        check_same_losses(evaluated("--stride=24", f"--batch-tokens={batch_tokens}"), expected)
+    process = run_process(
+        "-m",
+        "zoo.evaluate",
+        f"--checkpoint={trained.workdir}",
+        "--stride=24",
+        "--fake-devices=8",
+        "--mesh.fsdp=2",
+        "--mesh.sequence=2",
+        "--json",
+    )
+    assert process.returncode == 0, process.stderr
+    check_same_losses(json.loads(process.stdout), expected)
+
+
+def test_the_table_names_the_stride(trained, run_here):
+    outcome = run_here(evaluate.main, f"--checkpoint={trained.workdir}", "--stride=48")
+    assert "in rows of 64 that move by 48" in outcome.stdout
+
+
+# --- steps -------------------------------------------------------------------------------------
+
+
+def test_the_best_step_is_evaluated(evaluated, trained):
+    rows = [row for row in trained.metrics() if "eval/loss" in row]
+    best = min(rows, key=lambda row: row["eval/loss"])
+    found = evaluated("--step=best")
+    assert found["checkpoint"].endswith(f"/{best['step']:.0f}")
+    check_same_losses(found, best)
+    check_same_losses(evaluated("--step=3"), rows[0])
+
+
 # --- other lengths -----------------------------------------------------------------------------
 
 
@@ -256,7 +336,14 @@ def test_learned_positions_end(nano, tmp_path, run_here):
 # --- bad input ---------------------------------------------------------------------------------
 
 BAD = {
-    "two texts": (["--data.task=stdlib", "--data.files=x"], 2, ("exclude each other",)),
+    "stride beyond a row": (["--stride=65"], 2, ("--stride=65", "from 1 to the 64 tokens")),
+    "no stride": (["--stride=0"], 2, ("--stride=0", "from 1 to the 64 tokens")),
+    "no such step": (["--step=5"], 3, ("--step=5", "steps 3, 6")),
+    "second of two texts": (
+        ["--task", "stdlib", "--data.files=nowhere/*"],
+        3,
+        ("'nowhere/*'", "matches no file"),
+    ),
     "option of no text": (["--data.field=x"], 2, ("data.field", "--data.files")),
     "option of another text": (
         ["--data.task=stdlib", "--data.field=x"],

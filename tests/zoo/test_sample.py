@@ -8,6 +8,7 @@ import pytest
 
 import zoo
 from zoo import sample
+from zoo.checkpoints.checkpoint import Step
 from zoo.common.errors import CheckpointError
 from zoo.inference.decode import Sampling
 from zoo.inference.language_model import LanguageModel
@@ -67,6 +68,24 @@ def test_workdir_means_its_newest_step_and_a_step_folder_itself(trained):
     )
     assert newest == step_6
     assert newest != step_3
+    assert zoo.load(trained.workdir, step=3).score(["a model reads"]) == step_3
+
+
+def test_the_best_step_is_the_one_with_the_lowest_loss(copied, run_here):
+    """The second of two steps, until their losses are exchanged."""
+
+    def score(step: Step | None):
+        return zoo.load(copied, step=step).score(["a model reads"])
+
+    losses = [copied / "checkpoints" / step / "metrics" / "metrics" for step in ("3", "6")]
+    contents = [path.read_text() for path in losses]
+    assert score("best") == score(6) != score(3)
+    for path, content in zip(losses, reversed(contents), strict=True):
+        path.write_text(content)
+    assert score("best") == score(3)
+    outcome = run_here(sample.main, f"--checkpoint={copied}", "--step=5", "--prompt=a")
+    assert outcome.code == 3
+    assert "--step=5 is not among the checkpoints" in outcome.stderr
 
 
 def test_prompts_come_from_flags_a_file_or_stdin(trained, tmp_path, run_here, monkeypatch):

@@ -5,6 +5,7 @@
                              run         the resolved config, the data's fingerprint, data counters
                              tokenizer   the vocabulary's files, which other tools can read
                              stream      streamed text only: the position of each process in it
+                             metrics     the validation loss, if this state was evaluated
                              manifest.json   the size and the SHA-256 of every file
 
 Sampling needs neither `training`, which for Adam is twice the size of the parameters, nor `stream`.
@@ -13,8 +14,9 @@ recovery.py verifies them.
 """
 
 import dataclasses
+import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import numpy as np
@@ -35,6 +37,9 @@ from zoo.training.step import TrainState
 
 FOLDER = "checkpoints"
 """The folder inside a workdir that holds one folder per step."""
+
+Step = int | Literal["best"]
+"""A step of a workdir by its number, or the one with the lowest validation loss."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,10 +77,11 @@ class Run:
 # --- find --------------------------------------------------------------------------------------
 
 
-def find(path: str | Path, *, flag: str = "--checkpoint") -> Path:
-    """Return the folder of one step: `path` itself, or the newest in the workdir `path`.
+def find(path: str | Path, *, step: Step | None = None, flag: str = "--checkpoint") -> Path:
+    """Return the folder of one step: `path` itself, or that of `step` in the workdir `path`.
 
-    Raises CheckpointError, which names `flag`, if there is none.
+    Without a `step`, it is the newest. Raises CheckpointError, which names `flag`, if there is
+    none.
     """
     path = Path(path).expanduser()
     if not path.exists():
@@ -84,6 +90,11 @@ def find(path: str | Path, *, flag: str = "--checkpoint") -> Path:
             "checkpoints/STEP folders"
         )
     if (path / "params").is_dir():
+        if step is not None:
+            raise CheckpointError(
+                f"--step={step} picks a checkpoint of a workdir, and {flag}={path} is one "
+                "checkpoint; leave --step out, or name the workdir"
+            )
         return path.absolute()
     steps = saved_steps(path)
     if not steps:
@@ -91,7 +102,38 @@ def find(path: str | Path, *, flag: str = "--checkpoint") -> Path:
             f"{path} holds no finished checkpoint; train one with python -m zoo.train "
             f"--model=palm_small --workdir={path}"
         )
-    return (path / FOLDER / str(steps[-1])).absolute()
+    if step == "best":
+        step = _best_step(path, steps)
+    if step is not None and step not in steps:
+        raise CheckpointError(
+            f"--step={step} is not among the checkpoints of {path}, which are of the steps "
+            f"{', '.join(map(str, steps))}; name one of these, or best"
+        )
+    return (path / FOLDER / str(steps[-1] if step is None else step)).absolute()
+
+
+def validation_loss(folder: Path) -> float | None:
+    """Return the validation loss of one step's folder; None if it was saved without one."""
+    try:
+        return float(json.loads((folder / "metrics" / "metrics").read_text())["eval/loss"])
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"the validation loss in {folder} is damaged ({error!r}); name the step with --step=N"
+        ) from error
+
+
+def _best_step(workdir: Path, steps: list[int]) -> int:
+    losses = {step: validation_loss(workdir / FOLDER / str(step)) for step in steps}
+    evaluated = [(loss, step) for step, loss in losses.items() if loss is not None]
+    if not evaluated:
+        raise CheckpointError(
+            f"--step=best: no checkpoint of {workdir} has a validation loss (steps "
+            f"{', '.join(map(str, steps))}); name one of them, or train with an --eval-every "
+            "that divides --save-every"
+        )
+    return min(evaluated)[1]
 
 
 def run_name(folder: Path) -> str:

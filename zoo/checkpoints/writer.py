@@ -67,6 +67,10 @@ class CheckpointWriter:
             options=ocp.CheckpointManagerOptions(
                 preservation_policy=AnyPreservationPolicy([newest, best]),
                 temporary_path_class=_PathWithManifest,
+                # Orbax keeps the metrics beside a state only for its own idea of the best; without
+                # them a resumed run would forget which of the earlier checkpoints is the best.
+                best_fn=lambda metrics: metrics["eval/loss"],
+                best_mode="min",
             ),
         )
 

@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import assert_never
 
@@ -43,8 +43,13 @@ class Evaluation:
 
     @property
     def perplexity(self) -> float:
-        """exp(loss): the number of equally likely tokens that would leave a model as unsure."""
+        """exp(loss), per token: the number of equally likely tokens that are as hard to predict."""
         return math.exp(self.loss)
+
+    @property
+    def byte_perplexity(self) -> float:
+        """exp(nats per byte), which can be compared between vocabularies."""
+        return math.exp(self.nats / self.num_bytes)
 
     @property
     def bits_per_byte(self) -> float:
@@ -75,71 +80,102 @@ class CheckpointEvaluation:
 
     folder: Path
     experiment: Experiment
+    stride: int
+    """Tokens from the start of one window to that of the next; `seq_len` if they do not overlap."""
     text: EvaluationText
     evaluation: Evaluation
 
 
 def evaluate_checkpoint(
-    path: str,
+    folder: Path,
     *,
-    source: Source | None = None,
+    sources: Sequence[Source] = (),
     cache_dir: str | None = None,
     batch_tokens: int | None = None,
     seq_len: int | None = None,
+    stride: int | None = None,
     max_tokens: int | None = None,
     mesh: Mesh = Mesh(),
     report: Progress,
-) -> CheckpointEvaluation:
-    """Evaluate the checkpoint in `path`, a workdir or one step's folder. None: as in its run.
+) -> list[CheckpointEvaluation]:
+    """Evaluate the checkpoint in one step's `folder` on one or several texts. None: as in its run.
 
     Args:
-      source: evaluate this text instead of the run's: the validation split of a task or of a
-        mixture, or all of some files.
+      sources: evaluate each of these instead of the run's text: the validation split of a task or
+        of a mixture, or all of some files.
       cache_dir: folder of the token caches.
       batch_tokens: tokens per batch, over all devices.
       seq_len: tokens per row.
-      max_tokens: stop after this many tokens of the text.
+      stride: tokens from the start of one row to that of the next; None: `seq_len`. A row counts
+        only the targets that no row before it has.
+      max_tokens: stop after this many tokens of each text.
 
     Raises ConfigError, DataError or CheckpointError for what a user can correct.
     """
     check(max_tokens is None or max_tokens > 0, f"--max-tokens={max_tokens} must be above zero")
-    folder = checkpoint.find(path)
     recovery.verify(folder)
     run, vocabulary = checkpoint.read_run(folder), checkpoint.read_vocabulary(folder)
     check_has_text(vocabulary)
     experiment = _for_evaluation(resolve_dtype(run.experiment), seq_len, batch_tokens, mesh)
+    stride = experiment.seq_len if stride is None else stride
+    check(
+        1 <= stride <= experiment.seq_len,
+        f"--stride={stride} must be from 1 to the {experiment.seq_len} tokens of a row, so that no "
+        "token is left out",
+    )
+    program = program_for(folder, experiment, run.experiment.seq_len, report)
+
+    def load(source: Source | None) -> EvaluationText:
+        text = evaluation_text.load(
+            run.experiment.data,
+            run.data_fingerprint,
+            source=source,
+            cache_dir=cache_dir,
+            vocabulary=vocabulary,
+            seq_len=experiment.seq_len,
+            batch_size=experiment.batch_size,
+            report=report.line,
+        )
+        if text.warning is not None:
+            report.warn(text.warning)
+        if max_tokens is not None:
+            text = text.first_tokens(max_tokens, vocabulary)
+        return text if stride == experiment.seq_len else text.with_stride(stride)
+
+    # All texts are found before the first is evaluated, which may take hours.
+    texts = [load(source) for source in sources or [None]]
+    with program.entered():
+        params = checkpoint.read_params_like(folder, program.params)
+        return [
+            CheckpointEvaluation(
+                folder, experiment, stride, text, _evaluate_text(program, params, text, report)
+            )
+            for text in texts
+        ]
+
+
+def program_for(
+    folder: Path, experiment: Experiment, trained_length: int, report: Progress
+) -> Program:
+    """Return the program on the devices of this job; report these and what may go wrong."""
     report.line(f"checkpoint: {folder}")
     report.line(f"devices: {describe_devices()}, jax {jax.__version__}")
     if complaint := unused_accelerator():
         report.warn(complaint)
-    if experiment.seq_len > run.experiment.seq_len:
-        _warn_longer(experiment, run.experiment.seq_len, report)
+    if experiment.seq_len > trained_length:
+        _warn_longer(experiment, trained_length, report)
     num_rows = rows_to_share(experiment)
-    program = Program(experiment, make_mesh(mesh, jax.device_count(), num_rows))
-    text = evaluation_text.load(
-        run.experiment.data,
-        run.data_fingerprint,
-        source=source,
-        cache_dir=cache_dir,
-        vocabulary=vocabulary,
-        seq_len=experiment.seq_len,
-        batch_size=experiment.batch_size,
-        report=report.line,
-    )
-    if text.warning is not None:
-        report.warn(text.warning)
-    if max_tokens is not None:
-        text = text.first_tokens(max_tokens, vocabulary)
+    return Program(experiment, make_mesh(experiment.mesh, jax.device_count(), num_rows))
 
-    with program.entered():
-        params = checkpoint.read_params_like(folder, program.params)
-        host_batches = text.rows.eval_batches(experiment.batch_size, program.batch_layout.rows)
-        num_batches = math.ceil(len(text.rows) / experiment.batch_size)
-        batches = map(
-            program.batch_layout.put, report.track("evaluating", host_batches, num_batches)
-        )
-        evaluation = evaluate(program.eval_step, params, batches, text.num_bytes)
-    return CheckpointEvaluation(folder, experiment, text, evaluation)
+
+def _evaluate_text(
+    program: Program, params: nnx.State, text: EvaluationText, report: Progress
+) -> Evaluation:
+    batch_size, layout = program.experiment.batch_size, program.batch_layout
+    num_batches = math.ceil(len(text.rows) / batch_size)
+    host_batches = text.rows.eval_batches(batch_size, layout.rows)
+    batches = map(layout.put, report.track("evaluating", host_batches, num_batches))
+    return evaluate(program.eval_step, params, batches, text.num_bytes)
 
 
 def _for_evaluation(

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from configs.experiment import Experiment
 from data.vocabularies.vocabulary import Vocabulary
@@ -21,6 +21,7 @@ from models.transformer import Transformer, abstract_model
 from zoo.checkpoints import checkpoint, recovery
 from zoo.distribution.devices import quiet_libtpu, resolve_dtype
 from zoo.inference.decode import Prompts, Sampling, generate
+from zoo.training.loss import fewest_chunks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -212,6 +213,15 @@ class LanguageModel:
         """
         return _logits(self.graphdef, self.params, jnp.asarray(tokens, jnp.int32))
 
+    def token_scores(
+        self, tokens: ArrayLike | Sequence[Sequence[int]]
+    ) -> tuple[Float[Array, "B T"], Bool[Array, "B T"]]:
+        """Return the log-probability of each token but the first, and whether it is the likeliest.
+
+        Each row of `tokens`, [B, T + 1], is one document, with anything after its end.
+        """
+        return _token_scores(self.graphdef, self.params, jnp.asarray(tokens, jnp.int32))
+
     def score(self, texts: Sequence[str]) -> list[Score]:
         """Return the log-probability of each text.
 
@@ -237,10 +247,10 @@ class LanguageModel:
         total = 0.0
         for start in range(0, len(ids) - 1, context):
             window = ids[start : start + context + 1]
-            inputs = np.zeros((1, context), np.int32)
-            inputs[0, : len(window) - 1] = window[:-1]
-            log_p = jax.nn.log_softmax(self.logits(inputs)[0, : len(window) - 1])
-            total += float(jnp.sum(jnp.take_along_axis(log_p, window[1:, None], axis=1)))
+            padded = np.zeros((1, context + 1), np.int32)
+            padded[0, : len(window)] = window
+            log_p, _ = self.token_scores(padded)
+            total += float(np.asarray(log_p[0, : len(window) - 1], np.float64).sum())
         return total, max(0, len(ids) - 1)
 
 
@@ -271,13 +281,17 @@ class _NewText:
         return self._decoder.flush()
 
 
-def load(path: str | Path) -> LanguageModel:
-    """Load the model in `path`: the workdir of a run (its newest checkpoint) or one step's folder.
+def load(path: str | Path, *, step: checkpoint.Step | None = None) -> LanguageModel:
+    """Load the model in `path`: the workdir of a run, or one step's folder.
+
+    Args:
+      step: the checkpoint of a workdir: a number, or "best" for the lowest validation loss; None:
+        the newest.
 
     Raises CheckpointError if there is none or it is damaged.
     """
     quiet_libtpu()
-    folder = checkpoint.find(path)
+    folder = checkpoint.find(path, step=step)
     recovery.verify(folder)
     experiment = resolve_dtype(checkpoint.read_run(folder).experiment)
     return LanguageModel(
@@ -293,3 +307,26 @@ def _logits(graphdef: nnx.GraphDef, params: nnx.State, tokens: Int[Array, "B T"]
     model: Transformer = nnx.merge(graphdef, params)
     hidden, _ = model(tokens, Positions.whole_rows(*tokens.shape))
     return model.logits(hidden)
+
+
+@functools.partial(jax.jit, static_argnames="graphdef")
+def _token_scores(graphdef: nnx.GraphDef, params: nnx.State, tokens: Int[Array, "B U"]):
+    model: Transformer = nnx.merge(graphdef, params)
+    inputs, targets = tokens[:, :-1], tokens[:, 1:]
+    batch_size, length = inputs.shape
+    hidden, _ = model(inputs, Positions.whole_rows(batch_size, length))
+    head = model.head()
+
+    def of_chunk(chunk):
+        hidden, targets = chunk
+        log_p = jax.nn.log_softmax(head(hidden))
+        of_targets = jnp.take_along_axis(log_p, targets[..., None], axis=-1)[..., 0]
+        return of_targets, jnp.argmax(log_p, axis=-1) == targets
+
+    def split(x: Array) -> Array:
+        return jnp.moveaxis(x.reshape(batch_size, num_chunks, -1, *x.shape[2:]), 1, 0)
+
+    # The logits of all tokens at once may not fit into the memory.
+    num_chunks = fewest_chunks(batch_size, length, model.config.vocab_size)
+    scores = jax.lax.map(of_chunk, (split(hidden), split(targets)))
+    return jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1).reshape(batch_size, length), scores)

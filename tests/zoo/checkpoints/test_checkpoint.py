@@ -248,3 +248,33 @@ def test_a_record_of_another_part_of_a_config_is_damaged():
     mesh = serialize.to_json(Mesh())
     with pytest.raises(CheckpointError, match="is damaged"):
         checkpoint.Run.from_json({"experiment": mesh, "data_fingerprint": {}})
+# --- the best step -----------------------------------------------------------------------------
+
+
+def test_the_best_step_is_found_and_kept_also_by_a_resumed_run(tmp_path: Path):
+    state = random_state()
+    save(tmp_path, {10: state, 20: state, 30: state}, {10: 3.0, 20: 1.0, 30: 2.0})
+    save(tmp_path, {40: state, 50: state, 60: state}, {40: 1.5, 60: 1.25})
+    assert checkpoint.saved_steps(tmp_path) == [20, 50, 60]
+    assert checkpoint.find(tmp_path, step="best") == tmp_path / "checkpoints" / "20"
+    assert checkpoint.find(tmp_path, step=50) == tmp_path / "checkpoints" / "50"
+    assert checkpoint.validation_loss(tmp_path / "checkpoints" / "60") == 1.25
+    assert checkpoint.validation_loss(tmp_path / "checkpoints" / "50") is None
+
+
+def test_a_step_that_cannot_be_picked_is_refused(tmp_path: Path, saved: Path):
+    save(tmp_path, {4: random_state(), 6: random_state()}, {})
+    with pytest.raises(CheckpointError, match="no checkpoint of .* has a validation loss .*4, 6"):
+        checkpoint.find(tmp_path, step="best")
+    with pytest.raises(CheckpointError, match="--step=5 is not among .* steps 4, 6"):
+        checkpoint.find(tmp_path, step=5)
+    with pytest.raises(CheckpointError, match="--step=30 picks .* leave --step out"):
+        checkpoint.find(saved / "checkpoints" / "30", step=30)
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"eval/loss": "low"}', "{}"])
+def test_a_damaged_validation_loss_is_refused(damaged: Path, tmp_path: Path, content: str):
+    folder = shutil.move(damaged, tmp_path / "checkpoints" / "30")
+    (folder / "metrics" / "metrics").write_text(content)
+    with pytest.raises(CheckpointError, match="validation loss in .* is damaged"):
+        checkpoint.find(tmp_path, step="best")
