@@ -30,6 +30,7 @@ FLOORS = (
     ("zoo.checkpoints",),
     ("zoo.inference",),
     ("zoo.planning", "zoo.explaining"),
+    ("zoo.reporting",),
     ("zoo.runs",),
     ("zoo.hf",),
 )

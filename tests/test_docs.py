@@ -8,22 +8,26 @@ import pytest
 
 import configs
 from configs.experiment import Mesh
+from tests.zoo.reporting.runs import make_run
 from zoo import diff
 from zoo.distribution.sharding import mesh_shape
 from zoo.explaining.model_card import model_card
 from zoo.planning import hardware
 from zoo.planning.serving import plan_serving
 from zoo.planning.training import on_accelerator, plan_training
+from zoo.reporting.comparison import Comparison
+from zoo.reporting.recorded_run import read_run
 
 DOCS = Path(__file__).parents[1] / "docs"
 NANO = on_accelerator(configs.get("palm_nano"))
 GPUS = hardware.parse("h100:8", 1)
 
 
-def test_every_json_field_is_documented_and_no_other():
+def test_every_json_field_is_documented_and_no_other(tmp_path):
     page = (DOCS / "json.md").read_text(encoding="utf-8")
     of_describe, rest = page.split("## `python -m zoo.diff")
-    of_diff, of_plan = rest.split("## `python -m zoo.plan")
+    of_diff, rest = rest.split("## `python -m zoo.plan")
+    of_plan, of_compare = rest.split("## `python -m zoo.compare")
     described = model_card("gpt3_175b")
     assert fields(of_describe) == set(described.to_json())
     assert fields(of_diff) == set(diff.to_json(described, described))
@@ -32,6 +36,10 @@ def test_every_json_field_is_documented_and_no_other():
     decode = plan_serving(NANO, GPUS, mesh_shape(Mesh(), 8), 8)
     for field in (*plan["bytes_per_device"], *plan["estimate"], *decode.summary("palm_nano")):
         assert f"`{field}`" in of_plan
+    compared = Comparison([read_run(make_run(tmp_path / "run"))]).to_json()
+    assert fields(of_compare) == {*compared, "out"}
+    for field in compared["runs"][0]:
+        assert f"`{field}`" in of_compare
     for choice in described.to_json()["choices"]:
         assert f"`{choice}`" in of_describe
     for number in diff.LABELS:
@@ -62,7 +70,14 @@ def test_the_example_of_training_from_a_program_runs(tmp_path, monkeypatch, caps
 
 @pytest.mark.parametrize(
     "page",
-    ["README.md", "CONTRIBUTING.md", "docs/evaluation.md", "docs/launch.md", "docs/plans.md"],
+    [
+        "README.md",
+        "CONTRIBUTING.md",
+        "docs/evaluation.md",
+        "docs/launch.md",
+        "docs/plans.md",
+        "docs/runs.md",
+    ],
 )
 def test_every_file_and_command_that_a_page_names_exists(page):
     root = DOCS.parent

@@ -18,9 +18,13 @@ from rich.console import Console
 from configs.experiment import Distributed, Experiment
 from zoo import cli
 from zoo.common.process import keep_freed_memory
+from zoo.reporting.trackers import TrackerName, check_installed
 
 if TYPE_CHECKING:
+    from zoo.reporting.reporter import Reporter
     from zoo.runs.loop import TrainingResult
+    from zoo.runs.report import RunReport
+    from zoo.runs.setup import Setup
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +40,9 @@ class TrainCommand:
     fake_devices: int = 0
     """Rehearse a mesh of this many devices on the CPU; 0 uses the real devices."""
     distributed: Distributed = Distributed()
+    track: TrackerName | None = None
+    """Experiment tracker that gets the metrics and samples besides metrics.jsonl and TensorBoard,
+    which are always written. A resumed run goes on in the tracker's same run."""
     json: bool = False
     """Print one JSON object at the end and nothing else on stdout."""
 
@@ -48,6 +55,7 @@ def train(
     fresh: bool = False,
     fake_devices: int = 0,
     distributed: Distributed = Distributed(),
+    track: TrackerName | None = None,
     flags: Sequence[str] | None = None,
 ) -> "TrainingResult":
     """Train until `experiment.num_steps`, resuming the run in the workdir if there is one.
@@ -60,6 +68,7 @@ def train(
       fresh: delete the run in the workdir and start over.
       fake_devices: rehearse a mesh of this many devices on the CPU; only before JAX is used.
       distributed: how several processes find each other.
+      track: an experiment tracker besides metrics.jsonl and TensorBoard.
       flags: those of the command line, for printing the command that resumes the run.
 
     Raises ConfigError, DataError, CheckpointError or WorkdirError for what a user can correct,
@@ -73,6 +82,7 @@ def train(
     from zoo.runs.report import RunReport
     from zoo.runs.setup import prepare
 
+    check_installed(track)
     configure(cache_dir=experiment.data.cache_dir, fake_devices=fake_devices)
     folder, report = Path(workdir), RunReport(cli.console, flags=flags)
     hosts = join(distributed, folder, report)
@@ -82,8 +92,25 @@ def train(
         hosts.on_primary(lambda: stack.enter_context(lock.held(folder, report.line)))
         name = name or folder.absolute().name
         setup = prepare(name, experiment, folder, report, hosts, fresh=fresh)
+        reporter = _reporter(setup, report, track, flags) if hosts.is_primary else None
+        if reporter is not None:
+            stack.enter_context(reporter.recorded())
         stack.enter_context(explained_out_of_memory(setup.program))
-        return loop.run(setup, report, hosts)
+        return loop.run(setup, report, hosts, reporter)
+
+
+def _reporter(
+    setup: "Setup", report: "RunReport", track: TrackerName | None, flags: Sequence[str] | None
+) -> "Reporter":
+    """Return the writer of the run record and its page."""
+    from zoo.distribution.devices import describe_devices
+    from zoo.reporting.record import RunRecord, Start
+    from zoo.reporting.reporter import Reporter
+
+    record = RunRecord(setup.name, setup.data.fingerprint, setup.baselines)
+    first_step = 0 if setup.resume_from is None else int(setup.resume_from.name)
+    start = Start(first_step, None if flags is None else list(flags), describe_devices())
+    return Reporter(setup.folder, record, start, report, track)
 
 
 def main(argv: list[str]) -> None:
@@ -103,6 +130,7 @@ def main(argv: list[str]) -> None:
         fresh=command.fresh,
         fake_devices=command.fake_devices,
         distributed=command.distributed,
+        track=command.track,
         flags=argv,
     )
 

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from tests.zoo.reporting.pages import parse
 from zoo import train
 from zoo.checkpoints import checkpoint
+from zoo.reporting.record import read_record
 from zoo.runs import metrics
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -102,6 +104,29 @@ def test_workdir_holds_config_plot_samples_and_checkpoints(trained):
     assert all(text.strip() for text in samples.values())
     assert checkpoint.saved_steps(trained.workdir) == [3, 6]
     assert checkpoint.read_run(checkpoint.find(trained.workdir)).experiment.num_steps == 6
+
+
+def test_workdir_holds_a_page_and_a_record_of_how_the_run_went(trained):
+    page = parse((trained.workdir / "report.html").read_text("utf-8"))
+    for text in ("finished · step 6 of 6", "bits per byte", "training loss", "python -m zoo.train"):
+        assert text in page.text
+    assert "could not be drawn" not in trained.process.stderr
+    record = read_record(trained.workdir)
+    assert record is not None
+    (start,) = record.starts
+    assert (start.first_step, start.outcome) == (0, "finished")
+    assert start.flags == [*trained.flags, "--json"]
+    assert set(record.data_fingerprint) >= {"corpus", "vocabulary"}
+
+
+def test_a_tracker_that_is_not_installed_is_named_before_anything_is_written(
+    nano, tmp_path, run_here, monkeypatch
+):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    outcome = run_here(train.main, *nano, f"--workdir={tmp_path / 'run'}", "--track=wandb")
+    assert outcome.code == 2
+    assert "run pip install 'gpt-zoo[wandb]'" in outcome.stderr
+    assert not (tmp_path / "run").exists()
 
 
 def test_same_command_again_changes_nothing_and_more_steps_go_on(

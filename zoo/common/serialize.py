@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from fractions import Fraction
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -106,6 +106,21 @@ def differences(old: Any, new: Any, prefix: str = "") -> dict[str, tuple[Any, An
             differing |= differences(old.get(name), new.get(name), dotted)
         return differing
     return {} if old == new else {prefix: (old, new)}
+
+
+def leaves(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the values of a `to_json` config by dotted path.
+
+    The type of a dataclass is at the path of the dataclass, if several types can be there.
+    """
+    if not isinstance(config, dict):
+        yield prefix, config
+        return
+    if "type" in config and ("." in prefix or prefix == "optimizer"):
+        yield prefix, config["type"]
+    for name, value in config.items():
+        if name != "type":
+            yield from leaves(value, f"{prefix}.{name}" if prefix else name)
 
 
 # --- configs of earlier versions -----------------------------------------------------------------

@@ -13,6 +13,7 @@ from zoo.distribution.hosts import Hosts
 from zoo.inference.decode import Sampling
 from zoo.inference.evaluation import evaluate
 from zoo.inference.language_model import LanguageModel
+from zoo.reporting.reporter import Reporter
 from zoo.runs.metrics import read_metrics
 from zoo.runs.report import RunReport
 from zoo.runs.session import open_session
@@ -58,8 +59,10 @@ class TrainingResult:
         }
 
 
-def run(setup: Setup, report: RunReport, hosts: Hosts) -> TrainingResult:
+def run(setup: Setup, report: RunReport, hosts: Hosts, reporter: Reporter | None) -> TrainingResult:
     """Train until the experiment's `num_steps`, from the newest checkpoint if there is one.
+
+    `reporter`: None in all processes but the primary one.
 
     Raises DivergedError, WorkdirError, and StoppedError with the state saved after a signal.
     """
@@ -69,7 +72,7 @@ def run(setup: Setup, report: RunReport, hosts: Hosts) -> TrainingResult:
         state = initial_state(setup)
         first_step, num_steps = int(state.step), experiment.num_steps
         report.start(first_step, experiment, setup.resume_from, setup.folder)
-        with open_session(setup, first_step, report, hosts) as session:
+        with open_session(setup, first_step, report, hosts, reporter) as session:
             log = session.log
             for step in range(first_step, num_steps):
                 batch = session.next_batch()

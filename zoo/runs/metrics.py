@@ -1,98 +1,71 @@
-"""The records of a run: metrics.jsonl, TensorBoard events, loss.png."""
+"""The records of a run: metrics.jsonl and what the trackers keep."""
 
 import json
 import os
-import statistics
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import TracebackType
 from typing import Self
 
-from tensorboardX import SummaryWriter
-
-METRICS_FILE, PLOT_FILE, EVENTS_FOLDER = "metrics.jsonl", "loss.png", "tensorboard"
+from zoo.reporting.history import METRICS_FILE
+from zoo.reporting.trackers import TensorBoard, Tracker
 
 
 class MetricsWriter:
-    """Append to the records of a run.
+    """Append to the records of a run: metrics.jsonl, TensorBoard and any other trackers.
 
     A resumed run first drops the rows after its first step, so that every step is recorded once.
     """
 
-    def __init__(self, workdir: Path, *, first_step: int):
-        self._workdir = workdir
-        self._path = workdir / METRICS_FILE
-        kept = [row for row in read_metrics(workdir) if row["step"] <= first_step]
-        partial = self._path.with_suffix(".partial")
-        partial.write_text("".join(json.dumps(row) + "\n" for row in kept))
-        os.replace(partial, self._path)
-        self._file = self._path.open("a", buffering=1)
-        self._events = SummaryWriter(
-            str(workdir / EVENTS_FOLDER),
-            purge_step=first_step + 1,
-            filename_suffix=f".{first_step}",  # two runs in one second would share a file
-        )
+    def __init__(self, workdir: Path, *, first_step: int, trackers: Sequence[Tracker] = ()):
+        path = workdir / METRICS_FILE
+        partial = path.with_suffix(".partial")
+        with partial.open("w") as file:
+            for row in _rows(workdir):
+                if row["step"] <= first_step:
+                    file.write(json.dumps(row) + "\n")
+        os.replace(partial, path)
+        self._file = path.open("a", buffering=1)
+        self._trackers: list[Tracker] = [TensorBoard(workdir, first_step), *trackers]
 
     def write(self, step: int, metrics: dict[str, float]) -> None:
-        """Write one line, and one event per metric."""
+        """Write one line, and give the trackers the same numbers."""
         self._file.write(json.dumps({"step": step, **metrics}) + "\n")
-        for name, value in metrics.items():
-            self._events.add_scalar(name, value, step)
+        for tracker in self._trackers:
+            tracker.metrics(step, metrics)
 
     def write_text(self, name: str, text: str, step: int) -> None:
-        self._events.add_text(name, text, step)
+        """Give the trackers a text."""
+        for tracker in self._trackers:
+            tracker.text(step, name, text)
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        del error, traceback
         self._file.close()
-        self._events.close()
+        for tracker in self._trackers:
+            tracker.close(failed=kind is not None)
 
 
 def read_metrics(workdir: Path) -> list[dict[str, float]]:
     """Read the rows of metrics.jsonl, without a last line that a crash cut short."""
+    return list(_rows(workdir))
+
+
+def _rows(workdir: Path) -> Iterator[dict[str, float]]:
     path = workdir / METRICS_FILE
-    rows = []
-    for line in path.read_text().splitlines() if path.exists() else ():
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
-    return rows
-
-
-def plot_loss(workdir: Path, title: str, baselines: dict[str, float]) -> None:
-    """Draw loss.png from metrics.jsonl: the training loss, and bits per byte against baselines."""
-    import matplotlib
-
-    matplotlib.use("agg")
-    from matplotlib.figure import Figure
-
-    rows = read_metrics(workdir)
-    train = [(row["step"], row["train/loss"]) for row in rows if "train/loss" in row]
-    evals = [(row["step"], row["eval/bits_per_byte"]) for row in rows if "eval/loss" in row]
-    figure = Figure(figsize=(10, 4), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    left.plot(*zip(*train, strict=True), linewidth=0.5, alpha=0.5)
-    left.plot(*zip(*smoothed(train), strict=True), linewidth=2)
-    left.set(title="training loss", xlabel="step", ylabel="nats per token")
-    if evals:
-        right.plot(*zip(*evals, strict=True), marker="o", label="this model")
-    for (name, bits_per_byte), style in zip(baselines.items(), ("--", ":", "-."), strict=False):
-        right.axhline(bits_per_byte, linestyle=style, color="gray", label=name)
-    right.set(title="validation", xlabel="step", ylabel="bits per byte")
-    right.legend()
-    for axes in (left, right):
-        axes.grid(alpha=0.3)
-    figure.suptitle(title)
-    partial = workdir / f".{PLOT_FILE}"
-    figure.savefig(partial, dpi=120, format="png")
-    os.replace(partial, workdir / PLOT_FILE)
-
-
-def smoothed(curve: list[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Replace each value by the mean of the tenth of the run that ends at its step."""
-    window = max(1, len(curve) // 10)
-    return [
-        (step, statistics.fmean(value for _, value in curve[max(0, i + 1 - window) : i + 1]))
-        for i, (step, _) in enumerate(curve)
-    ]
+    if not path.exists():
+        return
+    with path.open() as file:
+        for line in file:
+            try:
+                yield json.loads(line)
+            except json.JSONDecodeError:
+                return

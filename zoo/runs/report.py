@@ -23,8 +23,14 @@ class RunReport(Progress):
         """`flags`: the command line's, for the command that resumes; None if a program called."""
         super().__init__(console)
         self._flags = flags
+        self.warnings: list[str] = []
         self._last_line_s = -math.inf
         self._bar: rich.progress.Progress | None = None
+
+    def warn(self, text: str) -> None:
+        """Print `text` as a warning and keep it for the run's page."""
+        super().warn(text)
+        self.warnings.append(text)
 
     def model(self, name: str, experiment: Experiment, num_params: int, flops: float) -> None:
         """Show what will be trained and what that costs."""
@@ -133,7 +139,7 @@ class RunReport(Progress):
         quoted = shlex.quote(str(folder))
         commands = [
             f"python -m zoo.sample --checkpoint={quoted} --prompt={shlex.quote(prompt)}",
-            f"tensorboard --logdir={quoted}    # or open {folder}/loss.png",
+            f"python -m zoo.watch {quoted}    # or open {folder}/report.html",
         ]
         if self._flags is not None:
             flags = [*_resuming_flags(self._flags), f"--num-steps={2 * experiment.num_steps}"]

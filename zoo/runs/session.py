@@ -11,8 +11,10 @@ from data.batches.readers import Reader
 from zoo.checkpoints.checkpoint import Run
 from zoo.checkpoints.writer import CheckpointWriter
 from zoo.common import folders
+from zoo.common.serialize import to_json
 from zoo.distribution.hosts import Hosts, StopVote
-from zoo.runs import metrics, workdir
+from zoo.reporting.reporter import Reporter
+from zoo.runs import workdir
 from zoo.runs.log import RunLog
 from zoo.runs.metrics import MetricsWriter
 from zoo.runs.prefetch import prefetched
@@ -35,6 +37,8 @@ class Session:
     """None in all processes but the primary one."""
     _stop: StopRequest
     _vote: StopVote
+    _reporter: Reporter | None
+    """None in all processes but the primary one."""
 
     def next_batch(self) -> Batch:
         """Return the batch of the next step, on the devices."""
@@ -51,22 +55,24 @@ class Session:
         self._checkpoints.save(state, step, evaluation, counters, stream)
 
     def record_sample(self, step: int, text: str) -> None:
-        """Write a sample of the model after `step`, and plot the loss so far."""
-        if self._metrics is not None:
-            setup = self.setup
-            workdir.write_sample(setup.folder, step, text)
+        """Write a sample of the model after `step`, and the run's page so far."""
+        if self._metrics is not None and self._reporter is not None:
+            workdir.write_sample(self.setup.folder, step, text)
             self._metrics.write_text("sample", text, step)
-            title = f"{setup.name}, {setup.num_params:,} parameters"
-            metrics.plot_loss(setup.folder, title, setup.baselines)
+            self._reporter.refresh()
 
 
 @contextmanager
 def open_session(
-    setup: Setup, first_step: int, report: RunReport, hosts: Hosts
+    setup: Setup,
+    first_step: int,
+    report: RunReport,
+    hosts: Hosts,
+    reporter: Reporter | None,
 ) -> Iterator[Session]:
     """Open the session, and close it when the block ends, with the last checkpoint on the disk.
 
-    Raises WorkdirError if something cannot be written.
+    Raises WorkdirError if something cannot be written, ConfigError if the tracker cannot start.
     """
     experiment, program, data, folder = setup.experiment, setup.program, setup.data, setup.folder
     with folders.writing(folder), ExitStack() as stack:
@@ -75,8 +81,11 @@ def open_session(
         run = Run(experiment, data.fingerprint)
         checkpoints = stack.enter_context(CheckpointWriter(folder, run, data.vocabulary))
         writer = None
-        if hosts.is_primary:
-            writer = stack.enter_context(MetricsWriter(folder, first_step=first_step))
+        if reporter is not None:
+            trackers = reporter.start_tracker(to_json(experiment))
+            writer = stack.enter_context(
+                MetricsWriter(folder, first_step=first_step, trackers=trackers)
+            )
         stack.enter_context(report.bar(first_step, experiment.num_steps))
         stop = stack.enter_context(StopRequest())
         reader = stack.enter_context(
@@ -99,4 +108,4 @@ def open_session(
             reader.counters,
         )
         vote = StopVote(program.mesh)
-        yield Session(setup, log, take_batch, reader, checkpoints, writer, stop, vote)
+        yield Session(setup, log, take_batch, reader, checkpoints, writer, stop, vote, reporter)

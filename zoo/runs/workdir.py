@@ -8,16 +8,23 @@ from configs.experiment import Experiment
 from zoo.checkpoints import checkpoint
 from zoo.common import serialize
 from zoo.common.folders import writing
-from zoo.runs import metrics
-
-CONFIG_FILE, SAMPLES_FOLDER = "config.json", "samples"
+from zoo.reporting.history import METRICS_FILE
+from zoo.reporting.record import RECORD_FILE
+from zoo.reporting.recorded_run import CONFIG_FILE, EVENTS_FILE, SAMPLES_FOLDER
+from zoo.reporting.reporter import PLOT_FILE
+from zoo.reporting.run_page import REPORT_FILE
+from zoo.reporting.trackers import EVENTS_FOLDER, TRACKING_FILE
 
 _WRITTEN_BY_A_RUN = (
     CONFIG_FILE,
+    RECORD_FILE,
+    REPORT_FILE,
     SAMPLES_FOLDER,
-    metrics.METRICS_FILE,
-    metrics.PLOT_FILE,
-    metrics.EVENTS_FOLDER,
+    METRICS_FILE,
+    PLOT_FILE,
+    EVENTS_FILE,
+    EVENTS_FOLDER,
+    TRACKING_FILE,
     checkpoint.FOLDER,
 )
 

@@ -1,10 +1,10 @@
 import json
+from contextlib import nullcontext
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from zoo.runs import metrics
-from zoo.runs.metrics import MetricsWriter, read_metrics, smoothed
+from zoo.runs.metrics import MetricsWriter, read_metrics
 
 
 def write(workdir, first_step: int, values: dict[int, float]) -> None:
@@ -43,33 +43,28 @@ def test_no_metrics_yet_are_no_rows(tmp_path):
     assert read_metrics(tmp_path) == []
 
 
-def test_plot_is_a_png_with_and_without_evaluations(tmp_path):
-    write(tmp_path, 0, {1: 2.0, 2: 1.0})
-    metrics.plot_loss(tmp_path, "nano", {"xz -9": 1.5})
-    assert (tmp_path / "loss.png").read_bytes().startswith(b"\x89PNG")
-    before = (tmp_path / "loss.png").read_bytes()
-    with MetricsWriter(tmp_path, first_step=2) as writer:
-        writer.write(3, {"train/loss": 0.5, "eval/loss": 1.0, "eval/bits_per_byte": 2.0})
-    metrics.plot_loss(tmp_path, "nano", {"xz -9": 1.5})
-    assert (tmp_path / "loss.png").read_bytes() != before
-    assert {path.name for path in tmp_path.iterdir()} == {
-        "loss.png",
-        "metrics.jsonl",
-        "tensorboard",
-    }
+def test_every_tracker_gets_what_the_file_gets(tmp_path):
+    class Notes:
+        def __init__(self):
+            self.calls = []
 
+        def metrics(self, step, values):
+            self.calls.append((step, values))
 
-@pytest.mark.parametrize("num_steps", [1, 9, 19])
-def test_a_short_curve_is_left_as_it_is(num_steps):
-    curve = [(float(step), float(step**2)) for step in range(num_steps)]
-    assert smoothed(curve) == curve
+        def text(self, step, name, text):
+            self.calls.append((step, name, text))
 
+        def close(self, *, failed):
+            self.calls.append(failed)
 
-def test_a_long_curve_is_averaged_over_the_tenth_that_ends_at_each_step():
-    curve = [(10.0 * i, float(i)) for i in range(30)]
-    means = [0.0, 0.5, *(i - 1.0 for i in range(2, 30))]
-    assert smoothed(curve) == [(10.0 * i, mean) for i, mean in enumerate(means)]
-
-
-def test_no_curve_is_no_curve():
-    assert smoothed([]) == []
+    for error in (None, RuntimeError("broken")):
+        notes = Notes()
+        with (
+            pytest.raises(RuntimeError) if error else nullcontext(),
+            MetricsWriter(tmp_path, first_step=0, trackers=[notes]) as writer,
+        ):
+            writer.write(1, {"train/loss": 2.0})
+            writer.write_text("sample", "def", 1)
+            if error:
+                raise error
+        assert notes.calls == [(1, {"train/loss": 2.0}), (1, "sample", "def"), error is not None]

@@ -159,14 +159,14 @@ def next_commands(flags: tuple[str, ...], folder: str, data: Data, sample: str) 
 @pytest.mark.parametrize("folder", ["runs/x", "my runs/x"])
 def test_next_commands_are_those_of_this_run_with_twice_the_steps(folder):
     flags = ("--model=palm_nano", f"--workdir={folder}", "--data.files=my notes/**/*.txt")
-    sample, on_board, longer = next_commands(
+    sample, page, longer = next_commands(
         ("--num-steps", "7", *flags, "--num_steps=9", "--json", "--fresh"),
         folder,
         Data(source=Files("my notes/**/*.txt")),
         "it's so\nmuch text",
     )
     assert sample == ["python", "-m", "zoo.sample", f"--checkpoint={folder}", "--prompt=it's so"]
-    assert on_board == ["tensorboard", f"--logdir={folder}"]
+    assert page == ["python", "-m", "zoo.watch", folder]
     assert longer == ["python", "-m", "zoo.train", *flags, "--num-steps=40"]
 
 

@@ -1,0 +1,189 @@
+"""HTML pages that need nothing but themselves: no script, no font and no picture from elsewhere."""
+
+from base64 import b64encode
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from html import escape
+from typing import Any
+
+from zoo.reporting.plots import COLORS, GRID, INK
+
+
+@dataclass(frozen=True)
+class Html:
+    """Text that is markup already; any other text is escaped where a page takes it."""
+
+    text: str
+
+
+def markup(value: Any) -> str:
+    """Return the value as markup."""
+    return value.text if isinstance(value, Html) else escape(str(value))
+
+
+def element(tag: str, *children: Any, **attributes: str) -> Html:
+    """Return an element; an attribute `class_` is written `class`."""
+    written = "".join(
+        f' {name.rstrip("_")}="{escape(value)}"' for name, value in attributes.items()
+    )
+    return Html(f"<{tag}{written}>{''.join(map(markup, children))}</{tag}>")
+
+
+def section(title: str, *children: Any) -> Html:
+    """Return a part of the page below a heading."""
+    name = "".join(c if c.isalnum() else "-" for c in title.lower())
+    return element("section", element("h2", title), *children, id=name)
+
+
+def table(head: Sequence[Any], rows: Iterable[Sequence[Any]], *, class_: str = "") -> Html:
+    """Return a table that scrolls sideways where it is too wide."""
+    header = element("tr", *(element("th", cell, scope="col") for cell in head))
+    body = [element("tr", *(element("td", cell) for cell in row)) for row in rows]
+    parts = ([element("thead", header)] if head else []) + [element("tbody", *body)]
+    return element("div", element("table", *parts, class_=class_), class_="scroll")
+
+
+def tiles(items: Iterable[tuple[str, Any, str]]) -> Html:
+    """Return the main numbers: the name, the number and a remark of each."""
+    return element(
+        "dl",
+        *(
+            element("div", element("dt", name), element("dd", value), element("p", remark))
+            for name, value, remark in items
+        ),
+        class_="tiles",
+    )
+
+
+def figure(svg: str, title: str, caption: str = "") -> Html:
+    """Return a picture with its title above and a remark below."""
+    remark = [element("p", caption)] if caption else []
+    return element("figure", element("figcaption", title, *remark), Html(svg))
+
+
+@dataclass(frozen=True)
+class Reload:
+    """The browser loads the page again, as a person would; for a file."""
+
+    every_s: int
+
+
+@dataclass(frozen=True)
+class Update:
+    """A script takes the page's new content from its server; what is unfolded stays so."""
+
+    every_s: int
+
+    @property
+    def script(self) -> str:
+        """The only script of any page."""
+        return f"""
+setInterval(async () => {{
+  const answer = await fetch(location.href).catch(() => null);
+  if (!answer || !answer.ok) return;
+  const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+  const open = [...document.querySelectorAll("details[open]")].map((part) => part.id);
+  document.querySelector("main").replaceWith(page.querySelector("main"));
+  for (const id of open) document.getElementById(id)?.setAttribute("open", "");
+  document.title = page.title;
+}}, {self.every_s} * 1000);
+"""
+
+
+def page(title: str, *children: Any, live: Reload | Update | None = None) -> str:
+    """Return the whole document.
+
+    Args:
+      live: the way in which an open page follows its run; None: it does not change any more.
+    """
+    body = "\n".join(map(markup, children))
+    policy, head, script = "default-src 'none'; style-src 'unsafe-inline'; img-src data:", "", ""
+    match live:
+        case Reload(every_s=every_s):
+            head = f'<meta http-equiv="refresh" content="{every_s}">\n'
+        case Update():
+            digest = b64encode(sha256(live.script.encode()).digest()).decode()
+            policy += f"; connect-src 'self'; script-src 'sha256-{digest}'"
+            script = f"<script>{live.script}</script>\n"
+        case None:
+            pass
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
+        f'{head}<link rel="icon" href="data:,">\n<title>{escape(title)}</title>\n'
+        f"<style>{_CSS}</style>\n</head>\n<body>\n<main>\n{body}\n</main>\n"
+        f"{script}</body>\n</html>\n"
+    )
+
+
+_LIGHT = "".join(f"--c{i}:{color};" for i, color in enumerate(COLORS))
+_DARK_COLORS = ("#56b4e9", "#ff9e57", "#3ddbad", "#cf9bea", "#e6c25c", "#ff7eb0", "#9cd0f5", "#bbb")
+_DARK = "".join(f"--c{i}:{color};" for i, color in enumerate(_DARK_COLORS))
+_CSS = f"""
+:root {{ color-scheme: light dark; --ink:{INK}; --grid:{GRID}; --paper:#fff; --soft:#f4f6f8;
+  --muted:#59616e; --good:#00734f; --bad:#b3261e; {_LIGHT} }}
+@media (prefers-color-scheme: dark) {{ :root {{ --ink:#e6e9ee; --grid:#3a424e; --paper:#14171c;
+  --soft:#1d2229; --muted:#a3acb9; --good:#3ddbad; --bad:#ff8a80; {_DARK} }} }}
+""" + """
+* { box-sizing: border-box; }
+body { margin: 0; background: var(--paper); color: var(--ink);
+  font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
+main { max-width: 1120px; margin: 0 auto; padding: 24px 16px 48px; }
+h1 { font-size: 1.7rem; line-height: 1.2; margin: 0 0 4px; overflow-wrap: anywhere; }
+h2 { font-size: 1.2rem; margin: 40px 0 12px; border-bottom: 1px solid var(--grid);
+  padding-bottom: 4px; }
+h3 { font-size: 1rem; margin: 20px 0 6px; }
+p { margin: 4px 0; }
+.muted, figcaption p, .tiles p { color: var(--muted); font-size: .86rem; }
+.good { color: var(--good); } .bad { color: var(--bad); }
+.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); gap: 12px;
+  margin: 20px 0; }
+.tiles > div { background: var(--soft); border-radius: 8px; padding: 10px 14px; }
+dt { color: var(--muted); font-size: .86rem; }
+dd { margin: 0; font-size: 1.35rem; font-weight: 600; font-variant-numeric: tabular-nums; }
+.charts { display: grid; gap: 20px;
+  grid-template-columns: repeat(auto-fit, minmax(min(100%, 420px), 1fr)); }
+figure { margin: 0; }
+figcaption { font-weight: 600; font-size: .95rem; }
+figcaption p { font-weight: 400; }
+svg { width: 100%; height: auto; display: block; }
+svg text { font-family: inherit !important; }
+.legend { list-style: none; padding: 0; margin: 0 0 12px; display: flex; flex-wrap: wrap;
+  gap: 4px 20px; }
+mark { background: #ffe58a; color: #1b2028; padding: 0 4px; border-radius: 3px; }
+.legend svg { width: 34px; display: inline-block; vertical-align: middle; margin-right: 8px; }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; width: 100%; font-size: .9rem; }
+th, td { text-align: left; padding: 5px 14px 5px 0; border-bottom: 1px solid var(--grid);
+  vertical-align: top; }
+th { color: var(--muted); font-weight: 600; }
+td { overflow-wrap: break-word; }
+.numbers td:not(:first-child), .numbers th:not(:first-child) { text-align: right;
+  font-variant-numeric: tabular-nums; white-space: nowrap; }
+.config th:first-child { width: 24%; } .config th:nth-child(2) { width: 18%; }
+.config.wide th { width: auto; } .config.wide td:nth-child(2) { font-weight: 400; }
+.config td:first-child { font-family: ui-monospace, monospace; font-size: .84rem; }
+.config td:nth-child(2) { font-weight: 600; }
+pre { background: var(--soft); border-radius: 8px; padding: 12px 14px; margin: 6px 0;
+  white-space: pre-wrap; overflow-wrap: anywhere; font: .86rem/1.45 ui-monospace, monospace; }
+summary { cursor: pointer; padding: 4px 0; }
+@media (max-width: 600px) {
+  .config thead { display: none; }
+  .config tr { display: block; border-bottom: 1px solid var(--grid); padding: 6px 0; }
+  .config td { display: block; border: 0; padding: 0; }
+  .config td:last-child { color: var(--muted); font-size: .84rem; }
+}
+@media print {
+  :root { color-scheme: light; --ink:#000; --grid:#bbb; --paper:#fff; --soft:#fff; --muted:#333;
+    --good:#000; --bad:#000; LIGHT }
+  body { font-size: 10.5pt; } main { max-width: none; padding: 0; }
+  .tiles > div, pre { border: 1px solid var(--grid); }
+  .charts { grid-template-columns: 1fr 1fr; }
+  figure, tr, pre, .tiles > div { break-inside: avoid; }
+  h2, h3, thead, summary { break-after: avoid; }
+  .scroll { overflow: visible; }
+  details::details-content { content-visibility: visible; display: block; height: auto; }
+}
+""".replace("LIGHT", _LIGHT)  # fmt: skip
