@@ -38,7 +38,7 @@ def recipe(
         doubles=doubles,
         clip_norm=clip_norm,
     )
-    return replace(run, optimizer=replace(run.optimizer, weight_decay=0.1))
+    return replace(run, optimizer=replace(run.optimizer, weight_decay=0.1, decays="matrices"))
 
 
 def _scaling_run(
@@ -165,8 +165,8 @@ PAPER = Paper(
         "batch_ramp": "Table 4: the 70B's batch doubles midway, from 1.5M tokens, read as after "
         "half of the tokens",
         "seq_len": "section 4.1: as Gopher",
-        "execution.dtype": "section 4.1: bfloat16 forward and backward, with a float32 copy of "
-        "the weights",
+        "param_dtype": "section 4.1: a float32 copy of the weights in the optimizer's state",
+        "execution.dtype": "section 4.1: bfloat16 forward and backward",
     },
     not_published={
         **gopher.PAPER.not_published,
@@ -176,12 +176,13 @@ PAPER = Paper(
         "values: these give all 50 sizes of Table A9 (and 43 finer ones that Besiroglu et al. 2024 "
         "read off the paper's figure)",
         "optimizer.weight_decay": "0.1, GPT-3's",
+        "optimizer.decays": "embeddings and kernels, as in the zoo's GPT-3",
         "optimizer.clip_norm": "Gopher's rule: 1, and 0.25 from 7B parameters on",
     },
     reasons={
         "num_steps": "model size and training tokens should grow in equal proportion",
         "optimizer.weight_decay": "AdamW improves the loss and the results after finetuning",
         "optimizer.schedule": "a cosine longer than the run leaves the loss higher than it need be",
-        "execution.dtype": "Gopher's bfloat16 parameters had turned out worse than a float32 copy",
+        "param_dtype": "Gopher's bfloat16 parameters had turned out worse than a float32 copy",
     },
 )

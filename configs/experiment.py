@@ -8,8 +8,9 @@ import math
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import accumulate, pairwise
+from typing import Literal
 
-from configs.optimizers import Adafactor, AdamW
+from configs.optimizers import Optimizer
 from data.batches.sizes import BatchSizes, Phase
 from data.config import MAY_CHANGE, Data
 from models.config import Execution, ModelConfig, check, check_above_zero
@@ -70,6 +71,10 @@ class Distributed:
             f"distributed.coordinator={self.coordinator} must be HOST:PORT; write for example "
             "--distributed.coordinator=10.0.0.1:8476",
         )
+
+
+ParamDtype = Literal["float32", "bfloat16"]
+"""Precision in which parameters are stored."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,7 +186,7 @@ class Experiment:
     """
 
     model: ModelConfig
-    optimizer: Adafactor | AdamW
+    optimizer: Optimizer
     data: Data = Data()
     mesh: Mesh = field(default=Mesh(), metadata=MAY_CHANGE)
     execution: Execution = field(default=Execution(), metadata=MAY_CHANGE)
@@ -196,6 +201,10 @@ class Experiment:
     init_from: str | None = None
     """Checkpoint whose parameters and vocabulary a new run starts with, at step 0: a workdir or one
     of its checkpoints/STEP folders. None: random parameters."""
+    param_dtype: ParamDtype = "float32"
+    """Precision of the stored parameters; the optimizer's state and arithmetic are float32.
+    float32: layers compute with a copy in execution.dtype. bfloat16: there is no other copy, and
+    each update is rounded to bfloat16 stochastically (Gopher, section 3.2)."""
     z_loss: float = 0.0
     """Weight of log^2 Z in the loss, Z the softmax normaliser (PaLM, section 5: 1e-4)."""
     micro_batches: int = field(default=1, metadata=MAY_CHANGE)

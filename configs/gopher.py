@@ -7,7 +7,7 @@ training from sections 3.1 to 3.3 and appendix C. The 280B was trained on 4096 T
     python -m zoo.train --model=gopher_small
 """
 
-from configs.experiment import Experiment, SteppedRamp
+from configs.experiment import Experiment, ParamDtype, SteppedRamp
 from configs.optimizers import AdamW, WarmupCosine
 from configs.paper import Paper
 from configs.scaled import NANO, SMALL, scaled_down
@@ -52,6 +52,7 @@ def recipe(
     num_tokens: float = 300e9,
     doubles: bool = False,
     clip_norm: float = 1.0,
+    param_dtype: ParamDtype = "float32",
 ) -> Experiment:
     """Return section 3.2's training run. Adam is AdamW without decay.
 
@@ -70,12 +71,14 @@ def recipe(
             beta2=0.95,
             eps=1e-8,
             weight_decay=0.0,
+            decays="matrices",
             clip_norm=clip_norm,
         ),
         num_steps=1,
         batch_tokens=batch_size * 2048,
         batch_ramp=midway if doubles else None,
         seq_len=2048,
+        param_dtype=param_dtype,
         execution=Execution(dtype="bfloat16", remat="full"),
     ).lasting(num_tokens)
 
@@ -88,9 +91,9 @@ PUBLISHED = {
     "gopher_417m": recipe(architecture(12,  1536,  12, 128), batch_size=128,  peak_lr=2.0e-4),
     "gopher_1.4b": recipe(architecture(24,  2048,  16, 128), batch_size=128,  peak_lr=2.0e-4),
     "gopher_7.1b": recipe(architecture(32,  4096,  32, 128), batch_size=1024, peak_lr=1.2e-4,
-                          clip_norm=0.25),
+                          clip_norm=0.25, param_dtype="bfloat16"),
     "gopher_280b": recipe(architecture(80, 16384, 128, 128), batch_size=3072, peak_lr=0.4e-4,
-                          clip_norm=0.25, doubles=True),
+                          clip_norm=0.25, doubles=True, param_dtype="bfloat16"),
 }
 _BASE = PUBLISHED["gopher_44m"]
 FAMILY = {
@@ -138,10 +141,11 @@ PAPER = Paper(
         "as 128, 1024 and 3072",
         "batch_ramp": "Table 1: the 280B's batch doubles from 3M to 6M tokens during training",
         "seq_len": "section 3.2",
-        "execution.dtype": "section 3.2 and appendix C: bfloat16 activations, and float32 "
-        "parameters below 7.1B. The 7.1B and 280B had bfloat16 parameters with stochastic "
-        "rounding, which appendix C finds worse than a float32 copy; here all have float32 "
-        "parameters",
+        "param_dtype": "section 3.2 and appendix C: float32 below 7.1B; the 7.1B and 280B had "
+        "bfloat16 parameters with stochastic rounding, which appendix C finds worse than a "
+        "float32 copy. The state of Adam is float32: the 2.5 TiB that section 3.3 gives for it "
+        "and the parameters of the 280B are 10 bytes a parameter",
+        "execution.dtype": "section 3.2 and appendix C: bfloat16 activations",
     },
     not_published={
         "batch_ramp.until_tokens": "half of the tokens: the paper says neither where the 280B's "
@@ -155,6 +159,7 @@ PAPER = Paper(
         "optimizer.beta1": "0.9, GPT-3's",
         "optimizer.beta2": "0.95, GPT-3's",
         "optimizer.eps": "1e-8, GPT-3's",
+        "optimizer.decays": "nothing to choose: the decay is 0",
         "z_loss": "none: the paper mentions no such term",
     },
     reasons={

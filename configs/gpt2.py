@@ -105,11 +105,13 @@ PAPER = Paper(
         "model.dropout_rate": "0: neither the paper nor the code has dropout (section 3: the "
         "models underfit)",
         "optimizer": "GPT-3's Adam with decoupled decay (Brown et al. 2020, appendix B)",
+        "optimizer.decays": "embeddings and kernels, as the released code of GPT-1 (opt.py) does",
         "optimizer.schedule": "GPT-3's warm-up over 375M tokens and cosine to 10 %",
         "optimizer.schedule.peak_lr": "GPT-3's for the nearest size; the paper tuned it by hand "
         "for each size on a held-out 5 % (section 3) and does not give the values",
         "num_steps": "GPT-3's 300B tokens",
         "z_loss": "none: the paper mentions no such term",
+        "param_dtype": "float32, as in the released checkpoints",
         "execution.dtype": "the device's best: bfloat16 on accelerators, float32 on CPUs",
     },
     reasons={

@@ -116,9 +116,12 @@ PAPER = Paper(
         "accelerator",
         "model.norm.eps": "1e-5, as in GPT-2's code",
         "model.dropout_rate": "0: less than one epoch of most of the text",
+        "optimizer.decays": "embeddings and kernels, as the released code of GPT-1 (opt.py) and "
+        "Megatron-LM do",
+        "param_dtype": "float32",
         "z_loss": "none: the paper mentions no such term",
-        "execution.dtype": "bfloat16 products and activations, float32 parameters; the list of "
-        "contributions mentions half-precision training without details",
+        "execution.dtype": "bfloat16 products and activations; the list of contributions mentions "
+        "half-precision training without details",
     },
     reasons={
         "batch_tokens": "larger models can use larger batches, as measured by the gradient noise "

@@ -57,8 +57,6 @@ PAPER = Paper(
         "model.attention": "Table 1 and section 2.1: as in GPT-2, dense in every layer",
         "model.layout": "section 2.1: GPT-2's modifications of the Transformer decoder",
         "model.tie_embeddings": "section 2.1: as in GPT-2; Table 1's counts need one table",
-        "optimizer": "section 2.3: the hyper-parameters of Brown et al. 2020, including those of "
-        "Adam and of clipping",
         "optimizer.schedule": "section 2.3: warm-up over about the first 375M tokens; as in GPT-3",
         "optimizer.schedule.peak_lr": "section 2.3",
         "num_steps": "section 2.3: 300B tokens",
@@ -77,8 +75,12 @@ PAPER = Paper(
         "model.logit_scale": "GPT-2's: none",
         "model.init": "GPT-2's",
         "model.dropout_rate": "0, as in the zoo's GPT-3",
+        "optimizer": "GPT-3's Adam, decay and clipping: section 2.3 follows the hyper-parameters "
+        "of Brown et al. 2020 and lists none of these",
+        "optimizer.decays": "embeddings and kernels, as in the zoo's GPT-3",
+        "param_dtype": "float32",
         "z_loss": "none: the paper mentions no such term",
-        "execution.dtype": "bfloat16 products and activations, float32 parameters",
+        "execution.dtype": "bfloat16 products and activations",
     },
     reasons={
         "model.num_layers": "76 layers instead of GPT-3's 96: the best depth for this size is "

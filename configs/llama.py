@@ -133,8 +133,10 @@ PAPER = Paper(
         "model.init": "GPT-2's rule",
         "model.dropout_rate": "0: the released code has none",
         "optimizer.eps": "1e-8, Adam's default",
+        "optimizer.decays": "embeddings and kernels, as in the zoo's GPT-3",
+        "param_dtype": "float32",
         "z_loss": "none: the paper mentions no such term",
-        "execution.dtype": "bfloat16 products and activations, float32 parameters",
+        "execution.dtype": "bfloat16 products and activations",
     },
     reasons={
         "model.layout": "normalising the input of each sub-layer makes training more stable",

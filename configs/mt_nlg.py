@@ -92,6 +92,9 @@ PAPER = Paper(
         "model.logit_scale": "Megatron-LM's: none",
         "model.init.residual": "Megatron-LM's and GPT-2's scaling of the two output projections",
         "model.dropout_rate": "0: less than one epoch",
+        "optimizer.decays": "embeddings and kernels: Megatron-LM decays neither biases nor norms "
+        "(megatron/optimizer/__init__.py)",
+        "param_dtype": "float32: Megatron-LM's optimizer keeps a float32 copy of bfloat16 weights",
         "z_loss": "none: the paper mentions no such term",
     },
     reasons={

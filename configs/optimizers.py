@@ -1,6 +1,7 @@
 """Learning-rate schedules and optimizers, as plain data. Standard library only."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from models.config import check, check_above_zero
 
@@ -9,7 +10,8 @@ from models.config import check, check_above_zero
 class InverseSquareRoot:
     """lr(k) = peak_lr * sqrt(constant_steps / max(k, constant_steps)) at step k = 1, 2, ...
 
-    With peak_lr 1e-2 and constant_steps 10,000 this is PaLM's schedule: 1e-2, then 1/sqrt(k).
+    With peak_lr 1e-2 and constant_steps 10,000 this is PaLM's schedule, 1e-2 and then 1/sqrt(k). It
+    counts steps, not tokens: at the same token, another batch gives another rate.
     """
 
     peak_lr: float
@@ -50,6 +52,11 @@ class WarmupCosine:
             f"optimizer.schedule.decay-steps={self.decay_steps} must exceed "
             f"warmup-steps={self.warmup_steps}: the cosine ends there",
         )
+
+
+Decays = Literal["matrices", "all"]
+"""The parameters that weight decay shrinks. matrices: embeddings and kernels, but neither biases
+nor norm scales; all: every parameter."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,22 +100,49 @@ class Adafactor:
     decay_exponent: float = 0.8
     """beta2 at step k is 1 - k^(-decay_exponent)."""
     weight_decay_exponent: float = 2.0
-    """Every step multiplies each matrix by 1 - lr^weight_decay_exponent."""
+    """Every step multiplies the parameters that decay by 1 - lr^weight_decay_exponent."""
+    decays: Decays = "matrices"
+    """The parameters that weight decay shrinks: embeddings and kernels, or all."""
     clip_norm: float = 1.0
     """Global gradient norm above which gradients are scaled down."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class AdamW:
-    """Adam with decoupled weight decay on matrices (Loshchilov & Hutter 2019)."""
+    """Adam with decoupled weight decay (Loshchilov & Hutter 2019)."""
 
     schedule: Schedule
     beta1: float = 0.9
     beta2: float = 0.95
     eps: float = 1e-8
     weight_decay: float = 0.1
+    decays: Decays = "matrices"
+    """The parameters that weight decay shrinks: embeddings and kernels, or all."""
     clip_norm: float = 1.0
     """Global gradient norm above which gradients are scaled down."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RateCorrectedAdam:
+    """Adam whose bias correction multiplies the rate (Kingma & Ba 2015, end of section 2).
+
+    At step k the rate is r = lr(k) sqrt(1 - beta2^k) / (1 - beta1^k), and a parameter p becomes
+    p - r (m / (sqrt(v) + eps) + weight_decay p). Unlike in AdamW, eps is not corrected, and the
+    decay is weak at first. GPT-1's released code (opt.py) has this form.
+    """
+
+    schedule: InverseSquareRoot | WarmupCosine
+    beta1: float = 0.9
+    beta2: float = 0.999
+    eps: float = 1e-8
+    weight_decay: float = 0.01
+    decays: Decays = "matrices"
+    """The parameters that weight decay shrinks: embeddings and kernels, or all."""
+    clip_norm: float = 1.0
+    """Global gradient norm above which gradients are scaled down."""
+
+
+Optimizer = Adafactor | AdamW | RateCorrectedAdam
 
 
 def _check_peak(peak_lr: float) -> None:

@@ -47,6 +47,7 @@ def recipe(
             beta1=0.9,
             decay_exponent=0.8,
             weight_decay_exponent=2.0,
+            decays="all",
             clip_norm=1.0,
         ),
         num_steps=1,
@@ -131,7 +132,10 @@ PAPER = Paper(
         "after 24 % of the tokens, as the 540B's grows for the last time",
         "model.norm.eps": "1e-6, T5X's",
         "model.position.theta": "10,000, and all dimensions are rotated, as in Su et al. 2021",
-        "execution.dtype": "bfloat16 products and activations, float32 parameters: T5X's default",
+        "optimizer.decays": "all, norm scales included: the Adafactor of T5X, on which PaLM's code "
+        "is based (section 4), decays every parameter (t5x/adafactor.py)",
+        "param_dtype": "float32, T5X's default",
+        "execution.dtype": "bfloat16 products and activations, T5X's default",
     },
     reasons={
         "model.vocab_size": "covers the many languages of the corpus without too many tokens per "

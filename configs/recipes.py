@@ -63,6 +63,7 @@ def gpt3(
             beta2=0.95,
             eps=1e-8,
             weight_decay=0.1,
+            decays="matrices",
             clip_norm=1.0,
         ),
         num_steps=1,

@@ -209,6 +209,10 @@ class ModelConfig:
     init: Normal | FanIn
     dropout_rate: float = 0.0
     """Dropout on the embedding, the attention weights and the output of each sub-block."""
+    embedding_dropout: Literal["vectors", "tables"] = "vectors"
+    """The entries of the embedding that dropout hits. vectors: those of the vector of each token in
+    the batch, each for itself; tables: those of the tables of tokens and positions, the same for
+    all tokens of a micro-batch and in a tied output matrix."""
 
     def __post_init__(self):
         for field in ("vocab_size", "context_length", "num_layers", "d_model"):

@@ -18,10 +18,9 @@ The parameters of all layers are stacked along a leading axis `layers`, and the 
 over that axis, so compile time does not grow with depth.
 """
 
-import dataclasses
 import functools
 import operator
-from typing import assert_never, no_type_check
+from typing import assert_never
 
 import jax
 import jax.numpy as jnp
@@ -34,7 +33,8 @@ from models.cache import KVCache
 from models.config import Execution, Layout, Learned, ModelConfig
 from models.dropout import dropout, split_key
 from models.feed_forward import FeedForward
-from models.linear import matmul_transposed, matrix, vector
+from models.head import Head
+from models.linear import matrix, vector
 from models.norms import Norm
 from models.positions import Positions
 from models.stages import run_stages
@@ -105,25 +105,6 @@ def whole(x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
     return constrain(x, "batch", "length", None)
 
 
-@no_type_check  # at run time: jax.custom_vjp fills the tree with placeholders to find its structure
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class Head:
-    """The function from hidden states to logits, as a tree of only the arrays that it uses.
-
-    A loss can then take its gradient without touching the other parameters.
-    """
-
-    table: Float[Array, "V D"]
-    bias: Float[Array, " V"] | None
-    scale: float = dataclasses.field(metadata={"static": True})
-
-    def __call__(self, hidden: Float[Array, "*batch D"]) -> Float[Array, "*batch V"]:
-        """Return the scores of the next token, in float32."""
-        logits = matmul_transposed(hidden, self.table, ("vocab", "embed")) * self.scale
-        return logits if self.bias is None else logits + self.bias
-
-
 class Transformer(nnx.Module):
     """A language model: tokens to hidden states (`__call__`), hidden states to logits (`head`)."""
 
@@ -160,6 +141,13 @@ class Transformer(nnx.Module):
             else matrix(config, (v, d), ("vocab", "embed"), role="kernel", fan_in=d, rngs=rngs)
         )
         self.logit_bias = vector(0.0, (v,), ("vocab",)) if "logits" in config.biases else None
+        match config.embedding_dropout:
+            case "vectors":
+                self.vector_dropout, self.table_dropout = config.dropout_rate, 0.0
+            case "tables":
+                self.vector_dropout, self.table_dropout = 0.0, config.dropout_rate
+            case _:
+                assert_never(config.embedding_dropout)
 
     def __call__(
         self,
@@ -176,8 +164,8 @@ class Transformer(nnx.Module):
           micro_batches: number of micro-batches that follow each other through the pipeline's
             stages, if the layers are split over a mesh axis.
         """
-        embedding_key, layers_key = split_key(dropout_key, 2)
-        x = dropout(self.embed(tokens, positions), self.config.dropout_rate, embedding_key)
+        _, layers_key = split_key(dropout_key, 2)
+        x = self.embed(tokens, positions, dropout_key)
         x = constrain(x, "batch", "length", "residual")
         if cache is not None:
             cache = cache.append_positions(positions)
@@ -205,16 +193,37 @@ class Transformer(nnx.Module):
         x = x if self.final_norm is None else self.final_norm(x)
         return constrain(x, "batch", "length", "residual"), cache
 
-    def embed(self, tokens: Int[Array, "B T"], positions: Positions) -> Float[Array, "B T D"]:
-        """Return the embeddings of the tokens, plus those of learned positions."""
-        table = constrain(self.embedding[...], "vocab", "embed")
+    def embed(
+        self,
+        tokens: Int[Array, "B T"],
+        positions: Positions,
+        dropout_key: Key[Array, ""] | None = None,
+    ) -> Float[Array, "B T D"]:
+        """Return the embeddings of the tokens, plus those of learned positions, after dropout."""
+        table, position_table = self.tables(dropout_key)
         table = constrain(table, "vocab", None)  # all-gathered along fsdp for the lookup
         # mode="clip": the caller checks ids where text becomes ids. The default mode would fill the
         # row of an id out of range with NaN and spend a select on every lookup.
         x = jnp.take(table, tokens, axis=0, mode="clip")
-        if self.position_embedding is not None:
-            x = x + jnp.take(self.position_embedding[...], positions.index, axis=0, mode="clip")
-        return x.astype(jnp.dtype(self.execution.dtype))
+        if position_table is not None:
+            x = x + jnp.take(position_table, positions.index, axis=0, mode="clip")
+        x = x.astype(jnp.dtype(self.execution.dtype))
+        return dropout(x, self.vector_dropout, split_key(dropout_key, 2)[0])
+
+    def tables(
+        self, dropout_key: Key[Array, ""] | None
+    ) -> tuple[Float[Array, "V D"], Float[Array, "M D"] | None]:
+        """Return the embeddings of tokens and positions, after dropout if it hits the tables.
+
+        They are float32 whatever they are stored in, so that gradients of a token add up in it.
+        """
+        token_key, position_key = split_key(split_key(dropout_key, 2)[0], 2)
+        table = constrain(self.embedding[...].astype(jnp.float32), "vocab", "embed")
+        table = dropout(table, self.table_dropout, token_key)
+        if self.position_embedding is None:
+            return table, None
+        positions = self.position_embedding[...].astype(jnp.float32)
+        return table, dropout(positions, self.table_dropout, position_key)
 
     def _apply(self, layers, x: Array, positions: Positions, cache: KVCache | None):
         """Scan over the layers; one iteration applies as many layers as there are windows.
@@ -235,10 +244,17 @@ class Transformer(nnx.Module):
         carry, _ = jax.lax.scan(apply_layers, (x, cache), layers, unroll=unroll)
         return carry
 
-    def head(self) -> Head:
-        """Return the output layer, whose matrix is the input embedding or a separate table."""
-        table = (self.embedding if self.unembedding is None else self.unembedding)[...]
-        table = constrain(constrain(table, "vocab", "embed"), "vocab", None)
+    def head(self, dropout_key: Key[Array, ""] | None = None) -> Head:
+        """Return the output layer, whose matrix is the input embedding or a separate table.
+
+        Args:
+          dropout_key: that of the forward pass; it matters if dropout hits a tied table.
+        """
+        if self.unembedding is None:
+            table, _ = self.tables(dropout_key)
+        else:
+            table = constrain(self.unembedding[...].astype(jnp.float32), "vocab", "embed")
+        table = constrain(table, "vocab", None)
         bias = None if self.logit_bias is None else self.logit_bias[...]
         match self.config.logit_scale:
             case "one":
@@ -282,9 +298,10 @@ def abstract_model(config: ModelConfig, execution: Execution = FLOAT32) -> Trans
     return nnx.eval_shape(lambda: Transformer(config, execution, rngs=nnx.Rngs(0)))
 
 
-def abstract_params(config: ModelConfig) -> nnx.State:
-    """Return the shapes, dtypes and logical axes of all parameters, without allocating any."""
-    return nnx.state(abstract_model(config), nnx.Param)
+def abstract_params(config: ModelConfig, dtype: str = "float32") -> nnx.State:
+    """Return the shapes and logical axes of all parameters, which are stored in `dtype`."""
+    params = nnx.state(abstract_model(config), nnx.Param)
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, dtype), params)
 
 
 @functools.cache

@@ -13,7 +13,7 @@ from models.config import ConfigError
 from models.transformer import num_params
 from zoo.explaining.model_card import model_card
 
-RECIPE = {"num_steps", "batch_tokens", "seq_len", "z_loss", "execution.dtype"}
+RECIPE = {"num_steps", "batch_tokens", "seq_len", "z_loss", "param_dtype", "execution.dtype"}
 
 KNOWN_MISPRINTS = {"gpt3_350m", "gpt3_13b", "gpt3_175b", "palm_540b", "llama_65b"}
 """Models whose printed digits are not the exact ones; the tests of their families say why."""
@@ -36,6 +36,7 @@ def papers_choices(experiment: Experiment) -> list[str]:
         path
         for path in paths(experiment)
         if path.startswith(("model.", "optimizer", "batch_ramp")) or path in RECIPE
+        if path != "model.embedding_dropout" or experiment.model.dropout_rate > 0
     ]
 
 
@@ -91,6 +92,7 @@ def test_every_choice_has_a_source_or_is_said_not_to_be_published(family: str):
     assert [path for path, key in used.items() if key is None] == []
     assert set(keys) <= set(used.values()), "a key that covers no field"
     assert set(paper.reasons) <= set(used), "a reason for no field"
+    assert used["optimizer.decays"] == "optimizer.decays", "which parameters decay"
     assert all({**paper.sources, **paper.not_published, **paper.reasons}.values())
 
 

@@ -1,7 +1,7 @@
 """GPT-1's count and recipe (Radford et al. 2018, section 4.1)."""
 
 from configs import gpt1
-from configs.optimizers import AdamW
+from configs.optimizers import RateCorrectedAdam
 from models.transformer import num_params
 
 
@@ -14,6 +14,7 @@ def test_section_4_1():
     assert (experiment.model.attention.head_dim, experiment.model.feed_forward.d_ff) == (64, 3072)
     assert experiment.batch_size == 64
     assert experiment.optimizer.schedule.peak_lr == 2.5e-4
-    assert isinstance(experiment.optimizer, AdamW)
+    assert isinstance(experiment.optimizer, RateCorrectedAdam)
     assert experiment.optimizer.weight_decay == 0.01
     assert experiment.model.dropout_rate == 0.1
+    assert experiment.model.embedding_dropout == "tables"

@@ -275,6 +275,55 @@ def test_dropout_acts_only_with_a_key():
     assert jnp.abs(dropped(1) - without).max() > 0.1
 
 
+def test_dropout_on_tables_hits_the_same_entries_for_all_tokens_and_in_the_output_matrix():
+    config = dataclasses.replace(
+        samples.MODELS["gpt1"], dropout_rate=0.3, embedding_dropout="tables", tie_embeddings=True
+    )
+    model, key = samples.random_model(config), jax.random.key(3)
+    # Without the output of attention and feed-forward, only the norms follow the embedding.
+    for linear in (model.layers.attention.output, model.layers.feed_forward.down):
+        for param in (linear.kernel, linear.bias):
+            assert param is not None
+            param[...] = jnp.zeros_like(param[...])
+    assert model.position_embedding is not None
+    table, places = (np.asarray(table) for table in model.tables(key))
+    for dropped, param in ((table, model.embedding), (places, model.position_embedding)):
+        kept = dropped != 0
+        assert 0.6 < kept.mean() < 0.8
+        np.testing.assert_allclose(dropped[kept], np.asarray(param[...])[kept] / 0.7, rtol=1e-6)
+    np.testing.assert_array_equal(model.head(key).table, table)
+
+    tokens = samples.random_tokens(config, batch_size=3, seq_len=11)
+    x = table[tokens] + places[np.arange(11)]
+    norms = (model.layers.attention_norm, model.layers.feed_forward_norm)
+    for layer in range(config.num_layers):
+        for norm in norms:
+            assert norm.bias is not None
+            x = x - x.mean(axis=-1, keepdims=True)
+            x = x / np.sqrt((x**2).mean(axis=-1, keepdims=True) + config.norm.eps)
+            x = x * norm.scale[...][layer] + norm.bias[...][layer]
+    hidden = samples.hidden(model, tokens, dropout_key=key)
+    np.testing.assert_allclose(hidden, x, rtol=1e-4, atol=1e-5)
+
+
+def test_dropped_entries_of_a_tied_table_have_no_gradient():
+    config = dataclasses.replace(
+        samples.MODELS["gpt1"], dropout_rate=0.3, embedding_dropout="tables"
+    )
+    graphdef, params = nnx.split(samples.random_model(config), nnx.Param)
+    tokens = jnp.asarray(samples.random_tokens(config, batch_size=2, seq_len=11))
+    key = jax.random.key(3)
+
+    def energy(params: nnx.State):
+        model = nnx.merge(graphdef, params)
+        hidden, _ = model(tokens, Positions.whole_rows(*tokens.shape), dropout_key=key)
+        return jnp.sum(model.head(key)(hidden) ** 2)
+
+    gradient = np.asarray(jax.jit(jax.grad(energy))(params)["embedding"][...])
+    dropped = np.asarray(nnx.merge(graphdef, params).tables(key)[0]) == 0
+    np.testing.assert_array_equal(gradient == 0, dropped)
+
+
 # --- counting ----------------------------------------------------------------------------------
 
 

@@ -188,7 +188,7 @@ def read_params(
     Args:
       shardings: the layout of every parameter; None puts them all on the first local device.
     """
-    target = abstract_params(experiment.model)
+    target = abstract_params(experiment.model, experiment.param_dtype)
     if shardings is None:
         # A checkpoint that several processes wrote records no sharding that one process could use.
         one_device = SingleDeviceSharding(jax.local_devices()[0])

@@ -54,7 +54,7 @@ def choices(model: c.ModelConfig) -> list[Choice]:
         _biases(model.biases),
         _output_matrix(model),
         _logits(model),
-        _dropout(model.dropout_rate),
+        _dropout(model),
         _init(model.init),
     ]
 
@@ -161,10 +161,16 @@ def _logits(model: c.ModelConfig) -> Choice:
             assert_never(model.logit_scale)
 
 
-def _dropout(rate: float) -> Choice:
-    if not rate:
+def _dropout(model: c.ModelConfig) -> Choice:
+    if not model.dropout_rate:
         return Choice(kind="no dropout", is_minor=True)
-    return Choice(kind="dropout", detail=f"{rate}")
+    match model.embedding_dropout:
+        case "vectors":
+            return Choice(kind="dropout", detail=f"{model.dropout_rate}")
+        case "tables":
+            return Choice(kind="dropout on embedding tables", detail=f"({model.dropout_rate})")
+        case _:
+            assert_never(model.embedding_dropout)
 
 
 def _init(init: c.Normal | c.FanIn) -> Choice:

@@ -208,7 +208,9 @@ EXPLANATIONS = {
     "logits / sqrt(d_model)": Explanation(
         "model.logit_scale",
         "The scores are scaled down; with tied embeddings drawn from N(0, 1), their variance is "
-        "about 1 at the start of training.",
+        "about 1 at the start of training, except for the score of the input token itself, about "
+        "sqrt(D) / 2 since h still holds its embedding, which puts the first loss above ln V (with "
+        "D = 256 and V = 4096: 9.7 on text, not 8.3).",
         "p = softmax(logits / sqrt(D))",
         "Chowdhery et al. 2022, section 5",
     ),
@@ -218,6 +220,14 @@ EXPLANATIONS = {
         "attention weights and in the output of each sub-block.",
         "y = m x / (1 - p), m = 0 with probability p, else 1",
         "Srivastava et al. 2014",
+    ),
+    "dropout on embedding tables": Explanation(
+        "model.dropout_rate",
+        "In training, a random fraction p of the values is set to zero: in the attention weights, "
+        "in the output of each sub-block, and in the embedding tables themselves, so that all "
+        "tokens of a batch, and a tied output matrix, lose the same entries.",
+        "y = m x / (1 - p), m = 0 with probability p, else 1; x_t = (m E)[token_t] / (1 - p)",
+        "Srivastava et al. 2014; Radford et al. 2018, released code",
     ),
     "no dropout": Explanation(
         "model.dropout_rate",

@@ -170,7 +170,11 @@ def _numbers(card: ModelCard) -> Iterator[tuple[str, str]]:
     tokens = (
         f"{experiment.num_tokens:,} tokens, {three_digits(card.tokens_per_param)} per parameter"
     )
-    yield "training", f"{tokens}, {card.flops_per_token:.3e} FLOPs per token (6N + 12LHQT)"
+    yield "training", f"{tokens}, {card.flops_per_token:.3e} FLOPs per token"
+    yield (
+        "",
+        "(6N + 12LHQT in PaLM's letters: N parameters, L layers, H heads of width Q, T tokens)",
+    )
     flops = f"{card.decode_flops_per_token:.3e} FLOPs"
     yield "decoding", f"{flops} for a token that sees a full context"
     yield "KV cache", _cache_size(card)

@@ -29,8 +29,8 @@ COLUMNS = {
     "vocab": "",
     "parameters": "",
     "published": "parameters as the paper prints them; -: a size that is in no paper",
-    "FLOPs": "training FLOPs per token, 6N + 12LHQT (PaLM, appendix B); in a banded layer T is the "
-    "band's width",
+    "FLOPs": "training FLOPs per token, 6N + 12LHQT (PaLM, appendix B, in its letters: N "
+    "parameters, L layers, H heads of width Q, T tokens); in a banded layer T is the band's width",
     "KV bytes": "what decoding needs to keep per token, averaged over a full context, in bfloat16; "
     "for a banded layer its band only (the zoo's own cache keeps every token)",
     "tok/par": "tokens of the training run per parameter",

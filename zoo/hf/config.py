@@ -70,7 +70,9 @@ def _lost_choices(architecture: Architecture, model: ModelConfig) -> list[str] |
 
     def as_json(model: ModelConfig) -> Any:
         # Initialisation and regularisation do not change the model's function.
-        model = dataclasses.replace(model, init=Normal(std=1.0), dropout_rate=0.0)
+        model = dataclasses.replace(
+            model, init=Normal(std=1.0), dropout_rate=0.0, embedding_dropout="vectors"
+        )
         return serialize.to_json(dataclasses.replace(model, biases=tuple(sorted(model.biases))))
 
     theirs = architecture.defaults | architecture.to_theirs(model)

@@ -13,8 +13,8 @@ from typing import assert_never
 import jax
 from jax.sharding import AbstractMesh
 
-from configs.experiment import Experiment
-from configs.optimizers import Adafactor, AdamW
+from configs.experiment import Experiment, ParamDtype
+from configs.optimizers import Optimizer
 from models.config import ModelConfig
 from models.flops import kv_cache_bytes_per_token
 from models.parameters import num_up_matrices
@@ -28,6 +28,9 @@ from zoo.distribution.sharding import (
 )
 from zoo.training.loss import CHUNK_BYTES
 from zoo.training.program import abstract_state
+
+PARAM_BYTES: dict[ParamDtype, int] = {"float32": 4, "bfloat16": 2}
+"""Bytes of one stored parameter."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +101,7 @@ def estimate_serving(
     ways = shape["data"] * shape["fsdp"] * kv_head_ways
     per_token = kv_cache_bytes_per_token(model, model.context_length, value_bytes)
     return ServingBytes(
-        weights=params // 4 * value_bytes,
+        weights=params // PARAM_BYTES[experiment.param_dtype] * value_bytes,
         kv_cache=round(per_token * model.context_length * batch_size / ways),
     )
 
@@ -106,14 +109,19 @@ def estimate_serving(
 def state_bytes(experiment: Experiment, shape: dict[str, int]) -> tuple[int, int]:
     """Return the exact bytes of the parameters and of the optimizer state on one device."""
     mesh = AbstractMesh(tuple(shape.values()), tuple(shape))
-    return _state_bytes(experiment.model, experiment.optimizer, mesh, rules_for(experiment, mesh))
+    rules = rules_for(experiment, mesh)
+    return _state_bytes(experiment.model, experiment.optimizer, experiment.param_dtype, mesh, rules)
 
 
 @functools.cache
 def _state_bytes(
-    model: ModelConfig, optimizer: Adafactor | AdamW, mesh: AbstractMesh, rules: Rules
+    model: ModelConfig,
+    optimizer: Optimizer,
+    param_dtype: ParamDtype,
+    mesh: AbstractMesh,
+    rules: Rules,
 ) -> tuple[int, int]:
-    state = abstract_state(model, optimizer)
+    state = abstract_state(model, optimizer, param_dtype)
     shardings = state_shardings(state, mesh, rules)
 
     def shard_bytes(arrays, shardings) -> int:
@@ -158,7 +166,9 @@ def _temporaries(experiment: Experiment, shape: dict[str, int], params_bytes: in
     # One layer's backward pass is at work; the embedding is gathered, with its gradient.
     working = 2 * products + scores + 6 * residual * tensor
     vocabulary = 3 * 4 * model.vocab_size * model.d_model / (tensor * stages)
-    accumulated = params_bytes if experiment.micro_batches > 1 else 0
+    # Gradients are added up in float32.
+    accumulated = params_bytes // PARAM_BYTES[experiment.param_dtype] * 4
+    accumulated = accumulated if experiment.micro_batches > 1 else 0
     total = (
         model.num_layers / stages * kept * ticks + one_layer + working + vocabulary + accumulated
     )

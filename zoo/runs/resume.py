@@ -45,7 +45,7 @@ def check_same_architecture(saved: ModelConfig, asked: ModelConfig, init_from: s
 
     Dropout and initialisation may differ; so may the context length, unless positions are learned.
     """
-    may_differ = ["init", "dropout_rate"]
+    may_differ = ["init", "dropout_rate", "embedding_dropout"]
     may_differ += ["context_length"] if saved.max_length is None else []
     changes = {
         key: values

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from models.transformer import Head
+from models.head import Head
 
 CHUNK_BYTES = 2**28
 """Upper bound of the float32 logits, or hidden states, that one device holds at a time: enough for

@@ -1,5 +1,6 @@
 """An optimizer from its config: the decay mask and one `optax.chain`."""
 
+import math
 from typing import assert_never
 
 import jax
@@ -12,9 +13,10 @@ from zoo.training.schedule import LearningRate
 
 
 def make_optimizer(
-    optimizer: c.Adafactor | c.AdamW, schedule: LearningRate
+    optimizer: c.Optimizer, schedule: LearningRate
 ) -> optax.GradientTransformation:
     """Make the transformation of gradients into updates, at the learning rate of `schedule`."""
+    mask = decay_mask(optimizer.decays)
     match optimizer:
         case c.Adafactor(weight_decay_exponent=exponent):
             transformation = optax.chain(
@@ -26,7 +28,7 @@ def make_optimizer(
                 optax.scale_by_learning_rate(schedule, flip_sign=False),
                 scale_by_param_rms(),
                 optax.ema(optimizer.beta1, debias=False),
-                optax.add_decayed_weights(lambda count: schedule(count) ** exponent, mask=matrices),
+                optax.add_decayed_weights(lambda count: schedule(count) ** exponent, mask=mask),
                 optax.scale(-1.0),
             )
         case c.AdamW():
@@ -38,7 +40,16 @@ def make_optimizer(
                     b2=optimizer.beta2,
                     eps=optimizer.eps,
                     weight_decay=optimizer.weight_decay,
-                    mask=matrices,
+                    mask=mask,
+                ),
+            )
+        case c.RateCorrectedAdam():
+            transformation = optax.chain(
+                clip_by_global_norm(optimizer.clip_norm),
+                scale_by_uncorrected_adam(optimizer.beta1, optimizer.beta2, optimizer.eps),
+                optax.add_decayed_weights(optimizer.weight_decay, mask=mask),
+                optax.scale_by_learning_rate(
+                    lambda count: schedule(count) * bias_correction(optimizer, count)
                 ),
             )
         case _:
@@ -60,6 +71,34 @@ def clip_by_global_norm(max_norm: float) -> optax.GradientTransformation:
     return optax.stateless(update)
 
 
+def scale_by_uncorrected_adam(
+    beta1: float, beta2: float, eps: float
+) -> optax.GradientTransformation:
+    """Turn gradients into m / (sqrt(v) + eps), the moments as they are, biased towards 0."""
+
+    def init(params):
+        zeros = optax.tree.zeros_like(params)
+        return optax.ScaleByAdamState(jnp.zeros((), jnp.int32), zeros, zeros)
+
+    def update(updates, state, params=None):
+        mu = optax.tree.update_moment(updates, state.mu, beta1, 1)
+        nu = optax.tree.update_moment_per_elem_norm(updates, state.nu, beta2, 2)
+        steps = jax.tree.map(lambda m, v: m / (jnp.sqrt(v) + eps), mu, nu)
+        return steps, optax.ScaleByAdamState(state.count + 1, mu, nu)
+
+    return optax.GradientTransformation(init, update)
+
+
+def bias_correction(adam: c.RateCorrectedAdam, count: jax.typing.ArrayLike) -> jax.Array:
+    """Return sqrt(1 - beta2^k) / (1 - beta1^k), where the step k is Optax's count plus 1."""
+    k = jnp.asarray(count, jnp.float32) + 1
+    # expm1 keeps the digits that 1 - beta2^k loses in float32 while it is small.
+    first, second = (
+        -jnp.expm1(k * (math.log(beta) if beta else -math.inf)) for beta in (adam.beta1, adam.beta2)
+    )
+    return jnp.sqrt(second) / first
+
+
 def scale_by_param_rms(floor: float = 1e-3) -> optax.GradientTransformation:
     """Multiply each update by max(RMS(parameter), floor), layer by layer in a stack of layers.
 
@@ -79,8 +118,19 @@ def scale_by_param_rms(floor: float = 1e-3) -> optax.GradientTransformation:
     return optax.stateless(update)
 
 
+def decay_mask(decays: c.Decays):
+    """Return the mask of the parameters that decay; None is all."""
+    match decays:
+        case "matrices":
+            return matrices
+        case "all":
+            return None
+        case _:
+            assert_never(decays)
+
+
 def matrices(params: nnx.State):
-    """Return a mask of the parameters that weight decay applies to: embeddings and kernels.
+    """Return a mask of the matrices: embeddings and kernels, but neither biases nor norm scales.
 
     Logical axes, not ranks, exclude biases and norm scales: in a stack of layers a bias has rank 2
     or 3. A matrix of the zoo maps to or from the residual stream, `embed`, along at

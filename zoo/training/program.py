@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from configs.experiment import Experiment
-from configs.optimizers import Adafactor, AdamW
+from configs.experiment import Experiment, ParamDtype
+from configs.optimizers import Optimizer
 from models.config import Execution, ModelConfig
 from models.transformer import abstract_params
 from zoo.distribution.batches import BatchLayout, padded_sizes
@@ -54,13 +54,14 @@ class Program:
     @functools.cached_property
     def params(self) -> nnx.State:
         """The parameters as abstract arrays with their shardings: a target for reading them."""
-        abstract = abstract_params(self.experiment.model)
+        abstract = abstract_params(self.experiment.model, self.experiment.param_dtype)
         return with_shardings(abstract, state_shardings(abstract, self.mesh, self.rules))
 
     @functools.cached_property
     def state(self) -> TrainState:
         """The whole state as abstract arrays with their shardings: a target for reading it."""
-        abstract = abstract_state(self.experiment.model, self.experiment.optimizer)
+        experiment = self.experiment
+        abstract = abstract_state(experiment.model, experiment.optimizer, experiment.param_dtype)
         return with_shardings(abstract, state_shardings(abstract, self.mesh, self.rules))
 
     @functools.cached_property
@@ -121,11 +122,12 @@ class Program:
 
 
 @functools.cache
-def abstract_state(model: ModelConfig, optimizer: Adafactor | AdamW) -> TrainState:
+def abstract_state(model: ModelConfig, optimizer: Optimizer, param_dtype: ParamDtype) -> TrainState:
     """Return a train state's shapes, dtypes and logical axes, which nothing else determines."""
     experiment = Experiment(
         model=model,
         optimizer=optimizer,
+        param_dtype=param_dtype,
         execution=Execution(dtype="float32"),
         num_steps=1,
         seq_len=1,

@@ -18,6 +18,7 @@ from zoo.distribution.batches import micro_batches
 from zoo.distribution.sharding import TOKEN_AXES, AnyMesh, pipeline_micro_batches, ways
 from zoo.training.loss import LossSums, cross_entropy, fewest_chunks
 from zoo.training.optimizer import make_optimizer
+from zoo.training.rounding import cast_params, store
 from zoo.training.schedule import make_schedule
 
 Batch = dict[str, jax.Array]
@@ -25,6 +26,10 @@ Batch = dict[str, jax.Array]
 
 Metrics = dict[str, jax.Array]
 """Scalars of one step by name, such as `train/loss`."""
+
+
+ROUNDING = 2**32 - 1
+"""Number of the key that rounds a step's parameters, out of reach of the keys of its dropout."""
 
 
 @jax.tree_util.register_dataclass
@@ -70,7 +75,9 @@ def make_steps(experiment: Experiment, mesh: AnyMesh | None = None) -> Steps:
     in_flight = 1 if mesh is None else pipeline_micro_batches(experiment, mesh.shape)
 
     def start(params: nnx.State) -> TrainState:
-        return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
+        opt_state = optimizer.init(cast_params(params, "float32"))
+        params = cast_params(params, experiment.param_dtype)
+        return TrainState(jnp.zeros((), jnp.int32), params, opt_state)
 
     def init() -> TrainState:
         return start(nnx.state(build(), nnx.Param))
@@ -84,22 +91,30 @@ def make_steps(experiment: Experiment, mesh: AnyMesh | None = None) -> Steps:
         batch_size, seq_len = batch["inputs"].shape
         chunks = fewest_chunks(batch_size, seq_len, _numbers_per_token(experiment.model, mesh))
         return cross_entropy(
-            model.head(), hidden, batch["targets"], batch["weights"], experiment.z_loss, chunks
+            model.head(dropout_key),
+            hidden,
+            batch["targets"],
+            batch["weights"],
+            experiment.z_loss,
+            chunks,
         )
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         # Dividing once, by the tokens of the whole global batch, makes every sum over tokens a mean
         # that accumulation, packing and sharding do not change.
         weights = batch["weights"] / jnp.sum(batch["weights"])
+        key = jax.random.fold_in(jax.random.key(experiment.seed), state.step)
         grads, means = accumulate(
             jax.grad(loss_sums, has_aux=True),
             state.params,
             batch | {"weights": weights},
-            jax.random.fold_in(jax.random.key(experiment.seed), state.step),
+            key,
             micro_batches(experiment, len(batch["inputs"])),
         )
-        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-        params = cast(nnx.State, optax.apply_updates(state.params, updates))
+        grads, params = (cast_params(tree, "float32") for tree in (grads, state.params))
+        updates, opt_state = optimizer.update(grads, state.opt_state, params)
+        params = cast(nnx.State, optax.apply_updates(params, updates))
+        params = store(params, experiment.param_dtype, jax.random.fold_in(key, ROUNDING))
         metrics = {
             "train/loss": means.nats,
             "train/z_loss": experiment.z_loss * means.log_z_squared,
@@ -141,8 +156,9 @@ def accumulate(grad_sums, params, batch: Batch, key: jax.Array, num_slices: int)
     }
     keys = jax.random.split(key, num_slices)
     first = jax.tree.map(lambda x: x[0], (slices, keys))
+    # In float32 even if each slice's gradients are bfloat16, so that small ones still add up.
     zeros = jax.tree.map(
-        lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(grad_sums, params, *first)
+        lambda x: jnp.zeros(x.shape, jnp.float32), jax.eval_shape(grad_sums, params, *first)
     )
     total, _ = jax.lax.scan(add_slice, zeros, (slices, keys))
     return total

@@ -78,6 +78,8 @@ def test_an_unknown_model_offers_the_nearest():
 def test_a_value_in_words_leaves_out_what_has_an_entry_of_its_own():
     optimizer = AdamW(schedule=WarmupCosine(peak_lr=0.001, warmup_steps=2000), clip_norm=0.25)
     words = format_value(optimizer, "optimizer", ("optimizer.schedule", "optimizer.beta1"))
-    assert words == "AdamW(beta2=0.95, eps=1e-08, weight_decay=0.1, clip_norm=0.25)"
+    assert words == (
+        "AdamW(beta2=0.95, eps=1e-08, weight_decay=0.1, decays=matrices, clip_norm=0.25)"
+    )
     assert "peak_lr=0.001, warmup_steps=2,000" in format_value(optimizer.schedule)
     assert format_value(()) == "none"

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from models.transformer import Head
+from models.head import Head
 from zoo.training import loss
 from zoo.training.loss import cross_entropy, fewest_chunks
 

@@ -1,7 +1,10 @@
 """Optimizers and schedules against the papers' equations."""
 
 import dataclasses
-from typing import cast
+import itertools
+import math
+from collections.abc import Iterable
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -11,10 +14,18 @@ import pytest
 from flax import nnx
 
 import configs
-from configs.optimizers import Adafactor, AdamW, InverseSquareRoot
+from configs.optimizers import (
+    Adafactor,
+    AdamW,
+    Decays,
+    InverseSquareRoot,
+    Optimizer,
+    RateCorrectedAdam,
+    WarmupCosine,
+)
 from models.transformer import abstract_params
 from tests.models import samples
-from tests.reference import adafactor
+from tests.reference import adafactor, gpt1_adam
 from zoo.training.optimizer import logical_axes, make_optimizer, matrices
 from zoo.training.schedule import make_schedule
 
@@ -30,15 +41,13 @@ def random_gradients(params: nnx.State, count: int) -> list[nnx.State]:
     def draw(param: jax.Array, length: float) -> jax.Array:
         return jnp.asarray(rng.normal(0, length, param.shape), jnp.float32)
 
-    lengths = [1.0, 1e-4, 0.1, 1e-3, 3.0]
-    return [
-        jax.tree.map(lambda p, length=lengths[i]: draw(p, length), params) for i in range(count)
-    ]
+    lengths = itertools.islice(itertools.cycle([1.0, 1e-4, 0.1, 1e-3, 3.0]), count)
+    return [jax.tree.map(lambda p, length=length: draw(p, length), params) for length in lengths]
 
 
-def train(config: Adafactor | AdamW, params: nnx.State, gradients: list[nnx.State]) -> nnx.State:
-    schedule = make_schedule(dataclasses.replace(PALM_RUN, optimizer=config, num_steps=NUM_STEPS))
-    optimizer = make_optimizer(config, schedule)
+def train(config: Optimizer, params: nnx.State, gradients: list[nnx.State]) -> nnx.State:
+    run = dataclasses.replace(PALM_RUN, optimizer=config, num_steps=len(gradients))
+    optimizer = make_optimizer(config, make_schedule(run))
     update = jax.jit(optimizer.update)
     state = optimizer.init(params)
     for gradient in gradients:
@@ -47,15 +56,20 @@ def train(config: Adafactor | AdamW, params: nnx.State, gradients: list[nnx.Stat
     return params
 
 
+def decayed(names: Iterable[str], decays: Decays) -> set[str]:
+    return {name for name in names if decays == "all" or name.endswith(("kernel", "embedding"))}
+
+
 @pytest.mark.parametrize(
     "settings",
     [
         {},
+        {"decays": "all"},
         {"beta1": 0.5, "decay_exponent": 0.6, "weight_decay_exponent": 1.0, "clip_norm": 0.01},
     ],
-    ids=["palm", "other settings"],
+    ids=["decay on matrices", "decay on all", "other settings"],
 )
-def test_adafactor_follows_palms_equations(settings: dict[str, float]):
+def test_adafactor_follows_palms_equations(settings: dict[str, Any]):
     params = nnx.state(samples.random_model(BIASED_PALM), nnx.Param)
     # One layer is tiny: its step hits the floor of 1e-3 and must not see the other layer's size.
     (kernel,) = (p for path, p in nnx.to_flat_state(params) if path[-2:] == ("up", "kernel"))
@@ -65,6 +79,7 @@ def test_adafactor_follows_palms_equations(settings: dict[str, float]):
     norms = [optax.tree.norm(gradient) for gradient in gradients]
     assert min(norms) < 1 < max(norms)
 
+    settings = dict(settings)
     config = Adafactor(schedule=InverseSquareRoot(peak_lr=0.3, constant_steps=2), **settings)
     ours = samples.to_numpy(train(config, params, gradients))
     theirs = adafactor.train(
@@ -72,7 +87,7 @@ def test_adafactor_follows_palms_equations(settings: dict[str, float]):
         [samples.to_numpy(gradient) for gradient in gradients],
         peak_lr=0.3,
         constant_steps=2,
-        decayed={name for name in before if name.endswith(("kernel", "embedding"))},
+        decayed=decayed(before, settings.pop("decays", "matrices")),
         stacked={name for name in before if name.startswith("layers.")},
         **settings,
     )
@@ -80,6 +95,50 @@ def test_adafactor_follows_palms_equations(settings: dict[str, float]):
         # Relative to how far each parameter has come.
         moved = np.abs(theirs[name] - before[name]).max()
         np.testing.assert_allclose(ours[name], theirs[name], atol=1e-4 * moved, err_msg=name)
+
+
+@pytest.mark.parametrize("decays", ["matrices", "all"])
+def test_rate_corrected_adam_is_the_one_of_gpt1s_released_code(decays: Decays):
+    """Over 60 steps of a rate that rises and falls, some gradients clipped and some not."""
+    params = nnx.state(samples.random_model(samples.MODELS["gpt1"]), nnx.Param)
+    gradients = random_gradients(params, 60)
+    before, num_steps = samples.to_numpy(params), len(gradients)
+    schedule = WarmupCosine(peak_lr=1e-3, warmup_steps=10, final_fraction=0.0)
+
+    def rate(k: int) -> float:
+        cosine = (1 + math.cos(math.pi * (k - 10) / (num_steps - 10))) / 2
+        return 1e-3 * (k / 10 if k <= 10 else cosine)
+
+    config = RateCorrectedAdam(schedule=schedule, eps=1e-5, weight_decay=0.3, decays=decays)
+    ours = samples.to_numpy(train(config, params, gradients))
+    adamw = AdamW(schedule=schedule, beta2=0.999, eps=1e-5, weight_decay=0.3, decays=decays)
+    others = samples.to_numpy(train(adamw, params, gradients))
+    theirs = gpt1_adam.train(
+        before,
+        [samples.to_numpy(gradient) for gradient in gradients],
+        rate=rate,
+        decayed=decayed(before, decays),
+        beta1=0.9,
+        beta2=0.999,
+        eps=1e-5,
+        l2=0.3,
+        max_grad_norm=1.0,
+    )
+    for name in before:
+        moved = np.abs(theirs[name] - before[name]).max()
+        rounding = 60 * np.finfo(np.float32).eps * np.abs(before[name]).max()
+        tolerance = 1e-4 * moved + rounding
+        np.testing.assert_allclose(ours[name], theirs[name], atol=tolerance, rtol=0, err_msg=name)
+        assert np.abs(others[name] - theirs[name]).max() > 10 * tolerance, name
+
+
+def test_without_momentum_the_first_step_of_rate_corrected_adam_has_the_size_of_the_rate():
+    params = nnx.state(samples.random_model(samples.MODELS["gpt1"]), nnx.Param)
+    schedule = InverseSquareRoot(peak_lr=0.1, constant_steps=9)
+    config = RateCorrectedAdam(schedule=schedule, beta1=0.0, eps=1e-20, weight_decay=0.0)
+    moved = train(config, params, random_gradients(params, 1))
+    for old, new in zip(jax.tree.leaves(params), jax.tree.leaves(moved), strict=True):
+        np.testing.assert_allclose(np.abs(new - old), 0.1, rtol=1e-3)
 
 
 def test_adamw_is_optax_with_clipping_and_decay_on_matrices_only():
