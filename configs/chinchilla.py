@@ -14,6 +14,7 @@ from configs import gopher
 from configs.experiment import Experiment
 from configs.paper import Paper
 from configs.scaled import NANO, SMALL, scaled_down
+from data.config import PublishedSource
 from models.config import ModelConfig
 
 architecture = gopher.architecture
@@ -133,6 +134,19 @@ REPORTED_PARAMS = {
 }
 """Table A9 (in millions) and Table 4."""
 
+# fmt: off
+MIXTURE = (
+    # source                      percent, epochs, stand-in
+    PublishedSource("MassiveWeb", 45, 1.24, "dolma"),
+    PublishedSource("Books",      30, 0.75, "pg19"),
+    PublishedSource("C4",         10, 0.77, "c4_en"),
+    PublishedSource("News",       10, 0.21, "c4_realnewslike"),
+    PublishedSource("GitHub",      4, 0.13, None),
+    PublishedSource("Wikipedia",   1,  3.4, "wikipedia_en"),
+)
+# fmt: on
+"""The sources of the training text."""
+
 PAPER = Paper(
     family="Chinchilla",
     title="Training Compute-Optimal Large Language Models",
@@ -185,4 +199,6 @@ PAPER = Paper(
         "optimizer.schedule": "a cosine longer than the run leaves the loss higher than it need be",
         "param_dtype": "Gopher's bfloat16 parameters had turned out worse than a float32 copy",
     },
+    mixture=MIXTURE,
+    mixture_source="Table A1, with the epochs of the 70B's 1.4T tokens",
 )

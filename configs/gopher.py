@@ -11,6 +11,7 @@ from configs.experiment import Experiment, ParamDtype, SteppedRamp
 from configs.optimizers import AdamW, WarmupCosine
 from configs.paper import Paper
 from configs.scaled import NANO, SMALL, scaled_down
+from data.config import Data, PublishedSource
 from models.config import (
     Attention,
     Execution,
@@ -63,6 +64,7 @@ def recipe(
     midway = SteppedRamp(fractions=(1 / 2,), until_tokens=(num_tokens / 2,))
     return Experiment(
         model=model,
+        data=Data(packing="unmasked"),
         optimizer=AdamW(
             schedule=WarmupCosine(
                 initial_lr=1e-7, peak_lr=peak_lr, warmup_steps=1500, final_fraction=0.1
@@ -113,6 +115,19 @@ REPORTED_PARAMS = {
 }
 """Table 1. Without each layer's matrix of relative positions the counts would be 42M to 258B."""
 
+# fmt: off
+MIXTURE = (
+    # source                      percent, epochs, stand-in
+    PublishedSource("MassiveWeb", 48, None, "dolma"),
+    PublishedSource("Books",      27, None, "pg19"),
+    PublishedSource("C4",         10, None, "c4_en"),
+    PublishedSource("News",       10, None, "c4_realnewslike"),
+    PublishedSource("GitHub",      3, None, None),
+    PublishedSource("Wikipedia",   2, None, "wikipedia_en"),
+)
+# fmt: on
+"""The sources of the training text."""
+
 PAPER = Paper(
     family="Gopher",
     title="Scaling Language Models: Methods, Analysis & Insights from Training Gopher",
@@ -161,10 +176,16 @@ PAPER = Paper(
         "optimizer.eps": "1e-8, GPT-3's",
         "optimizer.decays": "nothing to choose: the decay is 0",
         "z_loss": "none: the paper mentions no such term",
+        "data.packing": "unmasked, as in GPT-3; not verified against the paper's appendix on data",
     },
     reasons={
         "model.position": "allows evaluation on sequences longer than those in training",
         "model.vocab_size": "byte-level backoff makes any text encodable",
         "optimizer": "Adafactor saved memory but was less stable, and worse at scale",
     },
+    mixture=MIXTURE,
+    mixture_source=(
+        "Table A1 of Hoffmann et al. 2022, which prints the proportions of Rae et al. beside "
+        "its own"
+    ),
 )

@@ -11,6 +11,7 @@ from configs.experiment import Experiment
 from configs.optimizers import RateCorrectedAdam, WarmupCosine
 from configs.paper import Paper
 from configs.scaled import NANO, SMALL, scaled_down
+from data.config import Data, PublishedSource
 from models.config import Attention, FeedForward, LayerNorm, Learned, ModelConfig, Normal
 
 
@@ -41,6 +42,7 @@ def recipe(model: ModelConfig, *, batch_size: int, peak_lr: float) -> Experiment
     batch_tokens = batch_size * 512
     return Experiment(
         model=model,
+        data=Data(packing="unmasked"),
         optimizer=RateCorrectedAdam(
             schedule=WarmupCosine(peak_lr=peak_lr, warmup_steps=2000, final_fraction=0.0),
             beta1=0.9,
@@ -74,6 +76,14 @@ FAMILY = {
 REPORTED_PARAMS = {"gpt1_117m": "117M"}
 """The usual name, since the paper prints no count. The released shapes sum to 116,534,784."""
 
+# fmt: off
+MIXTURE = (
+    # source                       percent, epochs, stand-in
+    PublishedSource("BooksCorpus", 100, 100, "pg19"),
+)
+# fmt: on
+"""The sources of the training text."""
+
 PAPER = Paper(
     family="GPT-1",
     title="Improving Language Understanding by Generative Pre-Training",
@@ -106,6 +116,9 @@ PAPER = Paper(
         "optimizer.schedule": "section 4.1: 2000 warm-up steps to 2.5e-4, then a cosine to 0",
         "seq_len": "section 4.1",
         "batch_tokens": "section 4.1: 64 sequences of 512 tokens",
+        "data.packing": "section 4.1: contiguous sequences; train.py has no mask but the causal "
+        "one. The paper's are drawn at random; here they are disjoint, in a new order in each "
+        "epoch",
     },
     not_published={
         "batch_ramp": "none: the paper gives one batch size",
@@ -123,4 +136,6 @@ PAPER = Paper(
         "model.init": "LayerNorm is used throughout the model, so a plain N(0, 0.02) suffices",
         "model.dropout_rate": "regularisation",
     },
+    mixture=MIXTURE,
+    mixture_source="section 4.1: BooksCorpus alone, for 100 epochs",
 )

@@ -14,6 +14,7 @@ from configs import recipes
 from configs.experiment import Experiment
 from configs.paper import Paper
 from configs.scaled import NANO, SMALL, scaled_down
+from data.config import PublishedSource
 from models.config import Attention, Execution, FeedForward, LayerNorm, Learned, ModelConfig, Normal
 
 
@@ -75,6 +76,14 @@ _MISPRINT = (
     "the paper's Table 2 prints {}; OpenAI's README says that its counts were wrong due to an "
     "error. All four follow if the vocabulary is taken to be GPT-1's 40,478 entries"
 )
+# fmt: off
+MIXTURE = (
+    # source                   percent, epochs, stand-in
+    PublishedSource("WebText", 100, None, "c4_webtextlike"),
+)
+# fmt: on
+"""The sources of the training text."""
+
 PAPER = Paper(
     family="GPT-2",
     title="Language Models are Unsupervised Multitask Learners",
@@ -113,11 +122,14 @@ PAPER = Paper(
         "z_loss": "none: the paper mentions no such term",
         "param_dtype": "float32, as in the released checkpoints",
         "execution.dtype": "the device's best: bfloat16 on accelerators, float32 on CPUs",
+        "data.packing": "unmasked, as in GPT-3; src/model.py has no mask but the causal one",
     },
     reasons={
         "model.init.residual": "accounts for the accumulation on the residual path with depth",
         "model.vocab_size": "bytes as the base vocabulary let the model score any Unicode string",
     },
+    mixture=MIXTURE,
+    mixture_source="section 2.1: WebText alone; the number of epochs is not published",
     mismatches={
         "gpt2_124m": _MISPRINT.format("117M"),
         "gpt2_355m": _MISPRINT.format("345M"),

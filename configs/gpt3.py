@@ -13,6 +13,7 @@ from configs import gpt2, recipes
 from configs.experiment import Experiment
 from configs.paper import Paper
 from configs.scaled import NANO, SMALL, scaled_down
+from data.config import PublishedSource
 from models.config import ModelConfig
 
 
@@ -72,6 +73,18 @@ REPORTED_PARAMS = {
 }
 """Table 2.1."""
 
+# fmt: off
+MIXTURE = (
+    # source                                  percent, epochs, stand-in
+    PublishedSource("Common Crawl, filtered", 60, 0.44, "c4_en"),
+    PublishedSource("WebText2",               22,  2.9, "c4_webtextlike"),
+    PublishedSource("Books1",                  8,  1.9, "pg19"),
+    PublishedSource("Books2",                  8, 0.43, None),
+    PublishedSource("Wikipedia",               3,  3.4, "wikipedia_en"),
+)
+# fmt: on
+"""The sources of the training text."""
+
 PAPER = Paper(
     family="GPT-3",
     title="Language Models are Few-Shot Learners",
@@ -103,6 +116,8 @@ PAPER = Paper(
         "batch_ramp": "appendix B: linear from 32k tokens over the first 4B to 12B tokens, "
         "depending on the size of the model",
         "seq_len": "section 2.1 and appendix B: every sequence is full",
+        "data.packing": "appendix B: documents are packed, with end-of-text between them and no "
+        "mask",
     },
     not_published={
         "batch_ramp.initial_tokens": "32k tokens are read as 16 sequences",
@@ -128,9 +143,11 @@ PAPER = Paper(
         "scale",
         "optimizer.schedule.peak_lr": "larger models need smaller learning rates",
         "optimizer.weight_decay": "a small amount of regularisation",
-        "seq_len": "documents are packed for efficiency, with end-of-text between them and no "
-        "mask; here a mask separates them",
+        "data.packing": "efficient: the end-of-text token tells the model that what stands before "
+        "it is unrelated, without a mask for each sequence",
     },
+    mixture=MIXTURE,
+    mixture_source="Table 2.2, whose rounded weights add up to 101 %",
     mismatches={
         "gpt3_350m": "355,871,744 parameters; Table 2.1 prints 350M, Table D.1 356M",
         "gpt3_1.3b": "Table 2.1 prints 24 heads of 128 at d_model 2048, a misprint: they would "

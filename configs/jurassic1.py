@@ -81,6 +81,7 @@ PAPER = Paper(
         "param_dtype": "float32",
         "z_loss": "none: the paper mentions no such term",
         "execution.dtype": "bfloat16 products and activations",
+        "data.packing": "unmasked, as in GPT-3",
     },
     reasons={
         "model.num_layers": "76 layers instead of GPT-3's 96: the best depth for this size is "
@@ -89,4 +90,9 @@ PAPER = Paper(
         "size by 8",
         "model.vocab_size": "tokens that cross word boundaries make texts shorter in tokens",
     },
+    mixture=gpt3.MIXTURE,
+    mixture_source=(
+        "not published. These are GPT-3's, whose sources the paper says it follows with "
+        "public text; not verified against the paper"
+    ),
 )

@@ -12,6 +12,7 @@ from configs.experiment import Experiment
 from configs.optimizers import AdamW, WarmupCosine
 from configs.paper import Paper
 from configs.scaled import NANO, SMALL, scaled_down
+from data.config import Data, PublishedSource
 from models.config import (
     Attention,
     Execution,
@@ -58,6 +59,7 @@ def recipe(model: ModelConfig, *, peak_lr: float, num_tokens: float) -> Experime
     batch_tokens = 2048 * 2048
     return Experiment(
         model=model,
+        data=Data(packing="unmasked"),
         optimizer=AdamW(
             schedule=WarmupCosine(peak_lr=peak_lr, warmup_steps=2000, final_fraction=0.1),
             beta1=0.9,
@@ -96,6 +98,20 @@ REPORTED_PARAMS = {
     "llama_65b": "65.2B",
 }
 """Table 2, which truncates instead of rounding."""
+
+# fmt: off
+MIXTURE = (
+    # source                                   percent, epochs, stand-in
+    PublishedSource("CommonCrawl, English",    67.0,  1.1, "c4_en_noclean"),
+    PublishedSource("C4",                      15.0, 1.06, "c4_en"),
+    PublishedSource("GitHub",                   4.5, 0.64, None),
+    PublishedSource("Wikipedia, 20 languages",  4.5, 2.45, "wikipedia_en"),
+    PublishedSource("Gutenberg and Books3",     4.5, 2.23, "pg19"),
+    PublishedSource("arXiv",                    2.5, 1.06, "arxiv"),
+    PublishedSource("Stack Exchange",           2.0, 1.03, None),
+)
+# fmt: on
+"""The sources of the training text."""
 
 PAPER = Paper(
     family="LLaMA",
@@ -137,6 +153,7 @@ PAPER = Paper(
         "param_dtype": "float32",
         "z_loss": "none: the paper mentions no such term",
         "execution.dtype": "bfloat16 products and activations",
+        "data.packing": "unmasked, as in GPT-3; llama/model.py has no mask but the causal one",
     },
     reasons={
         "model.layout": "normalising the input of each sub-layer makes training more stable",
@@ -144,6 +161,8 @@ PAPER = Paper(
         "num_steps": "smaller models trained for longer are cheaper to serve than larger ones of "
         "the same quality",
     },
+    mixture=MIXTURE,
+    mixture_source="Table 1, with the epochs of a run of 1.4T tokens",
     mismatches={
         "llama_65b": "65,285,660,672 parameters: Table 2 truncates to 65.2B; rounding gives 65.3B",
     },

@@ -14,6 +14,7 @@ from configs import gpt2, recipes
 from configs.experiment import Experiment
 from configs.paper import Paper
 from configs.scaled import NANO, SMALL, scaled_down
+from data.config import PublishedSource
 from models.config import ModelConfig, Normal
 
 
@@ -58,6 +59,28 @@ FAMILY = {
 REPORTED_PARAMS = {"mt_nlg_530b": "530B"}
 """Section 3.2."""
 
+# fmt: off
+MIXTURE = (
+    # source                             percent, epochs, stand-in
+    PublishedSource("Books3",            14.3, None, "pg19"),
+    PublishedSource("OpenWebText2",      19.3, None, "c4_webtextlike"),
+    PublishedSource("Stack Exchange",     5.7, None, None),
+    PublishedSource("PubMed Abstracts",   2.9, None, "pubmed"),
+    PublishedSource("Wikipedia",          4.8, None, "wikipedia_en"),
+    PublishedSource("Gutenberg (PG-19)",  0.9, None, "pg19"),
+    PublishedSource("BookCorpus2",        1.0, None, None),
+    PublishedSource("NIH ExPorter",       0.2, None, None),
+    PublishedSource("arXiv",              1.4, None, "arxiv"),
+    PublishedSource("GitHub",             1.6, None, None),
+    PublishedSource("Pile-CC",            9.4, None, "c4_en"),
+    PublishedSource("CC-2020-50",        13.0, None, "c4_en"),
+    PublishedSource("CC-2021-04",        15.7, None, "c4_en"),
+    PublishedSource("RealNews",           9.0, None, "c4_realnewslike"),
+    PublishedSource("CC-Stories",         0.9, None, None),
+)
+# fmt: on
+"""The sources of the training text."""
+
 PAPER = Paper(
     family="Megatron-Turing NLG",
     title="Using DeepSpeed and Megatron to Train Megatron-Turing NLG 530B",
@@ -96,6 +119,8 @@ PAPER = Paper(
         "(megatron/optimizer/__init__.py)",
         "param_dtype": "float32: Megatron-LM's optimizer keeps a float32 copy of bfloat16 weights",
         "z_loss": "none: the paper mentions no such term",
+        "data.packing": "unmasked: Megatron-LM resets positions and mask at the end of a document "
+        "only if told to (--reset-position-ids, --reset-attention-mask)",
     },
     reasons={
         "model.init": "models initialised with a higher variance failed to converge",
@@ -103,4 +128,9 @@ PAPER = Paper(
         "optimizer.schedule.peak_lr": "follows the trend of learning rate against size in earlier "
         "models",
     },
+    mixture=MIXTURE,
+    mixture_source=(
+        "the blend in the example scripts of Microsoft's Megatron-DeepSpeed for the paper's "
+        "15 sources (0.14336 for Books3), rounded; not verified against the paper's Table 2"
+    ),
 )

@@ -11,6 +11,7 @@ from configs.experiment import Experiment, SteppedRamp
 from configs.optimizers import Adafactor, InverseSquareRoot
 from configs.paper import Paper
 from configs.scaled import NANO, SMALL, scaled_down
+from data.config import Data, PublishedSource
 from models.config import Attention, Execution, FanIn, FeedForward, LayerNorm, ModelConfig, Rotary
 
 
@@ -42,6 +43,7 @@ def recipe(
     """Return section 5's training run, whose batch grows in steps to `batch_size` sequences."""
     return Experiment(
         model=model,
+        data=Data(packing="unmasked"),
         optimizer=Adafactor(
             schedule=InverseSquareRoot(peak_lr=1e-2, constant_steps=10_000),
             beta1=0.9,
@@ -94,6 +96,19 @@ REPORTED_PARAMS = {"palm_8b": "8.63B", "palm_62b": "62.50B", "palm_540b": "540.3
 """Table 1, which does not count the norm scales."""
 
 _NORM_SCALES = "Table 1 does not count the {} norm scales; with them the model has {} parameters"
+# fmt: off
+MIXTURE = (
+    # source                                                    percent, epochs, stand-in
+    PublishedSource("social media conversations, multilingual", 50, None, "reddit"),
+    PublishedSource("filtered webpages, multilingual",          27, None, "c4_en"),
+    PublishedSource("books, English",                           13, None, "pg19"),
+    PublishedSource("GitHub, code",                              5, None, None),
+    PublishedSource("Wikipedia, multilingual",                   4, None, "wikipedia_en"),
+    PublishedSource("news, English",                             1, None, "c4_realnewslike"),
+)
+# fmt: on
+"""The sources of the training text."""
+
 PAPER = Paper(
     family="PaLM",
     title="PaLM: Scaling Language Modeling with Pathways",
@@ -126,6 +141,8 @@ PAPER = Paper(
         "115,000; Table 1: the 8B and the 62B grow once, to twice their first batch",
         "seq_len": "section 5",
         "z_loss": "section 5: 1e-4 log^2 Z",
+        "data.packing": "section 5: documents are concatenated, with [eod] between them, and "
+        "split at 2048 tokens; no mask is mentioned",
     },
     not_published={
         "batch_ramp.until_tokens": "the step at which the batches of the 8B and the 62B grow: here "
@@ -155,6 +172,8 @@ PAPER = Paper(
         "training, and large ones run faster",
         "z_loss": "keeps log Z near 0, for stability",
     },
+    mixture=MIXTURE,
+    mixture_source="Table 2; section 3: one epoch, in which no part repeats",
     mismatches={
         "palm_8b": _NORM_SCALES.format("135,168", "8,632,012,800"),
         "palm_62b": _NORM_SCALES.format("532,480", "62,495,662,080"),

@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from data.config import PublishedSource
+
 
 @dataclass(frozen=True, kw_only=True)
 class Paper:
@@ -25,6 +27,10 @@ class Paper:
     """Choice of the zoo for each value that the paper does not give, and why."""
     reasons: dict[str, str]
     """Reasons that the paper itself gives for its choices, in a sentence each."""
+    mixture: tuple[PublishedSource, ...]
+    """Sources of the training text with the share of each in what is drawn."""
+    mixture_source: str
+    """Section or table that gives the mixture, and what it leaves open."""
     mismatches: dict[str, str] = field(default_factory=dict)
     """Difference between a published number and the exact count, and why, by model name."""
 

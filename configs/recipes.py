@@ -5,6 +5,7 @@ A family whose paper changes something calls the recipe and replaces what differ
 
 from configs.experiment import Experiment, LinearRamp
 from configs.optimizers import AdamW, WarmupCosine, WarmupCosineInTokens
+from data.config import Data
 from models.config import Execution, ModelConfig
 
 
@@ -23,7 +24,7 @@ def gpt3(
     """Return GPT-3's training run (Brown et al. 2020, appendix B), at the model's context length.
 
     GPT-3 and Jurassic-1 use it as it is. GPT-2, whose paper gives no recipe beyond the batch, and
-    Megatron-Turing NLG change some numbers.
+    Megatron-Turing NLG change some numbers. No mask separates the documents of a sequence.
 
     Args:
       batch_size: sequences per optimizer step, at full size.
@@ -57,6 +58,7 @@ def gpt3(
         )
     return Experiment(
         model=model,
+        data=Data(packing="unmasked"),
         optimizer=AdamW(
             schedule=schedule,
             beta1=0.9,

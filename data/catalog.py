@@ -8,7 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import assert_never
 
-from data.config import Data, Files, Mixture, Source, Task
+from data.config import Data, Files, Mixture, PaperMixture, Source, Task
 from data.errors import DataConfigError
 from data.text import tfds_sets
 from data.text.corpus import (
@@ -20,6 +20,7 @@ from data.text.corpus import (
     file_corpus,
 )
 from data.text.files import TextFiles
+from data.text.stand_ins import StandIns
 from data.text.stdlib import stdlib_corpus
 from data.text.survey import Split
 
@@ -39,6 +40,15 @@ def find(config: Data, folder: Path) -> Weighted:
     return _corpora(config.source, folder, streaming=config.streaming)
 
 
+def notes(source: Source) -> Iterator[str]:
+    """Yield what is to be said about a source before its corpora: what a paper's lacks here.
+
+    Raises as `find` does.
+    """
+    if isinstance(source, PaperMixture):
+        yield from StandIns.find(source).describe()
+
+
 def _corpora(source: Source, folder: Path, *, streaming: bool) -> Weighted:
     match source:
         case Task():
@@ -53,6 +63,9 @@ def _corpora(source: Source, folder: Path, *, streaming: bool) -> Weighted:
                     for corpus, share in _corpora(part.source, folder, streaming=streaming)
                 ]
             )
+        case PaperMixture():
+            mixture = StandIns.find(source).mixture(source.data_dir)
+            return _corpora(mixture, folder, streaming=streaming)
         case _:
             assert_never(source)
 
@@ -98,7 +111,11 @@ def built_in(task: Task, folder: Path) -> Corpus:
         from data.seqio_tasks import tasks  # imports TensorFlow
 
         return tasks.register_tfds(
-            task.name, prepared.tfds_name, prepared.data_dir, prepared.splits
+            task.name,
+            prepared.tfds_name,
+            prepared.data_dir,
+            prepared.splits,
+            tfds_sets.SETS[task.name].field,
         )
 
     def read(split: Split) -> Iterator[str]:

@@ -97,8 +97,42 @@ class Mixture:
         return f"data.mixture={' '.join(map(str, self.parts))!r}"
 
 
-Source = Task | Files | Mixture
+@dataclass(frozen=True)
+class PublishedSource:
+    """One source of the training text in a paper."""
+
+    name: str
+    percent: float
+    """Share of the training sequences that is drawn from it, as the paper prints it."""
+    epochs: float | None = None
+    """Passes over it in the paper's run. None: not published."""
+    stand_in: str | None = None
+    """The task of a public set to read instead. None: no set is like it."""
+
+
+@dataclass(frozen=True)
+class PaperMixture:
+    """The mixture of a paper, read from those stand-ins that are prepared.
+
+    The other sources are left out, and the rates of the rest are scaled up.
+    """
+
+    sources: tuple[PublishedSource, ...] = ()
+    """The paper's sources; none in a command's flags, before the model is known."""
+    data_dir: str | None = None
+    """The folder of TensorFlow Datasets' prepared sets; None: the library's default."""
+
+    @property
+    def setting(self) -> str:
+        """The setting that names this source, with its value, for messages."""
+        return "data.mixture='paper'"
+
+
+Source = Task | Files | Mixture | PaperMixture
 """The source of a run's text."""
+
+Packing = Literal["split", "whole", "unmasked"]
+"""The way documents fill sequences; see `Data.packing`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,9 +147,11 @@ class Data:
     """Encode the training text while it is read, without a cache: for a task too large to wait for.
     Only the validation split is cached. The order is shuffled by file and in a buffer of 8,192
     documents; a run resumes exactly only on the same number of hosts."""
-    packing: Literal["split", "whole"] = "split"
-    """The way documents fill sequences. split: end to end, cut wherever a sequence is full, without
-    padding. whole: a document is cut only if it is longer than a sequence; the rest is padding."""
+    packing: Packing = "split"
+    """The way documents fill sequences. unmasked: end to end, cut wherever a sequence is full; a
+    token sees all tokens before it in its sequence, those of other documents too. split: the same,
+    but a token sees its own document only, in which positions start at 0. whole: as split, but a
+    document is cut only if it is longer than a sequence; the rest is padding."""
     seed: int = 0
     """Seed of the order in which the training windows are seen."""
     allow_change: bool = dataclasses.field(default=False, metadata=MAY_CHANGE)
@@ -124,7 +160,7 @@ class Data:
     """Folder of vocabularies and token caches. None: the user's cache folder."""
 
 
-def leaves(source: Source) -> tuple[Task | Files, ...]:
+def leaves(source: Source) -> tuple[Task | Files | PaperMixture, ...]:
     """Return the sources of a mixture's parts, or else `source` alone."""
     if isinstance(source, Mixture):
         return tuple(part.source for part in source.parts)
@@ -134,7 +170,7 @@ def leaves(source: Source) -> tuple[Task | Files, ...]:
 def with_options(source: Source, options: Mapping[str, Any]) -> Source:
     """Return `source` with the `options`, values by field, that it or its parts have."""
     match source:
-        case Task() | Files():
+        case Task() | Files() | PaperMixture():
             names = {field.name for field in dataclasses.fields(source)}
             own = {name: value for name, value in options.items() if name in names}
             return dataclasses.replace(source, **own)

@@ -7,15 +7,17 @@ from typing import assert_never
 import numpy as np
 
 from data import catalog, training_data
+from data.batches.batch import border_ids
 from data.batches.rows import TokenWindows
 from data.batches.sizes import BatchSizes
 from data.batches.sliding import EvaluationRows, SlidingWindows
-from data.config import Data, Files, Mixture, Source, Task, leaves
+from data.config import Data, Files, Mixture, Packing, PaperMixture, Source, Task, leaves
 from data.errors import DataConfigError, DataError
 from data.storage import cache_folder
 from data.text import baselines
 from data.text.corpus import Weighted, text_digest
 from data.text.files import Document, TextFiles
+from data.tokens.encoding import encode_document
 from data.training_data import Report, text_fingerprint
 from data.vocabularies.vocabulary import Vocabulary
 
@@ -32,7 +34,10 @@ class EvaluationText:
     source: str
     """The source of the text, in words."""
     rows: EvaluationRows
-    """The tokens. Every token but each document's BOS is predicted once."""
+    """The tokens. Every token but each document's BOS is predicted once; without a mask between
+    documents, every token but the first."""
+    packing: Packing
+    """The way documents fill the rows: the run's own, but of files none is kept whole."""
     num_bytes: int
     """UTF-8 bytes of the text."""
     baselines: dict[str, float]
@@ -103,7 +108,7 @@ def load(
             return _whole_files(
                 source, trained_with, trained_on, vocabulary, seq_len, batch_size, report
             )
-        case Task() | Mixture():
+        case Task() | Mixture() | PaperMixture():
             streaming = trained_with.streaming and _can_be_streamed(source)
             config = replace(trained_with, source=source, streaming=streaming)
         case _:
@@ -120,6 +125,7 @@ def load(
     return EvaluationText(
         source=f"the held-out part of {config.source.setting}",
         rows=data.validation,
+        packing=config.packing,
         num_bytes=data.num_validation_bytes,
         baselines=data.baselines(),
         warning=None if expected else _OTHER_TEXT,
@@ -128,7 +134,10 @@ def load(
 
 def _can_be_streamed(source: Source) -> bool:
     """Return whether `source` may be streamed: neither the standard library nor files may."""
-    return all(isinstance(leaf, Task) and leaf.name != "stdlib" for leaf in leaves(source))
+    return all(
+        isinstance(leaf, PaperMixture) or (isinstance(leaf, Task) and leaf.name != "stdlib")
+        for leaf in leaves(source)
+    )
 
 
 def _whole_files(
@@ -156,10 +165,8 @@ def _whole_files(
     elif trained_with.streaming:
         report("the run's text was streamed: it is not searched for what is evaluated here")
     train = baselines.training_sample([corpus for corpus, _ in corpora])
-    ids = [
-        np.array([*vocabulary.start, *vocabulary.encode(d.text), *vocabulary.end], np.uint32)
-        for d in documents
-    ]
+    ids = [encode_document(vocabulary, document.text) for document in documents]
+    packing = "split" if trained_with.packing == "whole" else trained_with.packing
     return EvaluationText(
         source=f"all of {files.setting}",
         rows=TokenWindows(
@@ -167,9 +174,9 @@ def _whole_files(
             seq_len,
             BatchSizes.constant(batch_size),
             seed=0,
-            bos_id=vocabulary.bos_id,
-            eos_id=vocabulary.eos_id,
+            **border_ids(packing, vocabulary),
         ),
+        packing=packing,
         num_bytes=num_bytes,
         baselines=baselines.measure(train, texts),
         warning=None if trained_with.streaming else _seen_in_training(documents, corpora),

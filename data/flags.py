@@ -14,7 +14,16 @@ from tyro.constructors import (
     StructTypeInfo,
 )
 
-from data.config import Data, Files, Mixture, Source, Task, leaves, with_options
+from data.config import (
+    Data,
+    Files,
+    Mixture,
+    PaperMixture,
+    Source,
+    Task,
+    leaves,
+    with_options,
+)
 from data.errors import DataConfigError
 
 _OPTIONS = {
@@ -33,8 +42,8 @@ class OneTaskFlag:
 
     task: Annotated[str | None, tyro.conf.arg(aliases=("--task",))] = None
     """A task or mixture of seqio: `stdlib`, the Python standard library's own source text;
-    `tiny_shakespeare`, `wiki40b_en`, `lm1b`, `c4_en` through TensorFlow Datasets; or one that
-    --data.module registers."""
+    `tiny_shakespeare`, `wiki40b_en`, `lm1b`, `c4_en`, `pg19` and others through TensorFlow
+    Datasets; or one that --data.module registers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,8 +57,8 @@ class TasksFlag:
         ]
     ] = ()
     """One or more tasks or mixtures of seqio: `stdlib`, the Python standard library's own source
-    text; `tiny_shakespeare`, `wiki40b_en`, `lm1b`, `c4_en` through TensorFlow Datasets; or what
-    --data.module registers."""
+    text; `tiny_shakespeare`, `wiki40b_en`, `lm1b`, `c4_en`, `pg19` and others through TensorFlow
+    Datasets; or what --data.module registers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +70,8 @@ class OtherSourceFlags:
     (UTF-8; a document is a file, or a line of JSON)."""
     mixture: tuple[str, ...] = ()
     """Several tasks or globs, each with the rate at which its sequences are drawn, such as
-    'stdlib=3' 'notes/**/*.txt=1'."""
+    'stdlib=3' 'notes/**/*.txt=1'. Or `paper`: the mixture of the model's paper, from those public
+    stand-ins for its sources that are prepared."""
     module: str | None = None
     """With a task: a Python module that registers your own seqio tasks or mixtures on import."""
     data_dir: Annotated[str | None, tyro.conf.arg(aliases=("--data-dir",))] = None
@@ -87,7 +97,9 @@ class OtherSourceFlags:
         if self.files is not None:
             sources[f"--data.files={self.files}"] = Files(self.files)
         if self.mixture:
-            sources[f"--data.mixture {' '.join(self.mixture)}"] = Mixture.parse(self.mixture)
+            sources[f"--data.mixture {' '.join(self.mixture)}"] = (
+                PaperMixture() if self.mixture == ("paper",) else Mixture.parse(self.mixture)
+            )
         return sources
 
     def with_given_options(self, sources: Sequence[Source]) -> list[Source]:

@@ -59,7 +59,8 @@ class SplitReport:
     median: int
     longest: int
     padding_if_split: float
-    padding_if_whole: float
+    padding_if_whole: float | None
+    """None if the vocabulary has no token between documents."""
 
 
 def main(argv: list[str]) -> None:
@@ -120,7 +121,7 @@ def _report_on_split(
         packing: make_rows(
             replace(flags.data, packing=packing), encoded, vocabulary, flags.seq_len, one
         ).padding
-        for packing in ("split", "whole")
+        for packing in (("split", "whole") if vocabulary.separates_documents else ("split",))
     }
     return SplitReport(
         source=source,
@@ -134,7 +135,7 @@ def _report_on_split(
         median=int(np.median(lengths)),
         longest=int(lengths.max()),
         padding_if_split=padding["split"],
-        padding_if_whole=padding["whole"],
+        padding_if_whole=padding.get("whole"),
     )
 
 
@@ -156,12 +157,17 @@ def _decode_first_batch(rows: Rows, vocabulary: Vocabulary) -> list[str]:
 
 
 def _report_sentence(r: SplitReport, seq_len: int) -> str:
+    if_whole = (
+        "they cannot be kept whole: no token separates them"
+        if r.padding_if_whole is None
+        else f"{r.padding_if_whole:.2%} if they are kept whole"
+    )
     return (
         f"{r.source}, {r.split}: {r.documents:,} documents ({r.duplicates:,} duplicates), "
         f"{r.bytes / 1e6:,.2f} MB, {r.tokens:,} tokens, {r.bytes_per_token:.2f} bytes per token; "
         f"a document has {r.shortest:,} to {r.longest:,} tokens, half of them below {r.median:,}; "
         f"in sequences of {seq_len:,}, padding is {r.padding_if_split:.2%} if documents are split "
-        f"and {r.padding_if_whole:.2%} if they are kept whole"
+        f"and {if_whole}"
     )
 
 

@@ -23,7 +23,7 @@ from data.text.corpus import Corpus, SavedFiles, Shard, Weighted
 from data.text.survey import SPLITS, Split
 from data.tokens import cache as token_cache
 from data.tokens.cache import Encoded, TokenSplit
-from data.tokens.encoding import encode_documents, num_cores
+from data.tokens.encoding import encode_documents, encoding_fingerprint, num_cores
 from data.vocabularies.files import read_vocabulary
 from data.vocabularies.lossless import cached_vocabulary
 from data.vocabularies.vocabulary import Vocabulary
@@ -131,9 +131,11 @@ def load(
         train_rows = rows_of["train"]
         padding = sum(r.padding * len(r) for r in train_rows) / sum(map(len, train_rows))
         report(f"documents are kept whole: {padding:.1%} of the training rows is padding")
+    if config.packing == "unmasked":
+        report("documents follow one another without a mask: a token sees those before its own too")
     fingerprint: dict[str, str | int] = {
         **text_fingerprint(corpora),
-        "vocabulary": vocabulary.fingerprint,
+        "vocabulary": encoding_fingerprint(vocabulary),
         "seq_len": seq_len,
         "batch_size": sizes.largest,
         "packing": config.packing,
@@ -148,6 +150,7 @@ def load(
             seq_len,
             sizes,
             config.seed,
+            config.packing,
         )
         fingerprint |= train.fingerprint
     else:
@@ -172,6 +175,8 @@ def read_corpora(config: Data, folder: Path, report: Report) -> Weighted:
     Raises as `data.catalog.find` does, and DataConfigError if the config asks to stream a corpus
     that cannot be streamed.
     """
+    for note in catalog.notes(config.source):
+        report(note)
     corpora = catalog.find(config, folder)
     if config.streaming:
         _check_streaming(config, corpora)
@@ -212,7 +217,7 @@ def _check_same_vocabulary(path: str, learned: Vocabulary) -> None:
 def _check_streaming(config: Data, corpora: Weighted) -> None:
     for corpus, _ in corpora:
         corpus.streamed()
-    if config.packing != "split":
+    if config.packing == "whole":
         raise DataConfigError(
             f"data.packing={config.packing!r} plans its rows on a token cache, and data.streaming "
             "has none; leave out one of them"
@@ -231,7 +236,7 @@ def encode(
     Raises DataError as `load` does.
     """
     name = corpus.fingerprint if wanted == SPLITS else f"{'+'.join(wanted)} of {corpus.fingerprint}"
-    inputs = {"corpus": name, "vocabulary": vocabulary.fingerprint}
+    inputs = {"corpus": name, "vocabulary": encoding_fingerprint(vocabulary)}
     path = token_cache.cache_path(folder, **inputs)
     try:
         return token_cache.read(path)

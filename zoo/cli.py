@@ -6,19 +6,30 @@ import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, Protocol, TypeVar, cast
 
 import tyro
 
 import configs
 from configs.experiment import Experiment
 from data import command
-from models.config import ConfigError
+from data.config import PaperMixture
+from models.config import ConfigError, check
 from zoo.common.process import AbortHandler
 
 console, parse = command.console, command.parse
 
-Command = TypeVar("Command")
+
+class ModelCommand(Protocol):
+    """The flags of a command that starts from a model."""
+
+    @property
+    def experiment(self) -> Experiment:
+        """The run, with the flags' changes."""
+        ...
+
+
+Command = TypeVar("Command", bound=ModelCommand)
 
 _ALL_MODELS = f"`python -m zoo.describe` lists all {len(configs.MODELS)} models"
 _HELP_FLAGS = {"-h", "--help"}
@@ -75,13 +86,33 @@ def parse_with_model(
     )
     start = _pick(flags, asks_help=asks_help)
     default = kind(dataclasses.replace(start.experiment, init_from=flags.init_from), start.name)
-    return parse(
+    command = parse(
         type(default),
         [*map(_spelled_out, rest), *(["--help"] if asks_help else [])],
         prog=prog if start.flag is None else f"{prog} {start.flag}",
         description=f"{description}\n\n{start.description}",
         default=default,
     )
+    experiment = _with_papers_sources(command.experiment, start.name)
+    return dataclasses.replace(cast(Any, command), experiment=experiment)
+
+
+def _with_papers_sources(experiment: Experiment, model: str) -> Experiment:
+    """Return the experiment with the sources of the model's paper if --data.mixture=paper is given.
+
+    Raises ConfigError if the model is in no paper of the zoo.
+    """
+    source = experiment.data.source
+    if not isinstance(source, PaperMixture) or source.sources:
+        return experiment
+    check(
+        model in configs.MODELS,
+        f"{source.setting} needs a model of the zoo, and this run is called {model!r}; write the "
+        "parts of the mixture, such as --data.mixture c4_en=3 pg19=1",
+    )
+    sources = configs.FAMILIES[configs.family_of(model)].PAPER.mixture
+    source = dataclasses.replace(source, sources=sources)
+    return dataclasses.replace(experiment, data=dataclasses.replace(experiment.data, source=source))
 
 
 def _pick(flags: StartFlags, *, asks_help: bool) -> Start:

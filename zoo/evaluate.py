@@ -178,6 +178,7 @@ def _summary(measured: "CheckpointEvaluation") -> dict[str, Any]:
         "text": measured.text.source,
         "seq_len": measured.experiment.seq_len,
         "stride": measured.stride,
+        "packing": measured.text.packing,
         "num_tokens": evaluation.num_tokens,
         "num_bytes": evaluation.num_bytes,
         "eval/loss": evaluation.loss,
@@ -229,9 +230,9 @@ def _table(measured: "list[CheckpointEvaluation]") -> str:
 
 def _rows(measured: "CheckpointEvaluation") -> str:
     rows = f"rows of {measured.experiment.seq_len:,}"
-    if measured.stride == measured.experiment.seq_len:
-        return rows
-    return f"{rows} that move by {measured.stride:,}"
+    if measured.stride != measured.experiment.seq_len:
+        rows += f" that move by {measured.stride:,}"
+    return f"{rows}, data.packing={measured.text.packing}"
 
 
 if __name__ == "__main__":

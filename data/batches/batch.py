@@ -6,7 +6,9 @@ from typing import Protocol
 import numpy as np
 
 from data.batches.sizes import BatchSizes
+from data.config import Packing
 from data.vocabularies.sentencepiece_model import PAD_ID
+from data.vocabularies.vocabulary import Vocabulary
 
 Batch = dict[str, np.ndarray]
 """Arrays [B, T], int32 except `weights`:
@@ -16,6 +18,8 @@ targets      the ids that follow them
 segment_ids  1, 2, ... for the documents of a row; 0 on padding
 positions    from 0 in each document, and again from 0 at the start of a row
 weights      float32: 1, but 0 on padding and where the target belongs to the next document
+
+Without a mask between documents, a row counts as one document.
 """
 
 ALL = slice(None)
@@ -69,30 +73,42 @@ def window_batch(
     Args:
       windows: [B, T + 1] int32.
       num_real: [B] predictions of each row; the rest is padding.
-      bos_id: first token of a document; None if documents have none.
-      eos_id: last token of a document; None if documents have none.
+      bos_id: first token of a document; None if documents have none, or are not masked.
+      eos_id: last token of a document; None if documents have none, or are not masked.
     """
     inputs, targets = windows[:, :-1], windows[:, 1:]
     real = np.arange(inputs.shape[1]) < num_real[:, None]
-    crosses = crosses_documents(inputs, targets, bos_id, eos_id)
-    starts = np.zeros_like(real)
-    starts[:, 1:] = crosses[:, :-1]
+    starts, crosses = borders(inputs, targets, bos_id, eos_id)
     return make_batch(np.where(real, inputs, PAD_ID), targets, starts, real, real & ~crosses)
 
 
-def crosses_documents(
-    tokens: np.ndarray, targets: np.ndarray, bos_id: int | None, eos_id: int | None
-) -> np.ndarray:
-    """Return whether each target belongs to a different document from its token; any shape.
+def borders(
+    inputs: np.ndarray, targets: np.ndarray, bos_id: int | None, eos_id: int | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the inputs that begin a document, and the targets of another document than the input.
 
-    The token then ends a document, and the target begins the next one.
+    The first input of a row begins none. All arrays are [..., T]. If BOS and EOS have one id, a
+    single mark stands between two documents: as a target it ends one of them, and as an input it
+    begins the other. No target then belongs to another document than its input.
     """
-    # Without BOS and EOS nothing separates documents: they run into each other.
-    if bos_id is None and eos_id is None:
-        return np.zeros(targets.shape, bool)
-    begins = np.ones(targets.shape, bool) if bos_id is None else targets == bos_id
-    ends = np.ones(tokens.shape, bool) if eos_id is None else tokens == eos_id
-    return begins & ends
+    starts, crosses = np.zeros(inputs.shape, bool), np.zeros(inputs.shape, bool)
+    if bos_id is None and eos_id is None:  # nothing separates documents
+        return starts, crosses
+    if bos_id == eos_id:
+        starts[..., 1:] = inputs[..., 1:] == bos_id
+        return starts, crosses
+    begins = True if bos_id is None else targets == bos_id
+    ends = True if eos_id is None else inputs == eos_id
+    crosses |= begins & ends
+    starts[..., 1:] = crosses[..., :-1]
+    return starts, crosses
+
+
+def border_ids(packing: Packing, vocabulary: Vocabulary) -> dict[str, int | None]:
+    """Return the `bos_id` and `eos_id` that separate documents: None if they are not masked."""
+    if packing == "unmasked":
+        return {"bos_id": None, "eos_id": None}
+    return {"bos_id": vocabulary.bos_id, "eos_id": vocabulary.eos_id}
 
 
 def make_batch(

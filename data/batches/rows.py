@@ -1,9 +1,9 @@
 """Rows of `seq_len` predictions from a token cache, in an order that a seed decides.
 
 A stream of tokens is documents end to end, each BOS, ids, EOS; text never has either of these ids.
-BOS may be the same id as EOS, and an imported vocabulary may have only one of them. Rows are filled
-in two ways: `TokenWindows` cuts the stream wherever a row is full, and `PackedDocuments` keeps
-documents whole.
+If BOS and EOS have the same id, it stands once between two documents, and an imported vocabulary
+may have only one of them. Rows are filled in two ways: `TokenWindows` cuts the stream wherever a
+row is full, and `PackedDocuments` keeps documents whole.
 """
 
 import abc
@@ -12,11 +12,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from data.batches.batch import ALL, Batch, crosses_documents, make_batch, window_batch
+from data.batches.batch import ALL, Batch, border_ids, borders, make_batch, window_batch
 from data.batches.packing import cached_row_starts
 from data.batches.permutation import epoch_order
 from data.batches.sizes import BatchSizes
 from data.config import Data
+from data.errors import DataConfigError
 from data.tokens.cache import TokenSplit
 from data.vocabularies.sentencepiece_model import BOS_ID, EOS_ID, PAD_ID
 from data.vocabularies.vocabulary import Vocabulary
@@ -35,9 +36,9 @@ class Rows(abc.ABC):
     seed: int
     """Seed of the order in which training sees the rows."""
     bos_id: int | None = field(default=BOS_ID, kw_only=True)
-    """First token of a document; None if documents have none."""
+    """First token of a document; None if documents have none, or are not masked."""
     eos_id: int | None = field(default=EOS_ID, kw_only=True)
-    """Last token of a document; None if documents have none."""
+    """Last token of a document; None if documents have none, or are not masked."""
 
     @abc.abstractmethod
     def __len__(self) -> int:
@@ -115,7 +116,7 @@ class PackedDocuments(Rows):
     """Rows of whole documents, as many in order as fit; the rest of a row is padding.
 
     Only a document longer than a row is cut: each part but the last fills a row. Every token but
-    each document's BOS is a target exactly once.
+    each document's BOS is a target exactly once; where BOS is EOS, every token but the first.
     """
 
     starts: np.ndarray = field(kw_only=True)
@@ -128,7 +129,7 @@ class PackedDocuments(Rows):
 
     @property
     def num_predictions(self) -> int:
-        return len(self.tokens) - self.num_documents
+        return len(self.tokens) - (1 if self.bos_id == self.eos_id else self.num_documents)
 
     def rows(self, index: np.ndarray) -> Batch:
         shape = len(index), self.seq_len
@@ -140,12 +141,12 @@ class PackedDocuments(Rows):
             begin, end = self.starts[number : number + 2].tolist()
             # If a document is cut, the row's last target is the first token of the next row.
             span = self.tokens[begin : end + 1]
-            crosses = crosses_documents(span[:-1], span[1:], self.bos_id, self.eos_id)
+            begins, crosses = borders(span[:-1], span[1:], self.bos_id, self.eos_id)
             columns = np.flatnonzero(~crosses)
             length = len(columns)
             inputs[row, :length] = span[columns]
             targets[row, :length] = span[columns + 1]
-            starts[row, :length] = np.concatenate([[False], crosses])[columns]
+            starts[row, :length] = begins[columns]
             real[row, :length] = True
         return make_batch(inputs, targets, starts, real, real)
 
@@ -160,18 +161,24 @@ def make_rows(
 ) -> Rows:
     """Return the rows of one source; its number `source` makes its order differ from the others'.
 
-    Raises DataError if the plan of packed rows cannot be written beside the token cache.
+    Raises DataError if the plan of packed rows cannot be written beside the token cache, and
+    DataConfigError if whole documents are asked for that nothing separates.
     """
-    special_ids = {"bos_id": vocabulary.bos_id, "eos_id": vocabulary.eos_id}
+    special_ids = border_ids(config.packing, vocabulary)
     seed = config.seed + source * 0x9E3779B97F4A7C15
-    if config.packing == "split":
+    if config.packing != "whole":
         return TokenWindows(split.tokens, seq_len, sizes, seed, **special_ids)
+    if not vocabulary.separates_documents:
+        raise DataConfigError(
+            "data.packing='whole' needs a vocabulary with a token between documents, and this one "
+            "has neither BOS nor EOS; write --data.packing=unmasked, or name another vocabulary"
+        )
     return PackedDocuments(
         split.tokens,
         seq_len,
         sizes,
         seed,
         **special_ids,
-        starts=cached_row_starts(split, seq_len),
+        starts=cached_row_starts(split, seq_len, one_mark=vocabulary.bos_id == vocabulary.eos_id),
         num_documents=len(split.offsets) - 1,
     )

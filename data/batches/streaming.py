@@ -13,9 +13,10 @@ from importlib.metadata import version
 
 import numpy as np
 
-from data.batches.batch import ALL, Batch, window_batch
+from data.batches.batch import ALL, Batch, border_ids, window_batch
 from data.batches.mixture import MixtureSchedule
 from data.batches.sizes import BatchSizes
+from data.config import Packing
 from data.errors import DataError
 from data.text.corpus import Corpus, SavedFiles, Shard
 from data.tokens.encoding import num_cores
@@ -47,6 +48,8 @@ class Stream:
     """Rows of every training batch, over all hosts."""
     seed: int
     """Seed of the order of the documents."""
+    packing: Packing
+    """unmasked, or split; whole documents need a plan, which a stream has not."""
 
     @property
     def fingerprint(self) -> dict[str, str | int]:
@@ -163,9 +166,8 @@ class StreamReader:
         self._next_step = step + 1
         self._num_rows += num_rows
         self._positions[step + 1] = self._current_positions()
-        vocabulary = config.vocabulary
         num_real = np.full(num_rows, config.seq_len)
-        return window_batch(windows, num_real, vocabulary.bos_id, vocabulary.eos_id)
+        return window_batch(windows, num_real, **border_ids(config.packing, config.vocabulary))
 
     def counters(self, step: int) -> dict[str, float]:
         """Return the tokens of `step` batches and, if an epoch's length is known, the epochs."""

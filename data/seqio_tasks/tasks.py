@@ -76,7 +76,11 @@ def register(name: str, texts: Callable[[Split], Iterator[str]]) -> seqio.Task:
 
 
 def register_tfds(
-    name: str, tfds_name: str, data_dir: str | None, splits: Mapping[Split, str]
+    name: str,
+    tfds_name: str,
+    data_dir: str | None,
+    splits: Mapping[Split, str],
+    field: str = "text",
 ) -> seqio.Task:
     """Register a set of TensorFlow Datasets as the task `name`, in place of an earlier one.
 
@@ -84,6 +88,7 @@ def register_tfds(
       tfds_name: with config and version.
       data_dir: None: the folder that TensorFlow Datasets uses.
       splits: the part of the set to read for each split.
+      field: the feature that holds a document's text.
     """
     source = seqio.TfdsDataSource(
         tfds_name,
@@ -91,7 +96,7 @@ def register_tfds(
         splits=dict(splits),
         read_only=True,  # otherwise seqio downloads a set that is missing
     )
-    keys = {"targets": "text"}
+    keys = {"targets": field}
     return _replace_task(name, source, [functools.partial(seqio.preprocessors.rekey, key_map=keys)])
 
 
@@ -173,9 +178,5 @@ def _stdlib_texts(split: Split) -> Iterator[str]:
 # Tasks that a user's own mixture may name, and that T5X may read.
 register("stdlib", _stdlib_texts)
 for _name, _set in SETS.items():
-    register_tfds(
-        _name,
-        f"{_set.name}:{_set.version}",
-        None,
-        {"train": "train", "validation": f"{_set.held_out}[:{_set.max_held_out}]"},
-    )
+    _splits = _set.splits(_set.max_held_out)
+    register_tfds(_name, f"{_set.name}:{_set.version}", None, _splits, _set.field)

@@ -39,9 +39,20 @@ def num_cores() -> int:
 
 
 def encode_document(vocabulary: Vocabulary, text: str) -> np.ndarray:
-    """Return [BOS, ids of `text`, EOS] int32, without a BOS or EOS that the vocabulary lacks."""
+    """Return [BOS, ids of `text`, EOS] int32, without a BOS or EOS that the vocabulary lacks.
+
+    If EOS is BOS, only one mark stands between two documents: the BOS of the second.
+    """
     ids = [*vocabulary.start, *vocabulary.encode(text), *vocabulary.end]
     return np.array(ids, np.int32)
+
+
+def encoding_fingerprint(vocabulary: Vocabulary) -> str:
+    """Return a hash that changes whenever `encode_document` would return other ids."""
+    if vocabulary.bos_id is None or vocabulary.bos_id != vocabulary.eos_id:
+        return vocabulary.fingerprint
+    # Until commit 135b219 such a vocabulary had two marks in a row between documents.
+    return f"{vocabulary.fingerprint}, one mark"
 
 
 def encode_documents(

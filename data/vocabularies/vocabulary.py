@@ -75,12 +75,16 @@ class Vocabulary(abc.ABC):
 
     @property
     def end(self) -> list[int]:
-        """The ids after each document: EOS if there is one.
+        """The ids after each document: EOS if there is one and it is not BOS too.
 
-        EOS may have the id of BOS. A document then ends with that id and the next one begins with
-        it again, because the last document needs an end too.
+        If EOS is BOS, the one that begins the next document ends this one.
         """
-        return [] if self.eos_id is None else [self.eos_id]
+        return [] if self.eos_id is None or self.eos_id == self.bos_id else [self.eos_id]
+
+    @property
+    def separates_documents(self) -> bool:
+        """True if a token stands between two documents: BOS, EOS or both."""
+        return self.bos_id is not None or self.eos_id is not None
 
 
 class ByteDecoder:

@@ -9,11 +9,13 @@ import pytest
 import configs
 from configs.experiment import Experiment
 from configs.paper import Paper, nearest
+from data.config import Task
 from models.config import ConfigError
 from models.transformer import num_params
 from zoo.explaining.model_card import model_card
 
 RECIPE = {"num_steps", "batch_tokens", "seq_len", "z_loss", "param_dtype", "execution.dtype"}
+RECIPE |= {"data.packing"}
 
 KNOWN_MISPRINTS = {"gpt3_350m", "gpt3_13b", "gpt3_175b", "palm_540b", "llama_65b"}
 """Models whose printed digits are not the exact ones; the tests of their families say why."""
@@ -106,6 +108,31 @@ def test_the_small_models_can_be_compared():
         assert experiment.seq_len == experiment.model.context_length == small[0].seq_len
         assert experiment.batch_tokens == small[0].batch_tokens
         assert experiment.num_tokens == pytest.approx(small[0].num_tokens, rel=1e-3)
+
+
+@family_names
+def test_every_size_packs_documents_as_the_paper_does(family: str):
+    module = configs.FAMILIES[family]
+    assert {experiment.data.packing for experiment in module.FAMILY.values()} == {"unmasked"}
+    assert {experiment.data.source for experiment in module.FAMILY.values()} == {Task()}
+
+
+@family_names
+def test_the_sources_of_the_text_add_up(family: str):
+    """To within the rounding of their printed shares."""
+    paper: Paper = configs.FAMILIES[family].PAPER
+    assert sum(source.percent for source in paper.mixture) == pytest.approx(100, abs=1)
+    assert len({source.name for source in paper.mixture}) == len(paper.mixture)
+    assert paper.mixture_source
+
+
+def test_published_epochs_agree_with_the_shares_and_the_tokens():
+    """GPT-3's Table 2.2 gives the size of each source too, in billions of tokens."""
+    sizes = {"Common Crawl, filtered": 410, "WebText2": 19, "Books1": 12, "Books2": 55}
+    for source in configs.FAMILIES["gpt3"].PAPER.mixture:
+        if source.name in sizes:
+            epochs = 300 * source.percent / 100 / sizes[source.name]
+            assert source.epochs == pytest.approx(epochs, rel=0.2)
 
 
 @family_names

@@ -172,6 +172,22 @@ def test_more_tokens_than_there_are_is_the_whole_text(run_text, run):
     assert text.first_tokens(10**9, run.vocabulary) is text
 
 
+@pytest.mark.parametrize(
+    ("packing", "of_files"), [("split", "split"), ("whole", "split"), ("unmasked", "unmasked")]
+)
+def test_text_is_packed_as_in_the_run_but_no_document_of_files_is_kept_whole(
+    run_text, run, tmp_path, packing, of_files
+):
+    (tmp_path / "a.txt").write_text("one document\n")
+    (tmp_path / "b.txt").write_text("and another\n")
+    run_text = dataclasses.replace(run_text, packing=packing)
+    assert load(run_text, run).packing == packing
+    text = load(run_text, run, files=f"{tmp_path}/*.txt")
+    assert text.packing == of_files
+    (batch,) = text.rows.eval_batches(4)
+    assert batch["segment_ids"].max() == (1 if packing == "unmasked" else 2)
+
+
 def test_only_text_end_to_end_has_first_tokens(run_text, run):
     whole = load(dataclasses.replace(run_text, packing="whole"), run)
     with pytest.raises(DataConfigError, match="--max-tokens=7 needs text of one source"):

@@ -6,7 +6,7 @@ from fractions import Fraction
 import pytest
 
 from data import command
-from data.config import Data, Files, Mixture, Part, Source, Task
+from data.config import Data, Files, Mixture, PaperMixture, Part, PublishedSource, Source, Task
 from data.errors import DataConfigError
 
 
@@ -36,6 +36,8 @@ def parse(*argv: str, default: Source = Task()) -> Data:
         (["--data.files=a", "--data.separator", r"\n"], Files("a", separator=r"\n")),
         (["--data.files=a", "--data.on-error=skip"], Files("a", on_error="skip")),
         (["--data.files=a", "--data.on_error", "skip"], Files("a", on_error="skip")),
+        (["--data.mixture=paper"], PaperMixture()),
+        (["--data.mixture", "paper", "--data-dir=d"], PaperMixture(data_dir="d")),
         (["--data.files=a", "--data.files=None", "--task=t"], Task("t")),
         (
             ["--data.mixture", "stdlib=3", "notes/**/*.txt=1/2", "--data.field=f", "--data-dir=d"],
@@ -55,6 +57,15 @@ def test_flags_name_a_source(flags, source):
 def test_the_other_flags_keep_their_defaults_and_change():
     changed = parse("--data.streaming", "--data.packing=whole", "--data.cache-dir=c")
     assert changed == Data(streaming=True, packing="whole", cache_dir="c")
+
+
+def test_a_run_on_a_papers_mixture_keeps_its_sources_and_takes_another_folder():
+    run = PaperMixture((PublishedSource("Books", 100, None, "pg19"),), "d")
+    assert parse(default=run).source == run
+    assert parse("--data-dir=e", default=run).source == PaperMixture(run.sources, "e")
+    assert parse("--task=c4_en", default=run).source == Task("c4_en", data_dir="d")
+    with pytest.raises(DataConfigError, match=r"field=f does not apply to data\.mixture='paper'"):
+        parse("--data.field=f", default=run)
 
 
 RUN = Files("run/*.jsonl", field="body", on_error="skip")

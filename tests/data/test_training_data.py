@@ -1,3 +1,4 @@
+import copy
 import itertools
 import re
 import shutil
@@ -5,7 +6,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ from data.batches.batch import Batches
 from data.batches.rows import Rows
 from data.batches.sizes import BatchSizes
 from data.batches.streaming import Stream
-from data.config import Data, Files, Mixture
+from data.config import Data, Files, Mixture, Packing
 from data.errors import DataConfigError, DataError
 from data.tokens import cache as token_cache
 from data.tokens.encoding import encode_documents
@@ -53,7 +53,7 @@ def load_files(
     *,
     files: str = "*.py",
     seed: int = 0,
-    packing: Literal["split", "whole"] = "split",
+    packing: Packing = "split",
     vocab_size: int = 320,
     seq_len: int = 32,
     batch_size: int = 4,
@@ -141,7 +141,7 @@ def test_the_fingerprint_tells_what_changed(folder):
         "seq_len": load_files(folder, seq_len=31),
         "batch_size": load_files(folder, batch_size=5),
         "seed": load_files(folder, seed=1),
-        "packing": load_files(folder, packing="whole"),
+        "packing": load_files(folder, packing="unmasked"),
     }
     (folder / "0.py").write_text("other")
     others["corpus"] = load_files(folder, vocabulary=original.vocabulary)
@@ -251,6 +251,48 @@ def test_whole_documents_are_planned_once_and_say_their_padding(folder):
     np.testing.assert_array_equal(
         computed(first).train_batch(3)["inputs"], computed(again).train_batch(3)["inputs"]
     )
+
+
+def with_special_ids(vocabulary: Vocabulary, bos_id: int | None, eos_id: int | None) -> Vocabulary:
+    """Return the vocabulary with other special ids; the ids of text stay the same."""
+    changed = copy.copy(vocabulary)
+    changed.bos_id, changed.eos_id = bos_id, eos_id
+    return changed
+
+
+def test_whole_documents_need_a_token_that_separates_them(folder, vocabulary):
+    unmarked = with_special_ids(vocabulary, None, None)
+    with pytest.raises(DataConfigError, match=r"neither BOS nor EOS; write --data\.packing=unmask"):
+        load_files(folder, vocabulary=unmarked, packing="whole")
+    assert computed(load_files(folder, vocabulary=unmarked)).train_batch(0)["segment_ids"].all()
+
+
+def test_only_a_vocabulary_with_one_mark_has_other_caches_than_before(folder, vocabulary):
+    """Its documents had two marks in a row between them."""
+    loaded = load_files(folder, vocabulary=vocabulary)
+    assert loaded.fingerprint["vocabulary"] == vocabulary.fingerprint
+    one_mark = with_special_ids(vocabulary, vocabulary.bos_id, vocabulary.bos_id)
+    marked = load_files(folder, vocabulary=one_mark)
+    assert marked.fingerprint["vocabulary"] != one_mark.fingerprint
+    assert len({path.parent for path in folder.rglob("train.tokens")}) == 2
+    tokens, marked_tokens = (rows(computed(data)).tokens for data in (loaded, marked))
+    assert marked_tokens.tolist() == tokens[tokens != vocabulary.eos_id].tolist()
+
+
+def test_without_a_mask_the_same_tokens_are_one_document_a_row(folder):
+    lines: list[str] = []
+    masked, unmasked = (load_files(folder, packing=p) for p in ("split", "unmasked"))
+    load_files(folder, packing="unmasked", report=lines.append)
+    assert "without a mask" in lines[-1]
+    for split in ("train", "validation"):
+        rows_of = [rows(getattr(data, split)).eval_batches(4) for data in (masked, unmasked)]
+        for one, other in zip(*rows_of, strict=True):
+            for key in ("inputs", "targets"):
+                np.testing.assert_array_equal(one[key], other[key])
+            assert other["segment_ids"].max() == 1
+            assert (other["weights"] == (one["segment_ids"] > 0)).all()
+    tokens = masked.num_validation_tokens - 1
+    assert sum(batch["weights"].sum() for batch in unmasked.validation.eval_batches(4)) == tokens
 
 
 def test_a_mixture_reads_all_its_sources(folder):

@@ -74,6 +74,10 @@ BAD_FLAGS = {
         ["--data.module=m"],
         ("--data.module=m does not apply to data.files=", "--data.task"),
     ),
+    "paper beside other parts": (
+        ["--data.mixture", "paper", "stdlib=1", "--data.files=None"],
+        ("data.mixture has 'paper'", "write SOURCE=RATE"),
+    ),
     "unknown task": (["--data.task=stdlibs", "--data.files=None"], ("'stdlibs'", "stdlib")),
 }
 
@@ -101,6 +105,13 @@ def test_model_must_be_one_of_the_zoo(flags, parts, tmp_path, run_here):
     outcome = run_here(train.main, f"--workdir={tmp_path / 'run'}", *flags)
     check_refusal(outcome, 2, parts)
     assert not (tmp_path / "run").exists()
+
+
+def test_the_papers_mixture_is_that_of_the_model(tmp_path, run_here):
+    flags = [f"--data-dir={tmp_path}", f"--workdir={tmp_path / 'run'}", "--data.mixture=paper"]
+    outcome = run_here(train.main, "--model=llama_nano", *flags)
+    check_refusal(outcome, 3, ("finds none of its stand-ins", "arXiv 2.5% (arxiv)", "--task=arxiv"))
+    assert not (tmp_path / "run").exists() or contents(tmp_path / "run") == {}
 
 
 def test_mesh_must_fit_the_model(nano, tmp_path, run_process):

@@ -74,6 +74,8 @@ def test_one_model_with_its_sources_its_mismatch_and_what_is_not_published(run_h
             f"{path} " in said and " ".join(note.split()) in said for path, note in notes.items()
         )
     assert paper.mismatches["gpt3_13b"] in said
+    assert f"{paper.mixture_source}; --data.mixture=paper source % epochs public stand-in" in said
+    assert "Books1 8 1.9 pg19 Books2 8 0.43 none Wikipedia 3 3.4 wikipedia_en" in said
     assert "12,853,386,240 = 257,315,840 token embedding + " in said
     assert "model.d_model 5,120 Table 2.1" in said
     assert "the zoo's own cache keeps every token: 819,200 bytes" in said

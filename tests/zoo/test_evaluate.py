@@ -21,6 +21,7 @@ RESULT = {
     "text",
     "seq_len",
     "stride",
+    "packing",
     "num_tokens",
     "num_bytes",
     "eval/loss",

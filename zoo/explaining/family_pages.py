@@ -7,7 +7,7 @@ import configs
 from configs.paper import Paper, nearest
 from zoo.explaining.choices import choices
 from zoo.explaining.explanations import AXES, EXPLANATIONS, LETTERS
-from zoo.explaining.model_card import ModelCard, family_cards
+from zoo.explaining.model_card import MIXTURE_COLUMNS, ModelCard, family_cards, mixture_rows
 from zoo.explaining.model_drawing import draw
 from zoo.explaining.size_table import COLUMNS, GPT4, row, sizes_to_fold
 
@@ -15,7 +15,8 @@ INTRODUCTION = """\
 Made by `python -m zoo.describe --markdown > docs/families.md`; a test keeps it current. Each
 family's page draws its model and lists its choices, with their sources, the paper's reasons, and
 what the paper leaves open. The effect and the equation of each choice stand once, under
-[The choices](#the-choices)."""
+[The choices](#the-choices). `--data.mixture=paper` trains at a paper's rates on those public
+stand-ins for its training text that are prepared."""
 
 
 def markdown() -> str:
@@ -53,6 +54,8 @@ def _family(family: str) -> Iterator[str]:
         for axis, choice in by_axis.items()
     ]
     yield from _table(["", "choice", "source", "the paper's reason"], rows)
+    packing = largest.experiment.data.packing
+    yield from ["", f"Documents in a sequence: {packing} ({_source(paper, 'data.packing')})."]
     other_reasons = {path: why for path, why in paper.reasons.items() if path not in by_axis}
     yield from _notes("Other reasons that the paper gives:", other_reasons)
     folded = sizes_to_fold(cards)
@@ -60,6 +63,8 @@ def _family(family: str) -> Iterator[str]:
     if folded:
         yield from ["", f"<details><summary>{len(folded)} more sizes of the paper</summary>", ""]
         yield from [*_sizes(folded), "", "</details>"]
+    yield from ["", f"The training text ({paper.mixture_source}):", ""]
+    yield from _table(MIXTURE_COLUMNS, mixture_rows(paper))
     yield from _notes("Published numbers that differ from the model's:", paper.mismatches)
     yield from _notes("Not published, and what the zoo has instead:", paper.not_published)
 

@@ -1,7 +1,7 @@
 """All that the zoo knows about one model: its numbers, its choices, and what its paper says."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from typing import Any
 
 from rich.console import Console
@@ -15,7 +15,7 @@ from models.parameters import params_by_part
 from zoo.explaining.choices import choices
 from zoo.explaining.explanations import AXES, LETTERS
 from zoo.explaining.model_drawing import draw
-from zoo.explaining.terminal import show, show_entries, three_digits
+from zoo.explaining.terminal import column_widths, show, show_entries, three_digits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,6 +115,8 @@ class ModelCard:
             "sources": paper.sources,
             "reasons": paper.reasons,
             "not_published": paper.not_published,
+            "mixture": [asdict(source) for source in paper.mixture],
+            "mixture_source": paper.mixture_source,
         }
 
 
@@ -134,6 +136,22 @@ def family_cards(family: str) -> list[ModelCard]:
     return [model_card(name) for name in configs.FAMILIES[family].FAMILY]
 
 
+MIXTURE_COLUMNS = ("source", "%", "epochs", "public stand-in")
+
+
+def mixture_rows(paper: Paper) -> list[tuple[str, ...]]:
+    """Return the sources of the paper's training text under MIXTURE_COLUMNS."""
+    return [
+        (
+            source.name,
+            f"{source.percent:g}",
+            "not published" if source.epochs is None else f"{source.epochs:g}",
+            source.stand_in or "none",
+        )
+        for source in paper.mixture
+    ]
+
+
 # --- the card on a terminal ----------------------------------------------------------------------
 
 
@@ -149,6 +167,13 @@ def show_model_card(card: ModelCard, console: Console) -> None:
     show(console, "\n".join(f"  {line}" for line in draw(model).splitlines()))
     explained = [(AXES[choice.explanation.axis], choice.full_text) for choice in choices(model)]
     show_entries(console, "Choices", [*explained, ("Letters", LETTERS)])
+    show(console, "\nTraining text of the paper", style="bold")
+    show(console, f"{paper.mixture_source}; --data.mixture=paper", indent=2, lead="  ")
+    rows = [MIXTURE_COLUMNS, *mixture_rows(paper)]
+    widths = column_widths(rows)
+    for row in rows:
+        cells = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        console.print(f"  {cells}".rstrip(), markup=False, soft_wrap=True)
     show_entries(console, "Source of each value", _with_values(card, paper.sources))
     show_entries(console, "The paper's reasons", paper.reasons.items())
     show_entries(

@@ -32,7 +32,7 @@ class Evaluation:
     nats: float
     """The negative log-likelihood of all tokens."""
     num_tokens: int
-    """Tokens that were predicted: all but each document's BOS."""
+    """Tokens that were predicted; see `data.evaluation_text.EvaluationText.rows`."""
     num_bytes: int
     """UTF-8 bytes of the text."""
 

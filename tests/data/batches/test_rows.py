@@ -14,22 +14,30 @@ from data.batches.sizes import BatchSizes
 PAD, EOS, BOS = 0, 1, 3
 
 
-def stream(lengths: list[int]) -> np.ndarray:
+def stream(lengths: list[int], end: tuple[int, ...] = (EOS,)) -> np.ndarray:
     """Return documents of the given numbers of ids, all ids different."""
     tokens, next_id = [], 4
     for length in lengths:
-        tokens += [BOS, *range(next_id, next_id + length), EOS]
+        tokens += [BOS, *range(next_id, next_id + length), *end]
         next_id += length
     return np.array(tokens, np.uint16)
 
 
-streams = st.lists(st.integers(0, 30), min_size=1, max_size=12).map(stream)
-windows = st.builds(
+document_lengths = st.lists(st.integers(0, 30), min_size=1, max_size=12)
+# Of documents that one mark separates, none is empty: the last one would have no target.
+marked_lengths = st.lists(st.integers(1, 30), min_size=1, max_size=12)
+shape = {"seq_len": st.integers(1, 40), "sizes": st.integers(1, 9).map(BatchSizes.constant)}
+shape |= {"seed": st.integers(0, 100)}
+windows = st.builds(TokenWindows, tokens=document_lengths.map(stream), **shape)
+unmasked = st.builds(
     TokenWindows,
-    tokens=streams,
-    seq_len=st.integers(1, 40),
-    sizes=st.integers(1, 9).map(BatchSizes.constant),
-    seed=st.integers(0, 100),
+    tokens=document_lengths.map(stream),
+    bos_id=st.none(),
+    eos_id=st.none(),
+    **shape,
+)
+marked_windows = st.builds(
+    TokenWindows, tokens=marked_lengths.map(lambda n: stream(n, ())), eos_id=st.just(BOS), **shape
 )
 
 
@@ -46,20 +54,30 @@ def packed(lengths: list[int], seq_len: int, batch_size: int, seed: int) -> Pack
     )
 
 
-document_lengths = st.lists(st.integers(0, 30), min_size=1, max_size=12)
-packed_documents = st.builds(
-    packed,
-    document_lengths,
-    seq_len=st.integers(1, 40),
-    batch_size=st.integers(1, 9),
-    seed=st.integers(0, 100),
-)
-either = st.one_of(windows, packed_documents)
+def packed_with_one_mark(
+    lengths: list[int], seq_len: int, batch_size: int, seed: int
+) -> PackedDocuments:
+    """Return rows of whole documents that BOS alone separates."""
+    offsets = np.cumsum([0, *(length + 1 for length in lengths)])
+    return PackedDocuments(
+        stream(lengths, ()),
+        seq_len,
+        batch_size,
+        seed,
+        eos_id=BOS,
+        starts=np.concatenate(list(row_starts(offsets, seq_len, one_mark=True))),
+        num_documents=len(lengths),
+    )
+
+
+packed_documents = st.builds(packed, document_lengths, **shape)
+packed_marked = st.builds(packed_with_one_mark, marked_lengths, **shape)
+either = st.one_of(windows, unmasked, marked_windows, packed_documents, packed_marked)
 
 
 def all_targets(data: Rows) -> list[int]:
     """Return the targets of an epoch: all but the first token or, in whole documents, but BOS."""
-    if isinstance(data, TokenWindows):
+    if isinstance(data, TokenWindows) or data.bos_id == data.eos_id:
         return data.tokens[1:].tolist()
     return [token for token in data.tokens.tolist() if token != BOS]
 
@@ -142,6 +160,26 @@ def test_segments_positions_and_weights_follow_from_the_tokens(data):
                 position += 1
 
 
+@given(unmasked)
+def test_an_unmasked_row_is_one_document_in_which_every_target_counts(data):
+    for batch in data.eval_batches(data.batch_size):
+        real = batch["segment_ids"] > 0
+        assert (batch["segment_ids"] == real).all()
+        assert (batch["weights"] == real).all()
+        assert (batch["positions"] == np.arange(data.seq_len) * real).all()
+
+
+@given(st.one_of(marked_windows, packed_marked))
+def test_one_mark_ends_a_document_and_begins_the_next(data):
+    for batch in data.eval_batches(data.batch_size):
+        real = batch["segment_ids"] > 0
+        assert (batch["weights"] == real).all()
+        begins = (batch["inputs"] == BOS) & real
+        assert (batch["positions"][begins] == 0).all()
+        begins[:, 0] = real[:, 0]
+        assert (batch["segment_ids"] == np.cumsum(begins, axis=1) * real).all()
+
+
 @given(either, st.integers(0, 10**9), st.integers(1, 8))
 def test_hosts_read_slices_of_the_same_batch(data, step, hosts):
     whole = data.train_batch(step)
@@ -183,11 +221,17 @@ def rows_as_documents(data: Rows) -> list[list[list[int]]]:
     return rows
 
 
-@given(document_lengths, st.integers(1, 40))
-def test_whole_documents_are_cut_only_if_they_are_longer_than_a_row(lengths, seq_len):
-    data = packed(lengths, seq_len, 1, 0)
-    ends = np.flatnonzero(data.tokens == EOS)
-    documents = [part[:-1].tolist() for part in np.split(data.tokens, ends + 1)[:-1]]
+@pytest.mark.parametrize("make", [packed, packed_with_one_mark])
+@given(lengths=marked_lengths, seq_len=st.integers(1, 40))
+def test_whole_documents_are_cut_only_if_they_are_longer_than_a_row(make, lengths, seq_len):
+    data = make(lengths, seq_len, 1, 0)
+    begins = np.flatnonzero(data.tokens == BOS)
+    documents = [part.tolist() for part in np.split(data.tokens, begins[1:])]
+    # The last token of all is no input; nor is an EOS of its own.
+    documents = [
+        document[:-1] if document[-1] == EOS or number == len(documents) else document
+        for number, document in enumerate(documents, start=1)
+    ]
     expected = [
         document[start : start + seq_len]
         for document in documents
@@ -219,7 +263,7 @@ def test_a_packed_batch_by_hand():
 @pytest.mark.parametrize(
     ("bos", "eos", "documents", "segments", "weights"),
     [
-        (9, 9, [[9, 5, 9], [9, 6, 9]], [1, 1, 1, 2, 2], [1, 1, 0, 1, 1]),
+        (9, 9, [[9, 5], [9, 6, 0]], [1, 1, 2, 2], [1, 1, 1, 1]),
         (9, None, [[9, 5], [9, 6, 0]], [1, 1, 2, 2], [1, 0, 1, 1]),
         (None, 9, [[5, 9], [0, 6, 9]], [1, 1, 2, 2], [1, 0, 1, 1]),
         (None, None, [[5, 0], [6, 7]], [1, 1, 1], [1, 1, 1]),
@@ -250,4 +294,5 @@ def test_a_real_token_is_never_padding():
     )
     (batch,) = windows.eval_batches(2)
     assert batch["weights"].tolist() == [[1, 1, 1, 1], [1, 0, 0, 0]]
+    assert batch["segment_ids"].tolist() == [[1, 1, 1, 2], [1, 0, 0, 0]]
     assert (batch["segment_ids"] > 0).tolist() == (batch["weights"] > 0).tolist()

@@ -4,10 +4,12 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
+from data.batches.batch import border_ids
 from data.batches.mixture import MixtureSchedule
 from data.batches.rows import TokenWindows
 from data.batches.sizes import BatchSizes
 from data.batches.streaming import Stream
+from data.config import Packing
 from data.errors import DataConfigError, DataError
 from data.text.corpus import PresplitCorpus, Shard
 from data.tokens.encoding import encode_document
@@ -55,12 +57,12 @@ def stream(vocabulary, monkeypatch):
     monkeypatch.setattr("data.batches.streaming.num_cores", lambda: 1)
     monkeypatch.setattr("data.tokens.stream._SNAPSHOT_CHARACTERS", 1500)
 
-    def make(rows=slice(None), shares=((1, 1),)) -> Stream:
+    def make(rows=slice(None), shares=((1, 1),), packing: Packing = "split") -> Stream:
         corpora = {name: corpus(name) for name, _ in zip(TEXTS, shares, strict=False)}
         schedule = MixtureSchedule(tuple(Fraction(*share) for share in shares))
         shard = Shard.of_rows(rows, BATCH_SIZE)
         sizes = BatchSizes.constant(BATCH_SIZE)
-        return Stream(corpora, schedule, shard, vocabulary, SEQ_LEN, sizes, seed=0)
+        return Stream(corpora, schedule, shard, vocabulary, SEQ_LEN, sizes, seed=0, packing=packing)
 
     return make
 
@@ -71,14 +73,21 @@ def assert_same(one, other) -> None:
         assert one[key].dtype == other[key].dtype
 
 
-def test_a_batch_is_the_rows_that_a_cache_would_give(stream, vocabulary):
-    reader = stream().read_from(0, None)
+@pytest.mark.parametrize("packing", ["split", "unmasked"])
+def test_a_batch_is_the_rows_that_a_cache_would_give(stream, vocabulary, packing):
+    reader = stream(packing=packing).read_from(0, None)
     tokens = np.concatenate([encode_document(vocabulary, text) for text in TEXTS["one"]])
-    rows = TokenWindows(tokens, SEQ_LEN, BatchSizes.constant(BATCH_SIZE), seed=0)
+    rows = TokenWindows(
+        tokens,
+        SEQ_LEN,
+        BatchSizes.constant(BATCH_SIZE),
+        seed=0,
+        **border_ids(packing, vocabulary),
+    )
     for step in range(len(rows) // BATCH_SIZE):
         batch = reader.train_batch(step)
         assert_same(batch, rows.rows(np.arange(step * BATCH_SIZE, (step + 1) * BATCH_SIZE)))
-    assert batch["segment_ids"].max() > 1
+    assert (batch["segment_ids"].max() > 1) == (packing == "split")
 
 
 @pytest.mark.parametrize("shares", [((1, 1),), ((3, 4), (1, 4))])

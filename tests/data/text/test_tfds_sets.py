@@ -6,13 +6,11 @@ import shutil
 from collections import Counter
 from contextlib import closing
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
 import seqio
 import tensorflow as tf
-import tensorflow_datasets as tfds
 
 from data import catalog, evaluation_text
 from data.batches.rows import TokenWindows
@@ -21,7 +19,17 @@ from data.config import Data, Files, Mixture, Task, with_options
 from data.errors import DataConfigError, DataError
 from data.text import tfds_sets
 from data.training_data import load
+from tests.data.tfds_folders import store_set
 
+FEATURES = {
+    "c4_webtextlike": ("text", "url"),
+    "wikipedia_en": ("title", "text"),
+    "pg19": ("book_title", "book_text"),
+    "arxiv": ("article", "abstract", "section_names"),
+    "reddit": ("author", "content", "body", "summary"),
+    "dolma": ("id", "text", "added", "created", "source"),
+}
+"""Features of some of the sets, as their builders in TensorFlow Datasets name them."""
 C4_FEATURES = ("text", "url", "timestamp", "content-type", "content-length")
 TRAIN = [f"Page {i}.\n" + f"It says {i * i} and \u2581 é.\n" * 20 for i in range(60)]
 VALIDATION = [f"Held-out page {i}.\n" + "It says nothing.\n" * 20 for i in range(6)]
@@ -31,22 +39,7 @@ def make_set(
     data_dir, splits: dict[str, list[str]], version: str = "3.1.0", *, ordered: bool = True
 ) -> None:
     """A set shaped like c4/en, whose files must be read in order if it is `ordered`."""
-
-    def dataset(texts: list[str]) -> tf.data.Dataset:
-        examples: Any = {
-            name: texts if name == "text" else ["x"] * len(texts) for name in C4_FEATURES
-        }
-        return tf.data.Dataset.from_tensor_slices(examples)
-
-    tfds.dataset_builders.store_as_tfds_dataset(
-        name="c4",
-        config="en",
-        version=version,
-        features=tfds.features.FeaturesDict({name: tfds.features.Text() for name in C4_FEATURES}),
-        split_datasets={split: dataset(texts) for split, texts in splits.items()},
-        data_dir=str(data_dir),
-        disable_shuffling=ordered,
-    )
+    store_set(data_dir, "c4/en", C4_FEATURES, "text", splits, version, ordered=ordered)
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +69,39 @@ def test_a_set_is_read_and_held_out_text_is_not_trained_on(c4, tmp_path):
     assert sorted(texts["train"]) == sorted(TRAIN)
     assert texts["validation"] == VALIDATION
     assert corpus.describe() == "61 documents to train on, 6 held out"
+
+
+@pytest.mark.parametrize("task", FEATURES)
+def test_text_is_in_the_feature_and_the_split_that_the_set_has(task, tmp_path):
+    tfds_set = tfds_sets.SETS[task]
+    splits = {"train": TRAIN, "validation": VALIDATION}
+    if tfds_set.held_out == "train":
+        splits = {"train": [*VALIDATION, *TRAIN]}
+    features, version = FEATURES[task], tfds_set.version
+    store_set(tmp_path, tfds_set.name, features, tfds_set.field, splits, version, ordered=True)
+    corpus, texts = read(Data(source=Task(task, data_dir=str(tmp_path))), tmp_path / "cache")
+    assert sorted([*texts["train"], *texts["validation"]]) == sorted([*TRAIN, *VALIDATION])
+    assert not set(texts["train"]) & set(texts["validation"])
+    assert texts["validation"] == VALIDATION
+    assert corpus.describe() == "60 documents to train on, 6 held out"
+
+
+def test_a_set_without_a_validation_split_can_be_streamed(tmp_path, monkeypatch):
+    monkeypatch.setattr("data.batches.streaming.num_cores", lambda: 1)
+    splits, features = {"train": [*VALIDATION, *TRAIN]}, FEATURES["wikipedia_en"]
+    store_set(tmp_path, "wikipedia/20230601.en", features, "text", splits, "1.0.0", ordered=False)
+    source = Task("wikipedia_en", data_dir=str(tmp_path))
+    config = Data(source=source, cache_dir=str(tmp_path / "cache"), streaming=True)
+    streamed = load(config, vocab_size=300, seq_len=32, batch_size=4, report=print)
+    with closing(streamed.read_from(0, None, print)) as reader:
+        batches = [reader.train_batch(step)["targets"] for step in range(180)]
+        assert reader.counters(180)["data/epochs"] > 1
+    text = streamed.vocabulary.decode(np.concatenate(batches).ravel().tolist())
+    assert isinstance(streamed.validation, TokenWindows)
+    held_out = streamed.vocabulary.decode(streamed.validation.tokens.tolist())
+    for page in splits["train"]:
+        title = page.partition("\n")[0]
+        assert (title in text) != (title in held_out)
 
 
 def test_the_rest_of_an_unfinished_preparation_is_ignored(c4, tmp_path):

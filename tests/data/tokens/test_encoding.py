@@ -1,3 +1,4 @@
+import copy
 import itertools
 import os
 import signal
@@ -9,7 +10,12 @@ import pytest
 
 from data.errors import DataError
 from data.tokens import encoding
-from data.tokens.encoding import encode_document, encode_documents, num_cores
+from data.tokens.encoding import (
+    encode_document,
+    encode_documents,
+    encoding_fingerprint,
+    num_cores,
+)
 
 
 @pytest.fixture
@@ -28,6 +34,16 @@ def test_documents_come_in_order_from_any_number_of_processes(vocabulary, num_pr
         assert (bos, eos) == (vocabulary.bos_id, vocabulary.eos_id)
         assert inner == vocabulary.encode(text)
         assert encode_document(vocabulary, text).tolist() == ids.tolist()
+
+
+def test_one_mark_stands_between_documents_where_bos_is_eos(vocabulary):
+    marked = copy.copy(vocabulary)
+    marked.eos_id = marked.bos_id
+    assert encode_document(marked, "text").tolist() == [marked.bos_id, *marked.encode("text")]
+    assert encoding_fingerprint(marked) != encoding_fingerprint(vocabulary)
+    marked.bos_id = marked.eos_id = None
+    assert encode_document(marked, "text").tolist() == marked.encode("text")
+    assert encoding_fingerprint(marked) == encoding_fingerprint(vocabulary)
 
 
 @pytest.mark.usefixtures("small_jobs")

@@ -49,7 +49,7 @@ def test_gpt2s_only_special_token_is_bos_and_eos_and_nothing_is_padding(bpe):
     assert isinstance(vocabulary, TokenizersVocabulary)
     assert (vocabulary.bos_id, vocabulary.eos_id) == (0, 0)
     assert (vocabulary.pad_id, vocabulary.unk_id) == (None, None)
-    assert (vocabulary.start, vocabulary.end) == ([0], [0])
+    assert (vocabulary.start, vocabulary.end) == ([0], [])
 
 
 def test_llamas_special_tokens(sentencepiece):

@@ -8,7 +8,7 @@ import pytest
 
 import configs
 from configs.experiment import Mesh
-from data.config import Data, Files, Mixture, Part, Task
+from data.config import Data, Files, Mixture, PaperMixture, Part, Task
 from models.config import ConfigError
 from zoo.common import serialize
 
@@ -29,8 +29,12 @@ def test_values_other_than_the_defaults_survive_too():
 
 @pytest.mark.parametrize(
     "source",
-    [Task("t", "m", "d"), Mixture.parse(["stdlib=0.3", "a/*.txt=1/7"])],
-    ids=["task", "mixture"],
+    [
+        Task("t", "m", "d"),
+        Mixture.parse(["stdlib=0.3", "a/*.txt=1/7"]),
+        PaperMixture(configs.FAMILIES["gpt3"].PAPER.mixture, "d"),
+    ],
+    ids=["task", "mixture", "paper"],
 )
 def test_every_source_of_text_survives_json(source):
     data = Data(source=source)

@@ -33,6 +33,8 @@ def test_every_family_has_its_drawing_its_sizes_and_what_its_paper_leaves_open()
         for notes in (module.PAPER.mismatches, module.PAPER.not_published):
             assert all(f"- `{name}`: {note}." in section for name, note in notes.items())
         assert all(reason in section for reason in module.PAPER.reasons.values())
+        assert all(f"| {source.name} | " in section for source in module.PAPER.mixture)
+        assert "Documents in a sequence: unmasked (" in section
 
 
 def test_every_choice_is_explained_once():

@@ -35,6 +35,8 @@ FIELDS = {
     "sources",
     "reasons",
     "not_published",
+    "mixture",
+    "mixture_source",
 }
 
 

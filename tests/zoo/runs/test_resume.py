@@ -47,9 +47,9 @@ def test_the_text_itself_may_change_only_when_that_is_asked_for(tmp_path):
 
 
 def test_changed_data_settings_are_listed_unless_change_is_allowed(tmp_path):
-    change = {"seed": 7, "packing": "whole"}
+    change = {"seed": 7, "packing": "unmasked"}
     asked = dataclasses.replace(EXPERIMENT, data=Data(**change))
-    with pytest.raises(ConfigError, match=r"data\.packing was split, now whole"):
+    with pytest.raises(ConfigError, match=r"data\.packing was split, now unmasked"):
         check_same_experiment(EXPERIMENT, asked, tmp_path)
     asked = dataclasses.replace(EXPERIMENT, data=Data(**change, allow_change=True))
     check_same_experiment(EXPERIMENT, asked, tmp_path)
