@@ -39,7 +39,11 @@ def recipe(
         doubles=doubles,
         clip_norm=clip_norm,
     )
-    return replace(run, optimizer=replace(run.optimizer, weight_decay=0.1, decays="matrices"))
+    return replace(
+        run,
+        optimizer=replace(run.optimizer, weight_decay=0.1, decays="matrices"),
+        data=replace(run.data, vocabulary_style="chinchilla"),
+    )
 
 
 def _scaling_run(
@@ -178,6 +182,8 @@ PAPER = Paper(
         "compares two models",
         "batch_ramp": "Table 4: the 70B's batch doubles midway, from 1.5M tokens, read as after "
         "half of the tokens",
+        "data.vocabulary_style": "section 4.1: Gopher's SentencePiece without NFKC normalisation. "
+        "The zoo chooses BPE, and keeps white space as it is",
         "seq_len": "section 4.1: as Gopher",
         "param_dtype": "section 4.1: a float32 copy of the weights in the optimizer's state",
         "execution.dtype": "section 4.1: bfloat16 forward and backward",

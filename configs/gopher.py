@@ -64,7 +64,7 @@ def recipe(
     midway = SteppedRamp(fractions=(1 / 2,), until_tokens=(num_tokens / 2,))
     return Experiment(
         model=model,
-        data=Data(packing="unmasked"),
+        data=Data(packing="unmasked", vocabulary_style="gopher"),
         optimizer=AdamW(
             schedule=WarmupCosine(
                 initial_lr=1e-7, peak_lr=peak_lr, warmup_steps=1500, final_fraction=0.1
@@ -155,6 +155,9 @@ PAPER = Paper(
         "batch_tokens": "Table 1, read as whole sequences of 2048 tokens: 0.25M, 2M and 6M tokens "
         "as 128, 1024 and 3072",
         "batch_ramp": "Table 1: the 280B's batch doubles from 3M to 6M tokens during training",
+        "data.vocabulary_style": "section 3.1: SentencePiece with bytes for unknown characters; "
+        "NFKC follows from Chinchilla's section 4.1, which leaves it out. The zoo chooses BPE, "
+        "and keeps white space as it is",
         "seq_len": "section 3.2",
         "param_dtype": "section 3.2 and appendix C: float32 below 7.1B; the 7.1B and 280B had "
         "bfloat16 parameters with stochastic rounding, which appendix C finds worse than a "

@@ -106,6 +106,8 @@ PAPER = Paper(
         "model.init": "src/model.py: N(0, 0.02), positions N(0, 0.01)",
         "model.init.residual": "section 2.3: residual layers scaled by 1/sqrt(N), where N is their "
         "number, read as 2 num_layers: two additions per layer. src/model.py has no such scaling",
+        "data.vocabulary_style": "section 2.2 and src/encoder.py: byte-level BPE, no merges "
+        "across categories of characters, one end-of-text token",
         "seq_len": "section 2.3",
         "batch_tokens": "section 2.3: 512 sequences of 1024 tokens",
     },

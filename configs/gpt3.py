@@ -115,6 +115,7 @@ PAPER = Paper(
         "as 256, 512 and 1024, 3.2M as 1536",
         "batch_ramp": "appendix B: linear from 32k tokens over the first 4B to 12B tokens, "
         "depending on the size of the model",
+        "data.vocabulary_style": "section 2.1: GPT-2's reversible tokenization",
         "seq_len": "section 2.1 and appendix B: every sequence is full",
         "data.packing": "appendix B: documents are packed, with end-of-text between them and no "
         "mask",

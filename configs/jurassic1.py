@@ -11,6 +11,7 @@ laptop:
 from dataclasses import replace
 
 from configs import gpt2, gpt3
+from configs.experiment import Experiment
 from configs.paper import Paper
 from configs.scaled import NANO, SMALL, scaled_down
 from models.config import ModelConfig
@@ -22,8 +23,10 @@ def architecture(num_layers: int, d_model: int, num_heads: int) -> ModelConfig:
     return replace(model, vocab_size=262_144, context_length=2048)
 
 
-recipe = gpt3.recipe
-"""The training run of section 2.3, with GPT-3's hyper-parameters."""
+def recipe(model: ModelConfig, *, batch_size: int, peak_lr: float) -> Experiment:
+    """Return the training run of section 2.3: GPT-3's, with pieces across words."""
+    run = gpt3.recipe(model, batch_size=batch_size, peak_lr=peak_lr)
+    return replace(run, data=replace(run.data, vocabulary_style="jurassic1"))
 
 
 # fmt: off
@@ -62,6 +65,9 @@ PAPER = Paper(
         "num_steps": "section 2.3: 300B tokens",
         "batch_tokens": "section 2.3: 2M and 3.2M tokens, read as 1024 and 1536 sequences",
         "batch_ramp": "section 2.3: from 32k tokens over the first few billion",
+        "data.vocabulary_style": "section 2.2: SentencePiece with bytes for unknown characters, "
+        "whose pieces may hold several words. The zoo chooses BPE, white space kept as it is, and "
+        "pieces of up to 256 characters instead of SentencePiece's 16",
         "seq_len": "section 2.2",
     },
     not_published={

@@ -59,7 +59,7 @@ def recipe(model: ModelConfig, *, peak_lr: float, num_tokens: float) -> Experime
     batch_tokens = 2048 * 2048
     return Experiment(
         model=model,
-        data=Data(packing="unmasked"),
+        data=Data(packing="unmasked", vocabulary_style="llama"),
         optimizer=AdamW(
             schedule=WarmupCosine(peak_lr=peak_lr, warmup_steps=2000, final_fraction=0.1),
             beta1=0.9,
@@ -142,6 +142,9 @@ PAPER = Paper(
         "optimizer.schedule.peak_lr": "Table 2",
         "num_steps": "Table 2: 1.0T tokens for the 7B and 13B, 1.4T for the 33B and 65B",
         "batch_tokens": "Table 2: 4M tokens, read as 2048 sequences of 2048",
+        "data.vocabulary_style": "section 2.1: SentencePiece BPE, every digit a token of its own, "
+        "bytes for unknown characters; the released tokenizer.model: ids, coverage, and a space "
+        "before the text",
         "seq_len": "llama/model.py: max_seq_len 2048",
     },
     not_published={

@@ -30,7 +30,7 @@ def architecture(num_layers: int, d_model: int, num_heads: int) -> ModelConfig:
 
 def recipe(model: ModelConfig, *, batch_size: int, peak_lr: float) -> Experiment:
     """Return section 3.2's training run. Its cosine ends at 340B tokens, the run stops at 270B."""
-    return recipes.gpt3(
+    run = recipes.gpt3(
         model,
         batch_size=batch_size,
         peak_lr=peak_lr,
@@ -41,6 +41,7 @@ def recipe(model: ModelConfig, *, batch_size: int, peak_lr: float) -> Experiment
         decay_tokens=340e9,
         num_tokens=270e9,
     )
+    return replace(run, data=replace(run.data, vocabulary_size=50_257))
 
 
 # fmt: off
@@ -106,6 +107,7 @@ PAPER = Paper(
     not_published={
         "model.vocab_size": "GPT-2's 50,257 tokens padded to 51,200, as Megatron-LM does for "
         "8-way tensor parallelism; the 19M parameters of the padding do not show in 530B",
+        "data.vocabulary_style": "GPT-2's byte-level BPE of 50,257 tokens, Megatron-LM's tokenizer",
         "model.feed_forward": "Megatron-LM's 4 d_model and GELU, which agree with the count",
         "model.norm": "Megatron-LM's LayerNorm, eps 1e-5",
         "model.position": "Megatron-LM's learned positions",

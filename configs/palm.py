@@ -43,7 +43,7 @@ def recipe(
     """Return section 5's training run, whose batch grows in steps to `batch_size` sequences."""
     return Experiment(
         model=model,
-        data=Data(packing="unmasked"),
+        data=Data(packing="unmasked", vocabulary_style="palm"),
         optimizer=Adafactor(
             schedule=InverseSquareRoot(peak_lr=1e-2, constant_steps=10_000),
             beta1=0.9,
@@ -139,6 +139,8 @@ PAPER = Paper(
         "batch_tokens": "Table 1 and section 5: 512, 1024 and 2048 sequences at full size",
         "batch_ramp": "section 5: the 540B has 512 sequences until step 50,000 and 1024 until step "
         "115,000; Table 1: the 8B and the 62B grow once, to twice their first batch",
+        "data.vocabulary_style": "section 2: SentencePiece, lossless, white space included; bytes "
+        "for unknown characters; every digit a token of its own. The zoo chooses BPE",
         "seq_len": "section 5",
         "z_loss": "section 5: 1e-4 log^2 Z",
         "data.packing": "section 5: documents are concatenated, with [eod] between them, and "

@@ -23,8 +23,8 @@ def gpt3(
 ) -> Experiment:
     """Return GPT-3's training run (Brown et al. 2020, appendix B), at the model's context length.
 
-    GPT-3 and Jurassic-1 use it as it is. GPT-2, whose paper gives no recipe beyond the batch, and
-    Megatron-Turing NLG change some numbers. No mask separates the documents of a sequence.
+    GPT-3 uses it as it is. GPT-2, whose paper gives no recipe beyond the batch, Jurassic-1 and
+    Megatron-Turing NLG change some values. No mask separates the documents of a sequence.
 
     Args:
       batch_size: sequences per optimizer step, at full size.
@@ -58,7 +58,7 @@ def gpt3(
         )
     return Experiment(
         model=model,
-        data=Data(packing="unmasked"),
+        data=Data(packing="unmasked", vocabulary_style="gpt2"),
         optimizer=AdamW(
             schedule=schedule,
             beta1=0.9,

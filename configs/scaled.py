@@ -70,6 +70,7 @@ def scaled_down(
     run = replace(
         published,
         model=replace(model, vocab_size=budget.vocab_size, context_length=budget.seq_len),
+        data=replace(published.data, vocabulary_size=None),
         execution=Execution(),
         num_steps=1,
         batch_tokens=budget.batch_size * budget.seq_len,

@@ -135,6 +135,10 @@ Packing = Literal["split", "whole", "unmasked"]
 """The way documents fill sequences; see `Data.packing`."""
 
 
+VocabularyStyle = Literal["gpt1", "gpt2", "jurassic1", "gopher", "chinchilla", "palm", "llama"]
+"""The paper whose tokenizer a trained vocabulary follows."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Data:
     """The text that a run reads, and its order."""
@@ -143,6 +147,15 @@ class Data:
     """The text. A resumed run may name it differently, as long as the text is the same."""
     vocabulary: str | None = dataclasses.field(default=None, metadata=MAY_CHANGE)
     """A vocabulary made by python -m data.vocabulary. None: train one on the text."""
+    vocabulary_style: VocabularyStyle = dataclasses.field(default="palm", metadata=MAY_CHANGE)
+    """The paper whose tokenizer is trained: gpt1 on lower-case words, gpt2 on bytes, the others
+    with SentencePiece, jurassic1 across words. gpt1 and gopher change the text."""
+    vocabulary_size: int | None = dataclasses.field(default=None, metadata=MAY_CHANGE)
+    """Tokens of the vocabulary to train; gpt1 gets fewer from a small text. None: as many as the
+    model has rows."""
+    vocabulary_bytes: int | None = dataclasses.field(default=None, metadata=MAY_CHANGE)
+    """Bytes of text to train the vocabulary on, an even sample of a larger text. None: 100 MB, or
+    the first 20 MB of a stream."""
     streaming: bool = False
     """Encode the training text while it is read, without a cache: for a task too large to wait for.
     Only the validation split is cached. The order is shuffled by file and in a buffer of 8,192
@@ -158,6 +171,12 @@ class Data:
     """Let a run resume although its text, vocabulary or order has changed."""
     cache_dir: str | None = dataclasses.field(default=None, metadata=MAY_CHANGE)
     """Folder of vocabularies and token caches. None: the user's cache folder."""
+
+    def __post_init__(self):
+        for name in ("vocabulary_size", "vocabulary_bytes"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise DataConfigError(f"data.{name}={value} must be above zero; leave it out")
 
 
 def leaves(source: Source) -> tuple[Task | Files | PaperMixture, ...]:

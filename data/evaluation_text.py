@@ -15,10 +15,10 @@ from data.config import Data, Files, Mixture, Packing, PaperMixture, Source, Tas
 from data.errors import DataConfigError, DataError
 from data.storage import cache_folder
 from data.text import baselines
-from data.text.corpus import Weighted, text_digest
+from data.text.corpus import Weighted, text_digest, text_fingerprint
 from data.text.files import Document, TextFiles
 from data.tokens.encoding import encode_document
-from data.training_data import Report, text_fingerprint
+from data.training_data import Report
 from data.vocabularies.vocabulary import Vocabulary
 
 _OTHER_TEXT = (
@@ -153,7 +153,7 @@ def _whole_files(
     documents = [document for document in TextFiles.matching(files).documents([]) if document.text]
     if not documents:
         raise DataError(f"{files.setting} has no text: every file that it matches is empty")
-    texts = [document.text.encode("utf-8") for document in documents]
+    texts = [vocabulary.as_decoded(document.text).encode("utf-8") for document in documents]
     num_bytes = sum(map(len, texts))
     report(
         f"text: {files.setting}, {len(documents):,} documents and {num_bytes / 1e6:.2f} MB, all of "
@@ -164,7 +164,9 @@ def _whole_files(
         report("no byte 5-gram: the text that the checkpoint's run was trained on is not here")
     elif trained_with.streaming:
         report("the run's text was streamed: it is not searched for what is evaluated here")
-    train = baselines.training_sample([corpus for corpus, _ in corpora])
+    # A 5-gram of the text as it is would know nothing of a text that the vocabulary has changed.
+    compared = [corpus for corpus, _ in corpora if vocabulary.keeps_text]
+    train = baselines.training_sample(compared)
     ids = [encode_document(vocabulary, document.text) for document in documents]
     packing = "split" if trained_with.packing == "whole" else trained_with.packing
     return EvaluationText(

@@ -13,11 +13,12 @@ from data.batches.rows import Rows, make_rows
 from data.batches.sizes import BatchSizes
 from data.config import Data
 from data.errors import DataConfigError
+from data.run_vocabulary import find_vocabulary
 from data.storage import cache_folder
 from data.text.survey import SPLITS, Split
 from data.tokens import cache as token_cache
 from data.tokens.cache import TokenSplit
-from data.training_data import encode, find_vocabulary, read_corpora
+from data.training_data import encode, read_corpora
 from data.vocabularies.vocabulary import Vocabulary
 
 _BORDER = "\n──── another document ────\n"

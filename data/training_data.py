@@ -2,7 +2,6 @@
 
 import functools
 import itertools
-import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,22 +16,15 @@ from data.batches.sizes import BatchSizes
 from data.batches.streaming import Stream
 from data.config import Data
 from data.errors import DataConfigError, DataError
+from data.run_vocabulary import check_same_vocabulary, find_vocabulary
 from data.storage import cache_folder
-from data.text.baselines import cached_baselines
-from data.text.corpus import Corpus, SavedFiles, Shard, Weighted
+from data.text.baselines import ChangedText, cached_baselines
+from data.text.corpus import Corpus, SavedFiles, Shard, Weighted, text_fingerprint
 from data.text.survey import SPLITS, Split
 from data.tokens import cache as token_cache
 from data.tokens.cache import Encoded, TokenSplit
 from data.tokens.encoding import encode_documents, encoding_fingerprint, num_cores
-from data.vocabularies.files import read_vocabulary
-from data.vocabularies.lossless import cached_vocabulary
 from data.vocabularies.vocabulary import Vocabulary
-
-MAX_VOCABULARY_BYTES = 100_000_000
-"""Text to train a vocabulary on: an even sample of a larger corpus is enough. BPE takes 0.2 s and
-15 MB of memory per megabyte."""
-_MAX_STREAMED_VOCABULARY_BYTES = 20_000_000
-"""The same for a stream, from its beginning: four seconds of training."""
 
 _PROGRESS_EVERY_S = 10.0
 
@@ -79,9 +71,14 @@ class TrainingData:
         """Return the bits per byte to beat on the validation text, by name.
 
         Measuring them takes 2 s the first time. For a mixture they are the mean over its sources,
-        weighted by validation bytes. See `data.text.baselines`.
+        weighted by validation bytes. If the vocabulary changes text, they are measured on the
+        changed text, as the model is. See `data.text.baselines`.
         """
-        return cached_baselines([corpus for corpus, _ in self._corpora], self._cache_folder)
+        corpora = [corpus for corpus, _ in self._corpora]
+        if self.vocabulary.keeps_text:
+            return cached_baselines(corpora, self._cache_folder)
+        changed = ChangedText(self.vocabulary.as_decoded, self.vocabulary.fingerprint)
+        return cached_baselines(corpora, self._cache_folder, changed)
 
 
 def load(
@@ -112,7 +109,7 @@ def load(
     if vocabulary is None:
         vocabulary = find_vocabulary(config, corpora, vocab_size, folder, report)
     elif config.vocabulary:
-        _check_same_vocabulary(config.vocabulary, vocabulary)
+        check_same_vocabulary(config.vocabulary, vocabulary)
     if vocabulary.size > vocab_size:
         raise DataConfigError(
             f"model.vocab_size={vocab_size} has no room for the {vocabulary.size} tokens of the "
@@ -120,6 +117,11 @@ def load(
         )
     cached: Sequence[Split] = ("validation",) if config.streaming else SPLITS
     encoded = [encode(corpus, vocabulary, folder, report, cached) for corpus, _ in corpora]
+    if not vocabulary.keeps_text:
+        report(
+            "the vocabulary changes the text: bits per byte, and the numbers to beat, count the "
+            "bytes of the text as its tokens spell it, and cannot be compared with other styles'"
+        )
     rows_of: dict[Split, list[Rows]] = {split: [] for split in cached}
     for number, ((corpus, _), splits) in enumerate(zip(corpora, encoded, strict=True)):
         for split in cached:
@@ -186,34 +188,6 @@ def read_corpora(config: Data, folder: Path, report: Report) -> Weighted:
     return corpora
 
 
-def find_vocabulary(
-    config: Data, corpora: Weighted, size: int, folder: Path, report: Report
-) -> Vocabulary:
-    """Return the vocabulary that `config` names, or one trained on the text.
-
-    Raises as `load` does.
-    """
-    if config.vocabulary is not None:
-        return read_vocabulary(config.vocabulary)
-    max_bytes = _MAX_STREAMED_VOCABULARY_BYTES if config.streaming else MAX_VOCABULARY_BYTES
-    key = json.dumps([max_bytes, text_fingerprint(corpora)])
-    return cached_vocabulary(training_sample(corpora, max_bytes), key, size, folder, report)
-
-
-def training_sample(corpora: Weighted, max_bytes: int = MAX_VOCABULARY_BYTES) -> Iterator[str]:
-    """Yield training texts for a vocabulary: `max_bytes`, of which each source has its share."""
-    for corpus, share in corpora:
-        yield from corpus.training_sample(int(max_bytes * share))
-
-
-def _check_same_vocabulary(path: str, learned: Vocabulary) -> None:
-    if read_vocabulary(path).fingerprint != learned.fingerprint:
-        raise DataConfigError(
-            f"data.vocabulary={path!r} is not the vocabulary that the model has learned; leave it "
-            "out, or start a new run"
-        )
-
-
 def _check_streaming(config: Data, corpora: Weighted) -> None:
     for corpus, _ in corpora:
         corpus.streamed()
@@ -236,6 +210,8 @@ def encode(
     Raises DataError as `load` does.
     """
     name = corpus.fingerprint if wanted == SPLITS else f"{'+'.join(wanted)} of {corpus.fingerprint}"
+    if not vocabulary.keeps_text:
+        name = f"{name}, bytes as decoded"  # earlier versions counted those of the text
     inputs = {"corpus": name, "vocabulary": encoding_fingerprint(vocabulary)}
     path = token_cache.cache_path(folder, **inputs)
     try:
@@ -271,12 +247,11 @@ def _encode_texts(
     split: Split, texts: Iterator[str], vocabulary: Vocabulary, report: Report
 ) -> Iterator[Encoded]:
     """Yield the ids and the bytes of each document, and report progress now and then."""
-    texts, sized = itertools.tee(texts)
-    sizes = (len(text.encode("utf-8")) for text in sized)
+    texts, encoded_texts = itertools.tee(texts)
     start_s = shown_s = time.monotonic()
     total_tokens = total_bytes = 0
     for ids in encode_documents(texts, vocabulary, num_cores()):
-        num_bytes = next(sizes)
+        num_bytes = vocabulary.num_bytes(next(encoded_texts), ids.tolist())
         total_tokens, total_bytes = total_tokens + len(ids), total_bytes + num_bytes
         if time.monotonic() - shown_s > _PROGRESS_EVERY_S:
             shown_s = time.monotonic()
@@ -300,10 +275,3 @@ def _mix_sources(corpora: Weighted, rows: list[Rows]) -> Batches:
         return rows[0]
     names = [corpus.name for corpus, _ in corpora]
     return Mixture(dict(zip(names, rows, strict=True)), tuple(share for _, share in corpora))
-
-
-def text_fingerprint(corpora: Weighted) -> dict[str, str | int]:
-    """Return the fingerprint of one corpus, or those of several with their shares."""
-    if len(corpora) == 1:
-        return {"corpus": corpora[0][0].fingerprint}
-    return {f"corpus {corpus.name}": f"{corpus.fingerprint} {share}" for corpus, share in corpora}

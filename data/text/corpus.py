@@ -253,3 +253,10 @@ def file_corpus(name: str, source: str, files: TextFiles, folder: Path) -> Split
 def text_digest(text: str) -> bytes:
     """Return a digest that is the same for equal texts."""
     return hashlib.blake2b(text.encode("utf-8"), digest_size=16).digest()
+
+
+def text_fingerprint(corpora: Weighted) -> dict[str, str | int]:
+    """Return the fingerprint of one corpus, or those of several with their shares."""
+    if len(corpora) == 1:
+        return {"corpus": corpora[0][0].fingerprint}
+    return {f"corpus {corpus.name}": f"{corpus.fingerprint} {share}" for corpus, share in corpora}

@@ -4,6 +4,7 @@ They return the ids that the weights were trained on, even if that changes the t
 lower case, some add a space.
 """
 
+import functools
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -157,7 +158,9 @@ class SentencePieceVocabulary(_ImportedVocabulary):
 
     def stream_decoder(self, prompt_ids: Sequence[int] = ()) -> StreamDecoder:
         prompt_has_text = any(self._bytes_of(token_id) for token_id in prompt_ids)
-        return ByteDecoder(self._bytes_of) if prompt_has_text else _FirstWordDecoder(self._bytes_of)
+        if prompt_has_text or not self._puts_space_first:
+            return ByteDecoder(self._bytes_of)
+        return _FirstWordDecoder(self._bytes_of)
 
     def id_of(self, token: str) -> int | None:
         """Return the id of `token`, or None if there is no such token."""
@@ -166,6 +169,10 @@ class SentencePieceVocabulary(_ImportedVocabulary):
 
     def begins_with_space(self, token_id: int) -> bool:
         return self._bytes_of(token_id).startswith(b" ")
+
+    @functools.cached_property
+    def _puts_space_first(self) -> bool:
+        return self.begins_with_space(self.encode("0")[0])
 
     def _bytes_of(self, token_id: int) -> bytes:
         (token_id,) = self._check_ids([token_id])

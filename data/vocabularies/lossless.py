@@ -1,22 +1,17 @@
 """The vocabulary that is trained here: a SentencePiece model that returns every text unchanged."""
 
 import functools
-import hashlib
-import json
-import time
-from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
 
 from data.errors import DataError
-from data.storage import replace_file
 from data.vocabularies.sentencepiece_model import (
     BOS_ID,
     EOS_ID,
     MODEL_FILE,
     PAD_ID,
     SPACE_MARK,
-    TRAINER_OPTIONS,
-    TRAINING_PART_CHARACTERS,
     UNK_ID,
     read_sentencepiece,
     split_text,
@@ -27,8 +22,6 @@ from data.vocabularies.vocabulary import ByteDecoder, StreamDecoder, Vocabulary
 
 # The processor's memory grows with its input, by about 50 bytes per character.
 _ENCODING_PART_CHARACTERS = 1 << 18
-# Part of the key of a cached vocabulary. Raise it when the same text gives another vocabulary.
-_FORMAT_VERSION = 1
 
 
 class LosslessVocabulary(Vocabulary):
@@ -106,35 +99,14 @@ class LosslessVocabulary(Vocabulary):
         return [self._processor.piece_to_id(f"<0x{b:02X}>") for b in SPACE_MARK.encode("utf-8")]
 
 
-def train_vocabulary(texts: Iterable[str], size: int) -> LosslessVocabulary:
-    """Train a byte-pair vocabulary of exactly `size` tokens; the same texts give the same bytes.
-
-    Raises DataConfigError as `train_sentencepiece` does.
-    """
-    return LosslessVocabulary(train_sentencepiece(texts, size, {}))
-
-
-def cached_vocabulary(
-    texts: Iterable[str], key: str, size: int, folder: Path, report: Callable[[str], None]
+def train_vocabulary(
+    texts: Iterable[str],
+    size: int,
+    options: Mapping[str, Any] = MappingProxyType({}),
+    setting: str = "model.vocab_size",
 ) -> LosslessVocabulary:
-    """Read the vocabulary of `texts` from the cache `folder`; train it first if it is missing.
+    """Train a vocabulary of exactly `size` tokens; the same texts give the same bytes.
 
-    `key` identifies the texts. Raises DataConfigError as `train_vocabulary` does, and DataError if
-    the cached file is damaged or cannot be written.
+    Raises DataConfigError as `train_sentencepiece` does, to which `options` are given.
     """
-    path = _cache_path(key, size, folder)
-    if path.exists():
-        try:
-            return LosslessVocabulary(path.read_bytes())
-        except (OSError, DataError) as error:
-            raise DataError(f"cannot use the vocabulary {path}: {error}; delete it") from error
-    start_s = time.monotonic()
-    vocabulary = train_vocabulary(texts, size)
-    replace_file(path, vocabulary.to_bytes())
-    report(f"trained a vocabulary of {size:,} tokens in {time.monotonic() - start_s:.1f} s")
-    return vocabulary
-
-
-def _cache_path(key: str, size: int, folder: Path) -> Path:
-    settings = json.dumps([_FORMAT_VERSION, TRAINING_PART_CHARACTERS, size, TRAINER_OPTIONS, key])
-    return folder / "vocabularies" / f"{hashlib.sha256(settings.encode()).hexdigest()}.model"
+    return LosslessVocabulary(train_sentencepiece(texts, size, options, setting))

@@ -45,12 +45,14 @@ TRAINER_OPTIONS = {
 TRAINING_PART_CHARACTERS = 4096
 
 
-def train_sentencepiece(texts: Iterable[str], size: int, options: Mapping[str, Any]) -> bytes:
+def train_sentencepiece(
+    texts: Iterable[str], size: int, options: Mapping[str, Any], setting: str = "model.vocab_size"
+) -> bytes:
     """Train a SentencePiece model of `size` tokens and return it serialized.
 
     `options` of SentencePiece's trainer replace those of a lossless vocabulary. Raises
-    DataConfigError if the texts have too many different characters for `size`, or too few
-    repetitions to fill it.
+    DataConfigError, which names `setting`, if the texts have too many different characters for
+    `size`, or too few repetitions to fill it.
     """
     model = io.BytesIO()
     try:
@@ -63,7 +65,7 @@ def train_sentencepiece(texts: Iterable[str], size: int, options: Mapping[str, A
             **(TRAINER_OPTIONS | dict(options)),
         )
     except (RuntimeError, ValueError) as error:  # ValueError: more than an int can hold
-        raise DataConfigError(_size_error(str(error), size)) from error
+        raise DataConfigError(_size_error(str(error), size, setting)) from error
     return model.getvalue()
 
 
@@ -99,19 +101,19 @@ def token_bytes(processor: sentencepiece.SentencePieceProcessor, token_id: int) 
     return token.replace(SPACE_MARK, " ").encode("utf-8")
 
 
-def _size_error(message: str, size: int) -> str:
+def _size_error(message: str, size: int, setting: str) -> str:
     """Translate the message of SentencePiece's trainer into one that names the setting."""
     if largest := re.search(r"too high .*<= (\d+)", message):
         return (
-            f"model.vocab_size={size} is more than the training text has tokens for; "
+            f"{setting}={size} is more than the training text has tokens for; "
             f"set it to at most {largest[1]}, or add text"
         )
     if smallest := re.search(r"required_chars\. \S+ vs (\d+)", message):
         return (
-            f"model.vocab_size={size} is less than the training text's characters, the 256 bytes "
+            f"{setting}={size} is less than the training text's characters, the 256 bytes "
             f"and 4 special tokens need; set it to at least {smallest[1]}"
         )
     return (
-        f"model.vocab_size={size} cannot be trained on this text (SentencePiece: {message}); "
+        f"{setting}={size} cannot be trained on this text (SentencePiece: {message}); "
         "set it to 300 or more, or add text"
     )

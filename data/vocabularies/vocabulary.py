@@ -7,6 +7,9 @@ import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
+_PROBE = "A  1\r\n\t\ufb01\u2460\u00e9 \u2019 \U0001f600 if x: \n"
+"""A text that every normalisation changes: capitals, white space, a ligature, accents, quotes."""
+
 
 class StreamDecoder(Protocol):
     """A decoder of one sequence, id by id, that never shows half a character."""
@@ -59,6 +62,23 @@ class Vocabulary(abc.ABC):
     @abc.abstractmethod
     def to_files(self) -> dict[str, bytes]:
         """Return the files, contents by name, that `vocabulary_from_files` reads."""
+
+    @functools.cached_property
+    def keeps_text(self) -> bool:
+        """True if decoding gives back the text that was encoded; judged by a text of traps."""
+        return self.decode(self.encode(_PROBE)) == _PROBE
+
+    def as_decoded(self, text: str) -> str:
+        """Return `text` as its ids spell it: unchanged if the vocabulary keeps text."""
+        return text if self.keeps_text else self.decode(self.encode(text))
+
+    def num_bytes(self, text: str, ids: Iterable[int]) -> int:
+        """Return the UTF-8 bytes that the `ids` of `text` stand for, for bits per byte.
+
+        They are the text's own, or those of the decoded ids if the vocabulary changes text: a model
+        never sees what the vocabulary leaves out.
+        """
+        return len((text if self.keeps_text else self.decode(ids)).encode("utf-8"))
 
     @functools.cached_property
     def fingerprint(self) -> str:

@@ -15,7 +15,15 @@ def test_a_resumed_run_may_change_where_its_text_lies_but_not_its_order():
         for field in dataclasses.fields(Data)
         if field.metadata.get("on_resume") == "may_change"
     }
-    assert free == {"source", "vocabulary", "allow_change", "cache_dir"}
+    vocabulary = {"vocabulary", "vocabulary_style", "vocabulary_size", "vocabulary_bytes"}
+    assert free == {"source", *vocabulary, "allow_change", "cache_dir"}
+
+
+def test_the_numbers_of_a_vocabulary_are_above_zero():
+    with pytest.raises(DataConfigError, match="data.vocabulary_size=0 must be above zero"):
+        Data(vocabulary_size=0)
+    with pytest.raises(DataConfigError, match="data.vocabulary_bytes=-1 must be above zero"):
+        Data(vocabulary_bytes=-1)
 
 
 def test_a_mixture_is_parsed_from_what_it_is_called():

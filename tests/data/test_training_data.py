@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -90,7 +91,7 @@ def folder(tmp_path) -> Path:
 def test_the_batches_are_the_text(folder):
     lines: list[str] = []
     loaded = load_files(folder, report=lines.append)
-    assert [line.split(" ")[0] for line in lines] == ["text:", "trained", "encoded"]
+    assert [line.split(" ")[0] for line in lines] == ["text:", "vocabulary:", "encoded"]
 
     ((corpus, _),) = catalog.find(Data(source=Files(f"{folder}/*.py")), folder / "cache")
     documents = {split: list(corpus.documents(split)) for split in ("train", "validation")}
@@ -122,7 +123,9 @@ def test_a_second_run_needs_no_tensorflow(folder):
         text=True,
         check=True,
     )
-    assert len(run.stdout.splitlines()) == 1
+    text, vocabulary = run.stdout.splitlines()
+    assert text.startswith("text: ")
+    assert vocabulary.endswith("from the cache")
     assert run.stderr == ""
 
 
@@ -324,3 +327,46 @@ def test_a_mixture_reads_all_its_sources(folder):
     assert "note" in held_out
     assert "def function_" in held_out
     assert loaded.baselines().keys() == {"xz -9", "byte 5-gram"}
+
+
+def test_a_run_trains_the_vocabulary_of_its_style(tmp_path):
+    (tmp_path / "text.txt").write_text("".join(d.text for d in small_documents(60)))
+    lines: list[str] = []
+    config = Data(
+        source=Files(f"{tmp_path}/*.txt"), cache_dir=str(tmp_path), vocabulary_style="gpt2"
+    )
+    settings = {"seq_len": 16, "batch_size": 2, "report": lines.append}
+    gpt2 = load(config, vocab_size=300, **settings)
+    assert gpt2.vocabulary.bos_id == gpt2.vocabulary.eos_id == 299
+    assert any("300 tokens in gpt2 style (GPT-2's" in line for line in lines)
+    smaller = load(replace(config, vocabulary_size=290), vocab_size=300, **settings)
+    assert smaller.vocabulary.size == 290
+    with pytest.raises(DataConfigError, match="vocabulary_size=301 exceeds model.vocab_size=300"):
+        load(replace(config, vocabulary_size=301), vocab_size=300, **settings)
+
+
+def test_bytes_and_baselines_are_those_of_the_text_that_the_model_sees(tmp_path):
+    text = "".join(d.text for d in small_documents(60))
+    (tmp_path / "text.txt").write_text(text)
+    config = Data(
+        source=Files(f"{tmp_path}/*.txt"), cache_dir=str(tmp_path), vocabulary_style="gpt1"
+    )
+    lines: list[str] = []
+    gpt1 = load(config, vocab_size=300, seq_len=16, batch_size=2, report=lines.append)
+    assert any("the vocabulary changes the text" in line for line in lines)
+    same = load(
+        replace(config, vocabulary_style="palm"),
+        vocab_size=300,
+        seq_len=16,
+        batch_size=2,
+        report=lines.append,
+    )
+    held_out = same.vocabulary.decode(tokens_of(same.validation))
+    decoded = gpt1.vocabulary.as_decoded(held_out)
+    assert gpt1.num_validation_bytes == len(decoded.encode()) != same.num_validation_bytes
+    assert set(gpt1.baselines()) == {"xz -9"}
+    assert gpt1.baselines()["xz -9"] != same.baselines()["xz -9"]
+
+
+def tokens_of(rows) -> list[int]:
+    return rows.tokens.tolist()

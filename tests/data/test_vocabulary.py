@@ -1,9 +1,6 @@
 import json
-from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from data import vocabulary
 from data.batches.rows import Rows
@@ -12,81 +9,7 @@ from data.config import Data, Files
 from data.errors import DataConfigError, DataError
 from data.training_data import load
 from data.vocabularies.files import read_vocabulary
-from data.vocabulary import train
 from tests.data.samples import small_documents
-from tests.data.vocabularies.test_lossless import unicode_texts
-
-TEXTS = [document.text for document in small_documents(60)]
-SIZE = 330
-LOSSLESS = [(style, "bpe") for style in ("jurassic1", "chinchilla", "palm", "llama", "gpt2")]
-
-
-@pytest.fixture(scope="module")
-def trained():
-    """Each kind once."""
-    kinds: list[tuple[Any, Any]] = [*LOSSLESS, ("gopher", "bpe"), ("palm", "unigram")]
-    return {kind: train(TEXTS, SIZE, *kind) for kind in kinds}
-
-
-@given(st.sampled_from([*LOSSLESS, ("palm", "unigram")]), unicode_texts)
-@settings(max_examples=300)
-def test_decoding_gives_back_the_text(trained, kind, text):
-    learned = trained[kind]
-    ids = learned.encode(text)
-    assert learned.decode(ids) == text
-    marks = {learned.bos_id, learned.eos_id, learned.pad_id, learned.unk_id}
-    assert not marks & set(ids)
-    assert all(0 <= token_id < learned.size for token_id in ids)
-
-
-@pytest.mark.parametrize("text", ["<|endoftext|>", "a <|endoftext|> b", "</s><s>"])
-@pytest.mark.parametrize("kind", LOSSLESS)
-def test_a_text_that_spells_a_mark_is_text(trained, kind, text):
-    assert trained[kind].decode(trained[kind].encode(text)) == text
-
-
-def test_the_sizes_are_those_asked_for(trained):
-    sizes = {kind: each.size for kind, each in trained.items()}
-    assert sizes.pop(("palm", "unigram")) <= SIZE
-    assert set(sizes.values()) == {SIZE}
-
-
-def test_gopher_normalises_as_the_paper_did(trained):
-    gopher = trained["gopher", "bpe"]
-    assert gopher.decode(gopher.encode("\ufb01ne \u2460\uff21")) == "fine 1A"
-
-
-def test_only_some_split_digits(trained):
-    digits = {kind: len(each.encode("24682468")) for kind, each in trained.items()}
-    assert digits["palm", "bpe"] == digits["llama", "bpe"] == 8
-    repeated = train(["the year 2024 and 2024\n" * 40] * 20, 300, "chinchilla", "bpe")
-    assert len(repeated.encode("2024")) < 4
-
-
-def test_jurassics_pieces_cross_words(trained):
-    jurassic, palm = trained["jurassic1", "bpe"], trained["palm", "bpe"]
-    phrase = "        return value * "
-    assert len(jurassic.encode(phrase)) < len(palm.encode(phrase))
-
-
-def test_gpt2_has_one_mark_the_last_id(trained):
-    gpt2 = trained["gpt2", "bpe"]
-    assert gpt2.bos_id == gpt2.eos_id == SIZE - 1
-    assert gpt2.pad_id is gpt2.unk_id is None
-
-
-@pytest.mark.parametrize(
-    ("size", "style", "model_type", "message"),
-    [
-        (9999, "palm", "bpe", "9999 is more than the training text has tokens for"),
-        (9999, "gpt2", "bpe", r"--size=9999 is more than .* set it to at most \d+, or add text"),
-        (256, "gpt2", "bpe", "--size=256 has no room for 256 bytes and a special token"),
-        (300, "gpt2", "unigram", "--style=gpt2 is byte-level BPE"),
-    ],
-)
-def test_what_cannot_be_trained_is_explained(size, style, model_type, message):
-    with pytest.raises(DataConfigError, match=message):
-        train(TEXTS, size, style, model_type)
 
 
 @pytest.fixture
@@ -97,7 +20,7 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-@pytest.mark.parametrize("style", ["palm", "gpt2", "gopher"])
+@pytest.mark.parametrize("style", ["palm", "gpt2", "gopher", "llama"])
 @pytest.mark.parametrize("packing", ["split", "whole"])
 def test_a_model_trains_with_what_the_command_made(folder, style, packing, capsys):
     flags = ["--data.files=*.py", "--data.cache-dir=cache", "--size=320", f"--style={style}"]
@@ -132,3 +55,24 @@ def test_a_vocabulary_that_is_not_there_is_explained(tmp_path):
         read_vocabulary(f"{tmp_path}/none")
     with pytest.raises(DataError, match=r"cannot be used: the SentencePiece model is empty"):
         read_vocabulary(str(tmp_path))
+
+
+def test_a_setting_of_a_run_names_the_flag_of_the_command(folder):
+    with pytest.raises(DataConfigError, match="--data.vocabulary-style=gpt2 .* write --style=gpt2"):
+        vocabulary.main(["--data.files=*.py", "--data.vocabulary-style=gpt2", "--out=mine"])
+    with pytest.raises(DataConfigError, match="--data.vocabulary-size=320 .* write --size=320"):
+        vocabulary.main(["--data.files=*.py", "--data.vocabulary-size=320", "--out=mine"])
+
+
+def test_less_text_gives_another_vocabulary(folder, capsys):
+    flags = ["--data.files=*.py", "--data.cache-dir=cache", "--size=300", "--json"]
+    vocabulary.main([*flags, "--out=whole"])
+    vocabulary.main([*flags, "--out=part", "--data.vocabulary-bytes=9000"])
+    whole, part = map(json.loads, capsys.readouterr().out.splitlines())
+    assert whole["fingerprint"] != part["fingerprint"]
+
+
+def test_an_unfit_size_names_the_commands_own_flag(folder):
+    for style in ("gpt2", "palm", "llama"):
+        with pytest.raises(DataConfigError, match=r"^--size=99999 is more than .* at most \d+"):
+            vocabulary.main(["--data.files=*.py", "--size=99999", f"--style={style}", "--out=mine"])

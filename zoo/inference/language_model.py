@@ -230,7 +230,8 @@ class LanguageModel:
         scores = []
         for text in texts:
             ids = [*self.vocabulary.start, *self.vocabulary.encode(text)]
-            scores.append(Score(*self._log_probability(ids), len(text.encode())))
+            num_bytes = self.vocabulary.num_bytes(text, ids)
+            scores.append(Score(*self._log_probability(ids), num_bytes))
         return scores
 
     def score_ids(self, rows: Sequence[Sequence[int]]) -> list[Score]:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from data.errors import DataConfigError, DataError
 from data.vocabularies import lossless
-from data.vocabularies.lossless import LosslessVocabulary, cached_vocabulary, train_vocabulary
+from data.vocabularies.lossless import LosslessVocabulary, train_vocabulary
 from tests.data.samples import small_documents
 
 TEXTS = [document.text for document in small_documents(60)]
@@ -126,27 +126,3 @@ def test_a_vocabulary_smaller_than_the_characters_names_the_smallest():
 def test_a_vocabulary_that_cannot_be_trained_is_explained(texts, size):
     with pytest.raises(DataConfigError, match=f"model.vocab_size={size} .* 300 or more"):
         train_vocabulary(texts, size)
-
-
-def test_a_vocabulary_is_trained_once(tmp_path, monkeypatch):
-    lines: list[str] = []
-    first = cached_vocabulary(TEXTS, "text", 320, tmp_path, lines.append)
-    other_size = cached_vocabulary(TEXTS, "text", 330, tmp_path, lines.append)
-    upper = [text.upper() for text in TEXTS]
-    other_text = cached_vocabulary(upper, "TEXT", 320, tmp_path, lines.append)
-    assert len({first.fingerprint, other_size.fingerprint, other_text.fingerprint}) == 3
-    assert len(lines) == 3
-    assert "320 tokens" in lines[0]
-    monkeypatch.delattr(lossless, "train_vocabulary")
-    unread = iter(lambda: pytest.fail("read again"), None)
-    again = cached_vocabulary(unread, "text", 320, tmp_path, lines.append)
-    assert again.fingerprint == first.fingerprint
-    assert len(lines) == 3
-
-
-def test_a_damaged_cached_vocabulary_is_named(tmp_path):
-    cached_vocabulary(TEXTS, "text", 320, tmp_path, print)
-    (path,) = tmp_path.rglob("*.model")
-    path.write_bytes(path.read_bytes()[:500])
-    with pytest.raises(DataError, match=f"{path}: .*; delete it"):
-        cached_vocabulary(TEXTS, "text", 320, tmp_path, print)
