@@ -198,6 +198,7 @@ PAPER = Paper(
         "optimizer.weight_decay": "0.1, GPT-3's",
         "optimizer.decays": "embeddings and kernels, as in the zoo's GPT-3",
         "optimizer.clip_norm": "Gopher's rule: 1, and 0.25 from 7B parameters on",
+        "divergence": "the run ends at a number that is not finite, and warns of a spike",
     },
     reasons={
         "num_steps": "model size and training tokens should grow in equal proportion",

@@ -179,6 +179,35 @@ def _batch_sizes(phases: list[tuple[int, int]], full_size: int) -> BatchSizes:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Divergence:
+    """The reaction to a step that diverges.
+
+    A step diverges if a number is not finite, or if its loss or update norm spikes: it lies more
+    than `deviations` above the median of the last `window` steps, in units of 1.4826 times their
+    median absolute deviation, or of 1 % of the median if that is more.
+    """
+
+    action: Literal["abort", "skip", "rewind"] = "abort"
+    """abort: end the run at a number that is not finite; warn of a spike. skip: do not apply the
+    update. rewind: go back to an earlier checkpoint, and from there leave batches out."""
+    window: int = 128
+    """Steps that a step is compared with; once half of them are taken, spikes are told."""
+    deviations: float = 6.0
+    """Distance above the median from which on a step is a spike."""
+    rewind_steps: int = 100
+    """Steps before the spike at which the checkpoint of a rewind must be taken, at the least."""
+    skip_batches: int = 200
+    """Batches that a rewind leaves out; more, if the spike's own batch comes later."""
+    attempts: int = 5
+    """Updates that are skipped within a window, or rewinds to the same checkpoint; at one more, the
+    run ends."""
+
+    def __post_init__(self):
+        names = ("window", "deviations", "rewind_steps", "skip_batches", "attempts")
+        check_above_zero(self, "divergence.", *names)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Experiment:
     """One training run; resolved, it is `config.json` in the workdir and in every checkpoint.
 
@@ -210,6 +239,7 @@ class Experiment:
     micro_batches: int = field(default=1, metadata=MAY_CHANGE)
     """Slices of a batch whose gradients are computed in turn and added up, to save memory. Without
     dropout the result is the same."""
+    divergence: Divergence = field(default=Divergence(), metadata=MAY_CHANGE)
     seed: int = 0
     """Seed of the initial parameters and of dropout; data.seed sets the order of the data."""
     log_every: int = field(default=1, metadata=MAY_CHANGE)

@@ -180,6 +180,7 @@ PAPER = Paper(
         "optimizer.decays": "nothing to choose: the decay is 0",
         "z_loss": "none: the paper mentions no such term",
         "data.packing": "unmasked, as in GPT-3; not verified against the paper's appendix on data",
+        "divergence": "the run ends at a number that is not finite, and warns of a spike",
     },
     reasons={
         "model.position": "allows evaluation on sequences longer than those in training",

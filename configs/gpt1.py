@@ -135,6 +135,7 @@ PAPER = Paper(
         "z_loss": "none: the paper mentions no such term",
         "param_dtype": "float32, TensorFlow's default, which train.py uses",
         "execution.dtype": "the device's best: bfloat16 on accelerators, float32 on CPUs",
+        "divergence": "the run ends at a number that is not finite, and warns of a spike",
     },
     reasons={
         "model.init": "LayerNorm is used throughout the model, so a plain N(0, 0.02) suffices",

@@ -125,6 +125,7 @@ PAPER = Paper(
         "param_dtype": "float32, as in the released checkpoints",
         "execution.dtype": "the device's best: bfloat16 on accelerators, float32 on CPUs",
         "data.packing": "unmasked, as in GPT-3; src/model.py has no mask but the causal one",
+        "divergence": "the run ends at a number that is not finite, and warns of a spike",
     },
     reasons={
         "model.init.residual": "accounts for the accumulation on the residual path with depth",

@@ -138,6 +138,7 @@ PAPER = Paper(
         "z_loss": "none: the paper mentions no such term",
         "execution.dtype": "bfloat16 products and activations; the list of contributions mentions "
         "half-precision training without details",
+        "divergence": "the run ends at a number that is not finite, and warns of a spike",
     },
     reasons={
         "batch_tokens": "larger models can use larger batches, as measured by the gradient noise "

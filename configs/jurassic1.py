@@ -88,6 +88,7 @@ PAPER = Paper(
         "z_loss": "none: the paper mentions no such term",
         "execution.dtype": "bfloat16 products and activations",
         "data.packing": "unmasked, as in GPT-3",
+        "divergence": "the run ends at a number that is not finite, and warns of a spike",
     },
     reasons={
         "model.num_layers": "76 layers instead of GPT-3's 96: the best depth for this size is "

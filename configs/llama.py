@@ -157,6 +157,7 @@ PAPER = Paper(
         "z_loss": "none: the paper mentions no such term",
         "execution.dtype": "bfloat16 products and activations",
         "data.packing": "unmasked, as in GPT-3; llama/model.py has no mask but the causal one",
+        "divergence": "the run ends at a number that is not finite, and warns of a spike",
     },
     reasons={
         "model.layout": "normalising the input of each sub-layer makes training more stable",

@@ -123,6 +123,7 @@ PAPER = Paper(
         "z_loss": "none: the paper mentions no such term",
         "data.packing": "unmasked: Megatron-LM resets positions and mask at the end of a document "
         "only if told to (--reset-position-ids, --reset-attention-mask)",
+        "divergence": "the run ends at a number that is not finite, and warns of a spike",
     },
     reasons={
         "model.init": "models initialised with a higher variance failed to converge",

@@ -1,8 +1,9 @@
 """Learning-rate schedules and optimizers, as plain data. Standard library only."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
+from data.config import MAY_CHANGE
 from models.config import check, check_above_zero
 
 
@@ -14,7 +15,8 @@ class InverseSquareRoot:
     counts steps, not tokens: at the same token, another batch gives another rate.
     """
 
-    peak_lr: float
+    peak_lr: float = field(metadata=MAY_CHANGE)
+    """Highest rate. A resumed run may lower it, as after a divergence."""
     constant_steps: int
     """Steps at the peak before the decay."""
 
@@ -27,7 +29,8 @@ class InverseSquareRoot:
 class WarmupCosine:
     """Linear warm-up to the peak, half a cosine down to `final_fraction` of it, then constant."""
 
-    peak_lr: float
+    peak_lr: float = field(metadata=MAY_CHANGE)
+    """Highest rate. A resumed run may lower it, as after a divergence."""
     warmup_steps: int
     initial_lr: float = 0.0
     """Learning rate at which the warm-up starts."""

@@ -7,7 +7,7 @@ takes a few minutes on a laptop and reaches 1.665 bits per byte on the Python st
     python -m zoo.train --model=palm_small
 """
 
-from configs.experiment import Experiment, SteppedRamp
+from configs.experiment import Divergence, Experiment, SteppedRamp
 from configs.optimizers import Adafactor, InverseSquareRoot
 from configs.paper import Paper
 from configs.scaled import NANO, SMALL, scaled_down
@@ -57,6 +57,7 @@ def recipe(
         batch_ramp=ramp,
         seq_len=2048,
         z_loss=1e-4,
+        divergence=Divergence(action="rewind", rewind_steps=100, skip_batches=200),
         execution=Execution(dtype="bfloat16", remat="full"),
     ).lasting(num_tokens)
 
@@ -145,6 +146,8 @@ PAPER = Paper(
         "z_loss": "section 5: 1e-4 log^2 Z",
         "data.packing": "section 5: documents are concatenated, with [eod] between them, and "
         "split at 2048 tokens; no mask is mentioned",
+        "divergence": "section 5.1: about 20 spikes of the 540B; each time a checkpoint from about "
+        "100 steps before, and 200 to 500 batches left out, those of the spike among them",
     },
     not_published={
         "batch_ramp.until_tokens": "the step at which the batches of the 8B and the 62B grow: here "
@@ -153,6 +156,10 @@ PAPER = Paper(
         "model.position.theta": "10,000, and all dimensions are rotated, as in Su et al. 2021",
         "optimizer.decays": "all, norm scales included: the Adafactor of T5X, on which PaLM's code "
         "is based (section 4), decays every parameter (t5x/adafactor.py)",
+        "divergence.window": "128 steps, and a spike is 6 deviations above their median, as OLMo's "
+        "and Levanter's limits; people watched the paper's runs",
+        "divergence.deviations": "6, see the window",
+        "divergence.attempts": "5",
         "param_dtype": "float32, T5X's default",
         "execution.dtype": "bfloat16 products and activations, T5X's default",
     },
@@ -172,6 +179,8 @@ PAPER = Paper(
         "whose values differ much in size, each get a suitable rate",
         "batch_tokens": "small batches use samples better early in training, large ones late in "
         "training, and large ones run faster",
+        "divergence": "the same batches caused no spike from another checkpoint: spikes come from "
+        "batches together with a state of the parameters",
         "z_loss": "keeps log Z near 0, for stability",
     },
     mixture=MIXTURE,

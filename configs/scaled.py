@@ -10,7 +10,7 @@ widths are chosen to make the counts about equal.
 from dataclasses import dataclass, replace
 from typing import assert_never
 
-from configs.experiment import Experiment, LinearRamp, SteppedRamp
+from configs.experiment import Divergence, Experiment, LinearRamp, SteppedRamp
 from configs.optimizers import InverseSquareRoot, Schedule, WarmupCosine, WarmupCosineInTokens
 from models.config import Execution, ModelConfig
 
@@ -72,6 +72,7 @@ def scaled_down(
         model=replace(model, vocab_size=budget.vocab_size, context_length=budget.seq_len),
         data=replace(published.data, vocabulary_size=None),
         execution=Execution(),
+        divergence=Divergence(),
         num_steps=1,
         batch_tokens=budget.batch_size * budget.seq_len,
         batch_ramp=_scaled_ramp(published, budget),

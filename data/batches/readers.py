@@ -14,6 +14,10 @@ class Reader(Protocol):
         """Return this host's `rows` of batch `step`."""
         ...
 
+    def discard(self, step: int, rows: slice = ALL) -> None:
+        """Leave out batch `step`, the next one, of which this host has `rows`."""
+        ...
+
     def counters(self, step: int) -> dict[str, float]:
         """Return the epochs and tokens, without padding, that the first `step` batches hold."""
         ...
@@ -36,6 +40,9 @@ class ComputedReader:
     def train_batch(self, step: int, rows: slice = ALL) -> Batch:
         """Return this host's `rows` of batch `step`."""
         return self.batches.train_batch(step, rows)
+
+    def discard(self, step: int, rows: slice = ALL) -> None:
+        """Do nothing: any batch can be read."""
 
     def counters(self, step: int) -> dict[str, float]:
         """Return epochs and tokens; see `Batches`."""

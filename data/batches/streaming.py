@@ -169,6 +169,10 @@ class StreamReader:
         num_real = np.full(num_rows, config.seq_len)
         return window_batch(windows, num_real, **border_ids(config.packing, config.vocabulary))
 
+    def discard(self, step: int, rows: slice = ALL) -> None:
+        """Read batch `step` and drop it."""
+        self.train_batch(step, rows)
+
     def counters(self, step: int) -> dict[str, float]:
         """Return the tokens of `step` batches and, if an epoch's length is known, the epochs."""
         config = self._stream

@@ -33,11 +33,12 @@ def paths(value, prefix: str = "") -> Iterator[str]:
 
 
 def papers_choices(experiment: Experiment) -> list[str]:
-    """Return the fields that a paper decides or leaves open: model, optimizer and RECIPE."""
+    """Return the fields that a paper decides or leaves open: model, optimizer, reaction, RECIPE."""
+    decided = ("model.", "optimizer", "batch_ramp", "divergence")
     return [
         path
         for path in paths(experiment)
-        if path.startswith(("model.", "optimizer", "batch_ramp")) or path in RECIPE
+        if path.startswith(decided) or path in RECIPE
         if path != "model.embedding_dropout" or experiment.model.dropout_rate > 0
     ]
 

@@ -352,13 +352,15 @@ def test_bytes_and_baselines_are_those_of_the_text_that_the_model_sees(tmp_path)
         source=Files(f"{tmp_path}/*.txt"), cache_dir=str(tmp_path), vocabulary_style="gpt1"
     )
     lines: list[str] = []
-    gpt1 = load(config, vocab_size=300, seq_len=16, batch_size=2, report=lines.append)
+    gpt1 = load(
+        config, vocab_size=300, seq_len=16, sizes=BatchSizes.constant(2), report=lines.append
+    )
     assert any("the vocabulary changes the text" in line for line in lines)
     same = load(
         replace(config, vocabulary_style="palm"),
         vocab_size=300,
         seq_len=16,
-        batch_size=2,
+        sizes=BatchSizes.constant(2),
         report=lines.append,
     )
     held_out = same.vocabulary.decode(tokens_of(same.validation))

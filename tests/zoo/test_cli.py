@@ -204,10 +204,10 @@ RESUMED_WITH = {
         2,
         ("model.num_layers was 2, now 3", "model.feed_forward.d_ff was 128, now 64", "--fresh"),
     ),
-    "another learning rate": (
-        ["--optimizer.schedule.peak-lr=0.5"],
+    "another optimizer": (
+        ["--optimizer.beta1=0.5"],
         2,
-        ("optimizer.schedule.peak_lr was 0.01, now 0.5",),
+        ("optimizer.beta1 was 0.9, now 0.5",),
     ),
     "another order of the text": (["--data.seed=1"], 2, ("data.seed was 0, now 1",)),
 }

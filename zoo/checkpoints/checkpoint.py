@@ -2,7 +2,8 @@
 
     WORKDIR/checkpoints/STEP/params      the parameters
                              training    the step and the optimizer's state
-                             run         the resolved config, the data's fingerprint, data counters
+                             run         the resolved config, the data's fingerprint, data counters,
+                                         the run's events
                              tokenizer   the vocabulary's files, which other tools can read
                              stream      streamed text only: the position of each process in it
                              metrics     the validation loss, if this state was evaluated
@@ -15,6 +16,7 @@ recovery.py verifies them.
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,9 +32,11 @@ from data.vocabularies.files import FILES, vocabulary_from_files
 from data.vocabularies.vocabulary import Vocabulary
 from models.transformer import abstract_params
 from zoo.checkpoints.files import FilesRestore
+from zoo.checkpoints.history import History
 from zoo.common import serialize
 from zoo.common.errors import CheckpointError, is_out_of_memory
 from zoo.distribution.sharding import with_shardings
+from zoo.training.divergence import Recent
 from zoo.training.step import TrainState
 
 FOLDER = "checkpoints"
@@ -149,6 +153,19 @@ def saved_steps(workdir: Path) -> list[int]:
     return sorted(int(name) for name in names if name.isdecimal())
 
 
+def delete_after(workdir: Path, step: int) -> None:
+    """Delete the checkpoints of later steps, the newest first.
+
+    Each first gets the name of an unfinished one: what a crash leaves is never taken for whole.
+    """
+    for later in reversed([saved for saved in saved_steps(workdir) if saved > step]):
+        folder = workdir / FOLDER / str(later)
+        unfinished = folder.with_name(f"{later}.orbax-checkpoint-tmp")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        folder.rename(unfinished)
+        shutil.rmtree(unfinished)
+
+
 # --- read --------------------------------------------------------------------------------------
 # Each function takes the folder of one step and raises CheckpointError if it is damaged.
 
@@ -161,6 +178,11 @@ def read_run(folder: Path) -> Run:
         raise CheckpointError(
             f"the record of the run in {folder} is damaged ({error!r}); use another step's folder"
         ) from error
+
+
+def read_history(folder: Path) -> History:
+    """Read the events of the run until this checkpoint; none in one of an earlier version."""
+    return History.from_json(_read(folder, "run", ocp.args.JsonRestore()).get("history", {}))
 
 
 def read_vocabulary(folder: Path) -> Vocabulary:
@@ -220,7 +242,9 @@ def read_state(folder: Path, target: TrainState) -> TrainState:
     params = read_params_like(folder, target.params)
     abstract = {"step": target.step, "opt": target.opt_state}
     training = _read(folder, "training", ocp.args.StandardRestore(abstract))
-    return TrainState(training["step"], params, training["opt"])
+    record = _read(folder, "run", ocp.args.JsonRestore())
+    recent = Recent.from_json(record.get("recent", {}), target.recent)
+    return TrainState(training["step"], params, training["opt"], recent)
 
 
 def _read(folder: Path, item: str, args: ocp.args.CheckpointArgs) -> Any:

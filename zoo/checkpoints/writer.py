@@ -5,8 +5,9 @@ import errno
 import logging
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
@@ -14,12 +15,21 @@ import jax
 import jax.numpy as jnp
 import orbax.checkpoint as ocp
 from flax import nnx
-from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
+from orbax.checkpoint.checkpoint_managers import (
+    AnyPreservationPolicy,
+    BestN,
+    LatestN,
+    PolicyCheckpointInfo,
+    PreservationContext,
+    PreservationPolicy,
+)
 
+from configs.experiment import Experiment
 from data.vocabularies.vocabulary import Vocabulary
 from zoo.checkpoints import manifest
 from zoo.checkpoints.checkpoint import FOLDER, Run
 from zoo.checkpoints.files import FilesHandler, FilesSave
+from zoo.checkpoints.history import History
 from zoo.common.errors import DivergedError, is_lost_host
 from zoo.training.step import TrainState
 
@@ -52,7 +62,9 @@ class CheckpointWriter:
     def __init__(self, workdir: Path, run: Run, vocabulary: Vocabulary):
         self._run = run
         self._vocabulary = vocabulary
-        newest = LatestN(run.experiment.keep)
+        policies: list[PreservationPolicy] = [LatestN(run.experiment.keep)]
+        if run.experiment.divergence.action == "rewind":
+            policies.append(_ForRewind(run.experiment))
         best = BestN(
             get_metric_fn=lambda metrics: -metrics["eval/loss"],
             n=1,
@@ -65,7 +77,7 @@ class CheckpointWriter:
         self._manager = ocp.CheckpointManager(
             self._folder,
             options=ocp.CheckpointManagerOptions(
-                preservation_policy=AnyPreservationPolicy([newest, best]),
+                preservation_policy=AnyPreservationPolicy([*policies, best]),
                 temporary_path_class=_PathWithManifest,
                 # Orbax keeps the metrics beside a state only for its own idea of the best; without
                 # them a resumed run would forget which of the earlier checkpoints is the best.
@@ -79,6 +91,7 @@ class CheckpointWriter:
         state: TrainState,
         step: int,
         evaluation: dict[str, float] | None,
+        history: History,
         data_counters: dict[str, float],
         stream: dict[str, bytes],
     ) -> None:
@@ -86,6 +99,7 @@ class CheckpointWriter:
 
         Args:
           evaluation: the metrics of this state, if it was evaluated.
+          history: the run's events until this state.
           data_counters: epochs and tokens read so far, for people.
           stream: the files from which this process resumes its streamed text; empty where the step
             is enough.
@@ -103,7 +117,13 @@ class CheckpointWriter:
             "params": ocp.args.StandardSave(state.params),
             "training": ocp.args.StandardSave({"step": state.step, "opt": state.opt_state}),
             "run": ocp.args.JsonSave(
-                self._run.to_json() | manifest.HAS_MANIFEST | {"data_counters": data_counters}
+                self._run.to_json()
+                | manifest.HAS_MANIFEST
+                | {
+                    "data_counters": data_counters,
+                    "history": history.to_json(),
+                    "recent": state.recent.to_json(),
+                }
             ),
             "tokenizer": FilesSave(self._vocabulary.to_files(), owner="run"),
         }
@@ -137,6 +157,23 @@ class CheckpointWriter:
 def all_finite(params: nnx.State) -> jax.Array:
     """Return whether no parameter is NaN or infinite, as a scalar that all devices hold."""
     return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(params)]).all()
+
+
+@dataclass
+class _ForRewind(PreservationPolicy):
+    """Keep what a rewind needs if the next spike comes before the next regular checkpoint."""
+
+    experiment: Experiment
+
+    def should_preserve(
+        self, checkpoints: Sequence[PolicyCheckpointInfo], *, context: PreservationContext
+    ) -> Sequence[bool]:
+        """Return for each checkpoint, oldest first, whether to keep it."""
+        del context
+        every = self.experiment.save_every
+        newest = checkpoints[-1].step if checkpoints else 0
+        first_target = newest + 1 - self.experiment.divergence.rewind_steps
+        return [info.step >= first_target // every * every for info in checkpoints]
 
 
 def write_weights(workdir: Path, params: nnx.State, run: Run, vocabulary: Vocabulary) -> None:

@@ -96,16 +96,21 @@ class RecordedRun:
 
     def events(self) -> list[dict[str, Any]]:
         """Return the lines of events.jsonl: objects with `step`, `kind` and `message`."""
-        path = self.workdir / EVENTS_FILE
-        events = []
-        for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
-            try:
-                event = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(event, dict):
-                events.append(event)
-        return events
+        return read_events(self.workdir)
+
+
+def read_events(workdir: Path) -> list[dict[str, Any]]:
+    """Read the lines of events.jsonl, without one that is half written; [] if nothing happened."""
+    path = workdir / EVENTS_FILE
+    events = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+        try:
+            event = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(event, dict):
+            events.append(event)
+    return events
 
 
 def read_run(workdir: Path, history: History | None = None) -> RecordedRun:

@@ -1,4 +1,4 @@
-"""The log of a run: each step's metrics, read from the devices, checked, and the speed added."""
+"""The log of a run: each step's metrics, read from the devices, judged, and the speed added."""
 
 import math
 import time
@@ -8,8 +8,8 @@ from contextlib import contextmanager
 import jax
 
 from configs.experiment import Experiment
-from zoo.common.errors import DivergedError
 from zoo.planning.hardware import mfu
+from zoo.runs.divergence import Watch
 from zoo.runs.metrics import MetricsWriter
 from zoo.runs.report import RunReport
 
@@ -25,13 +25,16 @@ class RunLog:
         padded_size: Callable[[int], int],
         writer: MetricsWriter | None,
         report: RunReport,
+        watch: Watch,
         data_counters: Callable[[int], dict[str, float]],
+        skipped_batches: int,
     ):
         """Open the log.
 
         Args:
           padded_size: the rows for which the step of a batch of so many rows is compiled.
           data_counters: the epochs and tokens in so many batches.
+          skipped_batches: batches that no step has read; see `Session`.
         """
         self._experiment = experiment
         self._flops_per_token = flops_per_token
@@ -39,7 +42,9 @@ class RunLog:
         self._padded_size_of = padded_size
         self._writer = writer
         self._report = report
+        self._watch = watch
         self._data_counters = data_counters
+        self._skipped_batches = skipped_batches
         self._unread: tuple[int, dict[str, jax.Array]] | None = None
         self._timed_step: int | None = None  # the step at which the clock was last read
         self._padded_size: int | None = None  # the rows of the batches, padding included
@@ -48,7 +53,7 @@ class RunLog:
 
     def push(self, step: int, device_metrics: dict[str, jax.Array]) -> None:
         """Take the metrics of `step`, which is running, and record those of the step before."""
-        size = self._experiment.batch_sizes.size(step - 1)
+        size = self._batch_size(step)
         padded_size = self._padded_size_of(size)
         compiled = padded_size != self._padded_size
         if compiled:
@@ -70,7 +75,8 @@ class RunLog:
     def flush(self, evaluation: dict[str, float] | None = None) -> None:
         """Record the metrics of the newest step, with those of an evaluation after it.
 
-        Raises DivergedError if any of them is not finite.
+        A value that is not finite is left out of the row. Raises DivergedStep, and records nothing,
+        if the run cannot continue.
         """
         if self._unread is None:
             return
@@ -78,18 +84,15 @@ class RunLog:
         self._unread = None
         values = {name: float(value) for name, value in device_metrics.items()}
         values |= evaluation or {}
-        if not all(math.isfinite(value) for value in values.values()):
-            raise DivergedError(
-                f"the loss or its gradient is not finite at step {step}; start over with "
-                "--fresh and a --optimizer.schedule.peak-lr below "
-                f"{self._experiment.optimizer.schedule.peak_lr}"
-            )
-        values |= self._speed(step) | self._data_counters(step)
+        self._watch.judge(step, values)
+        values |= self._speed(step)
+        values |= self._data_counters(step + self._skipped_batches)
         if self._experiment.batch_ramp is not None:
-            values["data/batch_size"] = self._experiment.batch_sizes.size(step - 1)
+            values["data/batch_size"] = self._batch_size(step)
         self._report.step(step, values)
         if self._writer is not None and (evaluation or step % self._experiment.log_every == 0):
-            self._writer.write(step, values)
+            finite = {name: value for name, value in values.items() if math.isfinite(value)}
+            self._writer.write(step, finite)
 
     @contextmanager
     def waiting_for_input(self) -> Iterator[None]:
@@ -109,8 +112,8 @@ class RunLog:
         """Return the average speed of the steps since the last call; {} for the first step."""
         if self._timed_step is None or step == self._timed_step:
             return {}
-        sizes, seq_len = self._experiment.batch_sizes, self._experiment.seq_len
-        num_tokens = (sizes.before(step) - sizes.before(self._timed_step)) * seq_len
+        num_rows = sum(map(self._batch_size, range(self._timed_step + 1, step + 1)))
+        num_tokens = num_rows * self._experiment.seq_len
         elapsed_s = time.perf_counter() - self._clock_start_s - self._paused_s
         tokens_per_s = num_tokens / elapsed_s
         self.tokens_per_s.append(tokens_per_s)
@@ -128,6 +131,10 @@ class RunLog:
             speed["perf/mfu"] = utilisation
         self._restart_clock(step)
         return speed
+
+    def _batch_size(self, step: int) -> int:
+        """Return the rows of the batch of step 1, 2, ..."""
+        return self._experiment.batch_sizes.size(step - 1 + self._skipped_batches)
 
     def _restart_clock(self, step: int) -> None:
         self._timed_step = step

@@ -8,16 +8,20 @@ from typing import Any
 import jax
 from flax import nnx
 
-from zoo.common.errors import StoppedError
+from zoo.checkpoints import checkpoint
+from zoo.checkpoints.history import Event
+from zoo.common.errors import DivergedError, StoppedError
 from zoo.distribution.hosts import Hosts
 from zoo.inference.decode import Sampling
 from zoo.inference.evaluation import evaluate
 from zoo.inference.language_model import LanguageModel
 from zoo.reporting.reporter import Reporter
+from zoo.runs.divergence import DivergedStep, abort_message, rewind_after
+from zoo.runs.events import write_events
 from zoo.runs.metrics import read_metrics
 from zoo.runs.report import RunReport
 from zoo.runs.session import open_session
-from zoo.runs.setup import Setup, initial_state
+from zoo.runs.setup import Setup, go_back, initial_state
 from zoo.runs.signals import StopRequest
 from zoo.training.step import TrainState
 
@@ -35,6 +39,8 @@ class TrainingResult:
     """`eval/loss` (nats per token) and `eval/bits_per_byte` of the whole validation split."""
     baselines: dict[str, float]
     """Bits per byte that compressors reach on the same text, by name."""
+    events: dict[str, int]
+    """Number of spikes, skipped updates and rewinds, by kind; those that happened."""
     tokens_per_s: float | None
     """The median speed; None if no step was timed."""
     sample: str
@@ -54,6 +60,7 @@ class TrainingResult:
             "step": self.step,
             **self.evaluation,
             "baselines": self.baselines,
+            "events": self.events,
             "perf/tokens_per_s": self.tokens_per_s,
             "sample": self.sample,
         }
@@ -66,6 +73,33 @@ def run(setup: Setup, report: RunReport, hosts: Hosts, reporter: Reporter | None
 
     Raises DivergedError, WorkdirError, and StoppedError with the state saved after a signal.
     """
+    while True:
+        try:
+            return _train(setup, report, hosts, reporter)
+        except DivergedStep as error:
+            diverged = error.with_traceback(None)  # whose frames hold the state
+        setup = _recover(setup, diverged, report, hosts)
+
+
+def _recover(setup: Setup, diverged: DivergedStep, report: RunReport, hosts: Hosts) -> Setup:
+    """Go back to an earlier checkpoint if that is the policy. Raises DivergedError if not."""
+    saved = checkpoint.saved_steps(setup.folder)
+    rewind = rewind_after(diverged, saved, setup.experiment)
+    if rewind is not None:
+        event, history = rewind
+        report.warn(f"step {event.step}: {event.message}")
+        return go_back(setup, int(event.numbers["to_step"] or 0), history, hosts)
+    if hosts.is_primary:
+        event = Event(diverged.step, "abort", diverged.reason, diverged.numbers)
+        write_events(setup.folder, diverged.history.with_event(event))
+    command = report.resuming_command()
+    raise DivergedError(abort_message(diverged, setup.experiment, setup.folder, saved, command))
+
+
+def _train(
+    setup: Setup, report: RunReport, hosts: Hosts, reporter: Reporter | None
+) -> TrainingResult:
+    """Train as `run`, until a step diverges: raises DivergedStep once all files are closed."""
     experiment, program = setup.experiment, setup.program
     evaluation, stopped_by = None, None
     with program.entered():
@@ -90,7 +124,7 @@ def run(setup: Setup, report: RunReport, hosts: Hosts, reporter: Reporter | None
                         evaluation = evaluate_run(setup, state)
                         report.evaluation(done, evaluation, setup.baselines)
                 if evaluates or saves:
-                    # Before saving: `flush` raises DivergedError if a number is not finite.
+                    # Before saving: what `flush` finds diverged is never saved.
                     log.flush(evaluation)
                 with log.paused():
                     if saves:
@@ -107,6 +141,8 @@ def run(setup: Setup, report: RunReport, hosts: Hosts, reporter: Reporter | None
             )
         evaluation = evaluation or evaluate_run(setup, state)
         sample = sample_run(setup, state)
+    events = session.history.counts()
+    report.events(events, setup.folder)
     report.end(setup.folder, experiment, evaluation["eval/bits_per_byte"], setup.baselines, sample)
     return TrainingResult(
         name=setup.name,
@@ -115,6 +151,7 @@ def run(setup: Setup, report: RunReport, hosts: Hosts, reporter: Reporter | None
         step=max(first_step, num_steps),
         evaluation=evaluation,
         baselines=setup.baselines,
+        events=events,
         tokens_per_s=statistics.median(log.tokens_per_s) if log.tokens_per_s else None,
         sample=sample,
     )

@@ -14,6 +14,7 @@ from configs.experiment import Experiment
 from data.config import Files
 from zoo.common.progress import LINE_EVERY_S, Progress, eta
 from zoo.explaining.choices import main_choices
+from zoo.reporting.recorded_run import EVENTS_FILE
 
 
 class RunReport(Progress):
@@ -110,6 +111,18 @@ class RunReport(Progress):
             self.line(f"resuming from {resume_from.relative_to(folder.absolute())}")
         elif experiment.init_from is not None:
             self.line(f"starting from the parameters of {experiment.init_from}")
+
+    def events(self, counts: dict[str, int], folder: Path) -> None:
+        """Show how many steps diverged, if any did."""
+        if counts:
+            listed = ", ".join(f"{count} x {kind}" for kind, count in counts.items())
+            self.line(f"steps that diverged: {listed}; see {folder}/{EVENTS_FILE}")
+
+    def resuming_command(self) -> str:
+        """Return the command that resumes the run, or words for it if a program called."""
+        if self._flags is None:
+            return "train() with the same arguments, without fresh, and"
+        return f"python -m zoo.train {shlex.join(_resuming_flags(self._flags))}"
 
     def end(
         self,

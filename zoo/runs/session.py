@@ -9,12 +9,16 @@ import jax
 
 from data.batches.readers import Reader
 from zoo.checkpoints.checkpoint import Run
+from zoo.checkpoints.history import Event, History
 from zoo.checkpoints.writer import CheckpointWriter
 from zoo.common import folders
 from zoo.common.serialize import to_json
+from zoo.distribution.batches import BatchLayout
 from zoo.distribution.hosts import Hosts, StopVote
 from zoo.reporting.reporter import Reporter
 from zoo.runs import workdir
+from zoo.runs.divergence import Watch
+from zoo.runs.events import EventsWriter
 from zoo.runs.log import RunLog
 from zoo.runs.metrics import MetricsWriter
 from zoo.runs.prefetch import prefetched
@@ -31,6 +35,7 @@ class Session:
     setup: Setup
     log: RunLog
     _take_batch: Callable[[], Batch]
+    _watch: Watch
     _reader: Reader
     _checkpoints: CheckpointWriter
     _metrics: MetricsWriter | None
@@ -51,8 +56,14 @@ class Session:
 
     def save(self, state: TrainState, step: int, evaluation: dict[str, float] | None) -> None:
         """Start writing the checkpoint of `step`."""
-        counters, stream = self._reader.counters(step), self._reader.state(step)
-        self._checkpoints.save(state, step, evaluation, counters, stream)
+        batch = step + self.setup.history.skipped_batches
+        counters, stream = self._reader.counters(batch), self._reader.state(batch)
+        self._checkpoints.save(state, step, evaluation, self.history, counters, stream)
+
+    @property
+    def history(self) -> History:
+        """The run's events until now."""
+        return self._watch.history
 
     def record_sample(self, step: int, text: str) -> None:
         """Write a sample of the model after `step`, and the run's page so far."""
@@ -80,24 +91,42 @@ def open_session(
             workdir.write_config(folder, experiment)
         run = Run(experiment, data.fingerprint)
         checkpoints = stack.enter_context(CheckpointWriter(folder, run, data.vocabulary))
-        writer = None
+        writer = events = None
         if reporter is not None:
+            events = stack.enter_context(EventsWriter(folder, setup.history))
             trackers = reporter.start_tracker(to_json(experiment))
             writer = stack.enter_context(
                 MetricsWriter(folder, first_step=first_step, trackers=trackers)
             )
         stack.enter_context(report.bar(first_step, experiment.num_steps))
         stop = stack.enter_context(StopRequest())
-        reader = stack.enter_context(
-            closing(hosts.together(lambda: data.read_from(first_step, setup.stream, report.line)))
-        )
+        # Step k reads batch k + skipped: rewinds leave batches out.
+        skipped = setup.history.skipped_batches
+        first_batch = first_step + skipped
+        discarded = range(first_batch - setup.discarded_batches, first_batch)
+
+        def layout_of(batch: int) -> BatchLayout:
+            return program.layout_of(experiment.batch_sizes.size(batch))
+
+        def open_reader() -> Reader:
+            reader = data.read_from(discarded.start, setup.stream, report.line)
+            for batch in discarded:
+                reader.discard(batch, layout_of(batch).rows)
+            return reader
 
         def make_batch(step: int) -> dict[str, jax.Array]:
-            layout = program.layout_of(experiment.batch_sizes.size(step))
-            return layout.put(reader.train_batch(step, layout.rows))
+            layout = layout_of(step + skipped)
+            return layout.put(reader.train_batch(step + skipped, layout.rows))
 
+        def publish(event: Event) -> None:
+            report.warn(f"step {event.step}: {event.message}")
+            if events is not None:
+                events.write(event)
+
+        reader = stack.enter_context(closing(hosts.together(open_reader)))
         steps = range(first_step, experiment.num_steps)
         take_batch = stack.enter_context(prefetched(make_batch, steps))
+        watch = Watch(experiment.divergence, setup.history, publish)
         log = RunLog(
             experiment,
             setup.flops_per_token,
@@ -105,7 +134,11 @@ def open_session(
             lambda size: program.layout_of(size).batch_size,
             writer,
             report,
+            watch,
             reader.counters,
+            skipped,
         )
         vote = StopVote(program.mesh)
-        yield Session(setup, log, take_batch, reader, checkpoints, writer, stop, vote, reporter)
+        yield Session(
+            setup, log, take_batch, watch, reader, checkpoints, writer, stop, vote, reporter
+        )

@@ -15,6 +15,7 @@ from models.config import ConfigError, check
 from models.flops import train_flops_palm
 from models.transformer import num_params
 from zoo.checkpoints import checkpoint, recovery
+from zoo.checkpoints.history import History
 from zoo.checkpoints.recovery import Survey
 from zoo.common import folders
 from zoo.common.errors import WorkdirError
@@ -52,6 +53,10 @@ class Setup:
     """The position in streamed text that `resume_from` holds."""
     num_params: int
     flops_per_token: float
+    history: History
+    """The run's events until its first step."""
+    discarded_batches: int = 0
+    """Batches of a stream to discard after `stream`: those that a rewind has just left out."""
 
     @property
     def experiment(self) -> Experiment:
@@ -92,13 +97,36 @@ def prepare(
     found = Survey(None, {}, []) if fresh else _survey(folder, hosts)
     resume_from = _newest_checkpoint(found, experiment, folder, report)
     data = _load_data(program, folder, resume_from, report, hosts)
-    stream = None
+    stream, history = None, History()
     if resume_from is not None:
+        history = checkpoint.read_history(resume_from)
         allow_change = experiment.data.allow_change
         stream = _saved_stream(data, folder, resume_from, report, hosts, allow_change=allow_change)
     baselines = hosts.in_turn(data.baselines)
     hosts.on_primary(lambda: _make_room(program, folder, found, fresh=fresh))
-    return Setup(name, folder, program, data, baselines, resume_from, stream, size, flops_per_token)
+    return Setup(
+        name, folder, program, data, baselines, resume_from, stream, size, flops_per_token, history
+    )
+
+
+def go_back(setup: Setup, step: int, history: History, hosts: Hosts) -> Setup:
+    """Return the setup that continues from an earlier checkpoint, or from step 0 if that is `step`.
+
+    Checkpoints of later steps are deleted. `history` says how many batches are left out then.
+    """
+    hosts.on_primary(lambda: checkpoint.delete_after(setup.folder, step))
+    resume_from, stream, had_skipped = None, None, 0
+    if step > 0:
+        resume_from = folder = checkpoint.find(setup.folder)
+        stream = hosts.together(lambda: checkpoint.read_stream(folder))
+        had_skipped = checkpoint.read_history(folder).skipped_batches
+    return dataclasses.replace(
+        setup,
+        resume_from=resume_from,
+        stream=stream,
+        history=history,
+        discarded_batches=history.skipped_batches - had_skipped,
+    )
 
 
 def initial_state(setup: Setup) -> TrainState:
@@ -250,8 +278,15 @@ def _make_room(program: Program, folder: Path, found: Survey, *, fresh: bool) ->
     num_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(program.state))
     num_saved = len(checkpoint.saved_steps(folder))
     # The newest ones, the best one, and the one that is being written.
-    num_missing = program.experiment.keep + 2 - (0 if fresh else num_saved)
+    num_missing = _num_kept(program.experiment) + 2 - (0 if fresh else num_saved)
     freed = folders.num_bytes(folder / checkpoint.FOLDER) if fresh else 0
     folders.check_space(folder, num_missing, num_bytes, freed_bytes=freed)
     if fresh:
         workdir.clear(folder)
+
+
+def _num_kept(experiment: Experiment) -> int:
+    """Return how many of the newest checkpoints stay: `keep`, or as many as a rewind needs."""
+    if experiment.divergence.action != "rewind":
+        return experiment.keep
+    return max(experiment.keep, -(-experiment.divergence.rewind_steps // experiment.save_every) + 1)

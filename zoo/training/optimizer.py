@@ -12,9 +12,7 @@ from configs import optimizers as c
 from zoo.training.schedule import LearningRate
 
 
-def make_optimizer(
-    optimizer: c.Optimizer, schedule: LearningRate
-) -> optax.GradientTransformation:
+def make_optimizer(optimizer: c.Optimizer, schedule: LearningRate) -> optax.GradientTransformation:
     """Make the transformation of gradients into updates, at the learning rate of `schedule`."""
     mask = decay_mask(optimizer.decays)
     match optimizer:

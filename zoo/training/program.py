@@ -1,6 +1,7 @@
 """One experiment on one mesh: everything that is jitted, and how every array is sharded."""
 
 import contextlib
+import dataclasses
 import functools
 from collections.abc import Callable, Iterator
 
@@ -20,6 +21,7 @@ from zoo.distribution.sharding import (
     state_shardings,
     with_shardings,
 )
+from zoo.training.divergence import Recent
 from zoo.training.loss import LossSums
 from zoo.training.step import Batch, TrainState, make_steps
 
@@ -62,6 +64,8 @@ class Program:
         """The whole state as abstract arrays with their shardings: a target for reading it."""
         experiment = self.experiment
         abstract = abstract_state(experiment.model, experiment.optimizer, experiment.param_dtype)
+        recent = jax.eval_shape(lambda: Recent.start(experiment.divergence.window))
+        abstract = dataclasses.replace(abstract, recent=recent)
         return with_shardings(abstract, state_shardings(abstract, self.mesh, self.rules))
 
     @functools.cached_property

@@ -16,6 +16,7 @@ from models.positions import Positions
 from models.transformer import Transformer
 from zoo.distribution.batches import micro_batches
 from zoo.distribution.sharding import TOKEN_AXES, AnyMesh, pipeline_micro_batches, ways
+from zoo.training.divergence import MEASURED, Recent
 from zoo.training.loss import LossSums, cross_entropy, fewest_chunks
 from zoo.training.optimizer import make_optimizer
 from zoo.training.rounding import cast_params, store
@@ -25,7 +26,13 @@ Batch = dict[str, jax.Array]
 """`inputs`, `targets`, `positions`, `segment_ids` (int32) and `weights` (float32), each [B, T]."""
 
 Metrics = dict[str, jax.Array]
-"""Scalars of one step by name, such as `train/loss`."""
+"""Scalars of one step by name. Losses and norms of gradients and logits are those of the parameters
+before the step, `train/param_norm` of those after it; `train/logit_rms` is over all logits of all
+tokens; `train/loss_by_position/0` to `/7` are over equal parts of the sequence, NaN if no target in
+a part counts; `..._deviation` see zoo/training/divergence.py."""
+
+MUST_BE_FINITE = ("train/loss", "train/grad_norm", "train/update_norm", "train/param_norm")
+"""Metrics that are finite exactly if a step and the parameters after it are."""
 
 
 ROUNDING = 2**32 - 1
@@ -41,6 +48,8 @@ class TrainState:
     """Optimizer steps taken."""
     params: nnx.State
     opt_state: optax.OptState
+    recent: Recent
+    """The measurements that tell a spike, and the updates that were left out."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,12 +81,14 @@ def make_steps(experiment: Experiment, mesh: AnyMesh | None = None) -> Steps:
     graphdef, _ = nnx.split(nnx.eval_shape(build), nnx.Param)
     schedule = make_schedule(experiment)
     optimizer = make_optimizer(experiment.optimizer, schedule)
+    divergence = experiment.divergence
     in_flight = 1 if mesh is None else pipeline_micro_batches(experiment, mesh.shape)
 
     def start(params: nnx.State) -> TrainState:
         opt_state = optimizer.init(cast_params(params, "float32"))
         params = cast_params(params, experiment.param_dtype)
-        return TrainState(jnp.zeros((), jnp.int32), params, opt_state)
+        recent = Recent.start(divergence.window)
+        return TrainState(jnp.zeros((), jnp.int32), params, opt_state, recent)
 
     def init() -> TrainState:
         return start(nnx.state(build(), nnx.Param))
@@ -119,9 +130,28 @@ def make_steps(experiment: Experiment, mesh: AnyMesh | None = None) -> Steps:
             "train/loss": means.nats,
             "train/z_loss": experiment.z_loss * means.log_z_squared,
             "train/grad_norm": optax.tree.norm(grads),
-            "train/lr": schedule(state.step),
+            "train/update_norm": optax.tree.norm(updates),
+            "train/param_norm": optax.tree.norm(cast_params(params, "float32")),
+            "train/logit_rms": jnp.sqrt(means.logits_squared),
+            "train/lr": schedule(state.step - state.recent.num_skipped),
         }
-        return TrainState(state.step + 1, params, opt_state), metrics
+        losses = means.nats_by_position / means.tokens_by_position
+        metrics |= {f"train/loss_by_position/{i}": loss for i, loss in enumerate(losses)}
+        measured = jnp.stack([metrics[name] for name in MEASURED])
+        deviations = state.recent.deviations(measured)
+        metrics |= {f"{name}_deviation": deviations[i] for i, name in enumerate(MEASURED)}
+        skipped = jnp.zeros((), bool)
+        if divergence.action == "skip":
+            finite = [jnp.isfinite(metrics[name]) for name in MUST_BE_FINITE]
+            skipped = ~jnp.all(jnp.stack(finite)) | jnp.any(deviations > divergence.deviations)
+            params, opt_state = jax.tree.map(
+                lambda old, new: jnp.where(skipped, old, new),
+                (state.params, state.opt_state),
+                (params, opt_state),
+            )
+            metrics["train/skipped"] = skipped
+        recent = state.recent.after(measured, skipped)
+        return TrainState(state.step + 1, params, opt_state, recent), metrics
 
     def eval_step(params: nnx.State, batch: Batch) -> LossSums:
         _, sums = loss_sums(params, batch, None)

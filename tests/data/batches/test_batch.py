@@ -7,6 +7,7 @@ import pytest
 from data.batches.batch import Batch, border_ids
 from data.batches.packing import row_starts
 from data.batches.rows import PackedDocuments, TokenWindows
+from data.batches.sizes import BatchSizes
 from data.config import Packing
 from models.positions import Positions
 from tests.models import samples
@@ -25,9 +26,13 @@ def one_row(packing: Packing, vocabulary, *, first_token: int = 7) -> Batch:
     tokens = np.concatenate([[vocabulary.bos_id, *text, vocabulary.eos_id] for text in texts])
     if packing == "whole":
         starts = np.concatenate(list(row_starts(np.cumsum([0, *LENGTHS]), SEQ_LEN)))
-        data = PackedDocuments(tokens, SEQ_LEN, 1, 0, starts=starts, num_documents=len(LENGTHS))
+        data = PackedDocuments(
+            tokens, SEQ_LEN, BatchSizes.constant(1), 0, starts=starts, num_documents=len(LENGTHS)
+        )
     else:
-        data = TokenWindows(tokens, SEQ_LEN, 1, 0, **border_ids(packing, vocabulary))
+        data = TokenWindows(
+            tokens, SEQ_LEN, BatchSizes.constant(1), 0, **border_ids(packing, vocabulary)
+        )
     (batch,) = data.eval_batches(1)
     return batch
 

@@ -55,14 +55,14 @@ def packed(lengths: list[int], seq_len: int, batch_size: int, seed: int) -> Pack
 
 
 def packed_with_one_mark(
-    lengths: list[int], seq_len: int, batch_size: int, seed: int
+    lengths: list[int], seq_len: int, sizes: BatchSizes, seed: int
 ) -> PackedDocuments:
     """Return rows of whole documents that BOS alone separates."""
     offsets = np.cumsum([0, *(length + 1 for length in lengths)])
     return PackedDocuments(
         stream(lengths, ()),
         seq_len,
-        batch_size,
+        sizes,
         seed,
         eos_id=BOS,
         starts=np.concatenate(list(row_starts(offsets, seq_len, one_mark=True))),

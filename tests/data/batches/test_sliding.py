@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from data.batches.mixture import Mixture
 from data.batches.rows import Rows, TokenWindows
+from data.batches.sizes import BatchSizes
 from data.batches.sliding import SlidingWindows
 from tests.data.batches.test_rows import (
     BOS,
@@ -35,7 +36,7 @@ def counted_in_rows(rows: Rows) -> list[int]:
 
 
 def test_windows_by_hand():
-    rows = TokenWindows(stream([9]), seq_len=4, batch_size=1, seed=0)
+    rows = TokenWindows(stream([9]), seq_len=4, sizes=BatchSizes.constant(1), seed=0)
     batch = concatenate(list(SlidingWindows.over(rows, 3).eval_batches(2)))
     np.testing.assert_array_equal(
         batch["inputs"], [[BOS, 4, 5, 6], [6, 7, 8, 9], [9, 10, 11, 12], [0, 0, 0, 0]]
@@ -116,7 +117,7 @@ def test_hosts_share_the_windows(rows: Rows, rows_of_a_host: int, data):
 
 
 def test_the_sources_of_a_mixture_follow_each_other():
-    one, two = (TokenWindows(stream(n), 4, 2, 0) for n in ([9, 3], [7]))
+    one, two = (TokenWindows(stream(n), 4, BatchSizes.constant(2), 0) for n in ([9, 3], [7]))
     mixture = Mixture({"a": one, "b": two}, (Fraction(1, 3), Fraction(2, 3)))
     slid = SlidingWindows.over(mixture, 3)
     assert len(slid) == sum(len(SlidingWindows.over(rows, 3)) for rows in (one, two))
@@ -126,6 +127,6 @@ def test_the_sources_of_a_mixture_follow_each_other():
 
 
 def test_other_rows_have_no_windows():
-    rows = TokenWindows(stream([9]), seq_len=4, batch_size=1, seed=0)
+    rows = TokenWindows(stream([9]), seq_len=4, sizes=BatchSizes.constant(1), seed=0)
     with pytest.raises(TypeError, match="SlidingWindows"):
         SlidingWindows.over(SlidingWindows.over(rows, 3), 2)

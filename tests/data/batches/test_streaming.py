@@ -118,6 +118,17 @@ def test_batches_read_ahead_do_not_count(stream):
     assert ahead.state(15) != reader.state(12)
 
 
+def test_discarded_batches_are_left_out_and_the_state_is_the_one_after_them(stream):
+    whole, reader = stream().read_from(0, None), stream().read_from(0, None)
+    batches = [whole.train_batch(step) for step in range(8)]
+    reader.train_batch(0)
+    for step in range(1, 6):
+        reader.discard(step)
+    assert reader.state(6) == whole.state(6)
+    for step in (6, 7):
+        assert_same(reader.train_batch(step), batches[step])
+
+
 def test_batches_come_in_order_only(stream):
     reader = stream().read_from(3, None)
     with pytest.raises(ValueError, match="batch 4 of a stream whose next batch is 3"):

@@ -7,6 +7,7 @@ import pytest
 
 import configs
 from data import catalog
+from data.batches.sizes import BatchSizes
 from data.batches.streaming import Stream
 from data.config import Data, Mixture, PaperMixture, Part, PublishedSource, Task
 from data.errors import DataConfigError, DataError
@@ -104,7 +105,9 @@ def test_a_run_reads_the_mixture_and_says_so(tmp_path):
         store_set(tmp_path, tfds_set.name, [field], field, splits, tfds_set.version, ordered=True)
     lines: list[str] = []
     config = Data(source=mixture(tmp_path), cache_dir=str(tmp_path / "cache"), packing="unmasked")
-    run = load(config, vocab_size=300, seq_len=32, batch_size=29, report=lines.append)
+    run = load(
+        config, vocab_size=300, seq_len=32, sizes=BatchSizes.constant(29), report=lines.append
+    )
     assert lines[0].startswith("the paper's mixture, 72.5% of it")
     assert lines[1].startswith("left out")
     assert "82.8% of every batch" in lines[2]

@@ -92,7 +92,7 @@ def test_a_set_without_a_validation_split_can_be_streamed(tmp_path, monkeypatch)
     store_set(tmp_path, "wikipedia/20230601.en", features, "text", splits, "1.0.0", ordered=False)
     source = Task("wikipedia_en", data_dir=str(tmp_path))
     config = Data(source=source, cache_dir=str(tmp_path / "cache"), streaming=True)
-    streamed = load(config, vocab_size=300, seq_len=32, batch_size=4, report=print)
+    streamed = load(config, vocab_size=300, seq_len=32, sizes=BatchSizes.constant(4), report=print)
     with closing(streamed.read_from(0, None, print)) as reader:
         batches = [reader.train_batch(step)["targets"] for step in range(180)]
         assert reader.counters(180)["data/epochs"] > 1

@@ -11,12 +11,13 @@ import pytest
 from flax import nnx
 
 import zoo
-from configs.experiment import Experiment, Mesh
+from configs.experiment import Divergence, Experiment, Mesh
 from data.vocabularies.lossless import train_vocabulary
 from data.vocabularies.vocabulary import Vocabulary
 from tests.models import experiments, samples
 from zoo.checkpoints import checkpoint, manifest, recovery
 from zoo.checkpoints.checkpoint import Run
+from zoo.checkpoints.history import History
 from zoo.checkpoints.writer import CheckpointWriter, all_finite, write_weights
 from zoo.common import serialize
 from zoo.common.errors import CheckpointError, DivergedError
@@ -67,7 +68,7 @@ def save(workdir: Path, states: dict[int, TrainState], losses: dict[int, float])
     with CheckpointWriter(workdir, RUN, vocabulary()) as writer:
         for step, state in states.items():
             evaluation = {"eval/loss": losses[step]} if step in losses else None
-            writer.save(state, step, evaluation, {}, STREAM if step == 30 else {})
+            writer.save(state, step, evaluation, History(), {}, STREAM if step == 30 else {})
 
 
 @pytest.fixture(scope="module")
@@ -209,9 +210,9 @@ def test_parameters_that_are_not_finite_are_never_saved(tmp_path: Path, value: f
     leaves[-1] = leaves[-1].at[(0,) * leaves[-1].ndim].set(value)
     diverged = dataclasses.replace(state, params=jax.tree.unflatten(structure, leaves))
     with CheckpointWriter(tmp_path, RUN, vocabulary()) as writer:
-        writer.save(state, 10, None, {}, {})
+        writer.save(state, 10, None, History(), {}, {})
         with pytest.raises(DivergedError, match="not finite after step 20.*step 10 is the newest"):
-            writer.save(diverged, 20, {"eval/loss": 1.0}, {}, {})
+            writer.save(diverged, 20, {"eval/loss": 1.0}, History(), {}, {})
     assert checkpoint.saved_steps(tmp_path) == [10]
     recovery.verify(checkpoint.find(tmp_path))
 
@@ -248,6 +249,8 @@ def test_a_record_of_another_part_of_a_config_is_damaged():
     mesh = serialize.to_json(Mesh())
     with pytest.raises(CheckpointError, match="is damaged"):
         checkpoint.Run.from_json({"experiment": mesh, "data_fingerprint": {}})
+
+
 # --- the best step -----------------------------------------------------------------------------
 
 
@@ -274,7 +277,26 @@ def test_a_step_that_cannot_be_picked_is_refused(tmp_path: Path, saved: Path):
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"eval/loss": "low"}', "{}"])
 def test_a_damaged_validation_loss_is_refused(damaged: Path, tmp_path: Path, content: str):
-    folder = shutil.move(damaged, tmp_path / "checkpoints" / "30")
+    folder = damaged.rename(tmp_path / "checkpoints" / "30")
     (folder / "metrics" / "metrics").write_text(content)
     with pytest.raises(CheckpointError, match="validation loss in .* is damaged"):
         checkpoint.find(tmp_path, step="best")
+
+
+# --- rewinds -----------------------------------------------------------------------------------
+
+
+def test_under_rewind_the_checkpoints_that_the_next_spike_may_need_are_kept(tmp_path: Path):
+    policy = Divergence(action="rewind", rewind_steps=25)
+    experiment = dataclasses.replace(EXPERIMENT, divergence=policy, save_every=10, keep=1)
+    state = random_state()
+    with CheckpointWriter(
+        tmp_path, dataclasses.replace(RUN, experiment=experiment), vocabulary()
+    ) as w:
+        for step in (10, 20, 30, 40, 50, 60):
+            w.save(state, step, None, History(), {}, {})
+    # A spike at step 61 goes back to at most 36.
+    assert checkpoint.saved_steps(tmp_path) == [30, 40, 50, 60]
+    checkpoint.delete_after(tmp_path, 40)
+    assert checkpoint.saved_steps(tmp_path) == [30, 40]
+    assert not list((tmp_path / checkpoint.FOLDER).glob("*tmp*"))

@@ -14,8 +14,9 @@ from rich.console import Console
 
 import configs
 from configs.experiment import Experiment
-from zoo.common.errors import DivergedError
+from zoo.checkpoints.history import History
 from zoo.runs import log as run_log
+from zoo.runs.divergence import DivergedStep, Watch
 from zoo.runs.log import RunLog
 from zoo.runs.metrics import MetricsWriter, read_metrics
 from zoo.runs.report import RunReport
@@ -72,7 +73,9 @@ class Bench:
             lambda size: size,
             self.writer,
             self.report,
+            Watch(experiment.divergence, History(), lambda event: None),
             lambda step: {"data/epochs": step / 2},
+            skipped_batches=0,
         )
 
     def push(self, step: int, **values: float) -> dict[str, OnDevice]:
@@ -234,7 +237,7 @@ def test_what_is_not_finite_ends_the_run_before_it_is_written(
     for finite in range(1, step):
         bench.push(finite)
         bench.now_s += 1
-    with pytest.raises(DivergedError, match=rf"not finite at step {step}; .* below 0\.01$"):
+    with pytest.raises(DivergedStep, match=rf"step {step}: train/{name} is not finite"):
         bench.push(step, **{name: value})
         bench.log.flush()
     assert list(bench.rows) == list(range(1, step))
@@ -243,7 +246,7 @@ def test_what_is_not_finite_ends_the_run_before_it_is_written(
 def test_an_evaluation_that_is_not_finite_ends_the_run_before_it_is_written(bench: Bench):
     bench.push(1)
     bench.push(2)
-    with pytest.raises(DivergedError, match="at step 2"):
+    with pytest.raises(DivergedStep, match="step 2: "):
         bench.log.flush({"eval/loss": math.nan})
     assert list(bench.rows) == [1]
 
@@ -252,5 +255,5 @@ def test_what_is_not_finite_is_found_even_where_no_row_is_due(bench: Bench):
     bench.start(dataclasses.replace(EXPERIMENT, log_every=100))
     bench.push(1)
     bench.push(2, loss=math.nan)
-    with pytest.raises(DivergedError, match="at step 2"):
+    with pytest.raises(DivergedStep, match="step 2: "):
         bench.push(3)

@@ -96,3 +96,24 @@ def test_num_chunks_is_the_fewest_that_divide_and_fit(monkeypatch, seq_len: int,
     assert all(shard_bytes(n) > bound for n in fewer)
     if bound == 2**40:
         assert chunks == 1
+
+
+@pytest.mark.parametrize("chunks", [1, 3, T])
+def test_sums_by_position_and_of_squared_logits_are_those_of_all_logits(chunks: int):
+    head, hidden, targets, weights = inputs(bias=True)
+    assert head.bias is not None
+    _, sums = cross_entropy(head, hidden, targets, weights, 0.0, chunks)
+    logits = np.asarray((hidden @ head.table.T) * head.scale + head.bias)
+    nats = -np.take_along_axis(
+        np.asarray(jax.nn.log_softmax(logits)), np.asarray(targets)[..., None], axis=-1
+    )
+    part = np.arange(T) * loss.POSITION_BINS // T
+    for i in range(loss.POSITION_BINS):
+        here = part == i
+        expected = (weights * nats[..., 0])[:, here].sum()
+        np.testing.assert_allclose(sums.nats_by_position[i], expected, rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(sums.tokens_by_position[i], weights[:, here].sum())
+    np.testing.assert_allclose(sums.nats_by_position.sum(), sums.nats, rtol=1e-5)
+    np.testing.assert_allclose(
+        sums.logits_squared, (weights * (logits**2).mean(axis=-1)).sum(), rtol=1e-5
+    )

@@ -45,7 +45,7 @@ def test_loss_decreases_on_a_batch_seen_again_and_again():
 
 
 def test_metrics_are_those_of_the_state_before_the_step():
-    (before, *_), metrics = run(PALM, 20)
+    (before, after, *_), metrics = run(PALM, 20)
     graphdef = make_steps(PALM).graphdef
     batch = experiments.packed_batch(PALM)
 
@@ -59,16 +59,26 @@ def test_metrics_are_those_of_the_state_before_the_step():
         loss = jnp.average(nats, weights=batch["weights"])
         log_z = jax.nn.logsumexp(logits, axis=-1)
         z_loss = PALM.z_loss * jnp.average(log_z**2, weights=batch["weights"])
-        return loss + z_loss, (loss, z_loss)
+        weighted = batch["weights"] * nats
+        by_position = weighted.reshape(len(nats), 8, -1).sum(axis=(0, 2))
+        by_position /= batch["weights"].reshape(len(nats), 8, -1).sum(axis=(0, 2))
+        logit_rms = jnp.sqrt(jnp.average(jnp.mean(logits**2, axis=-1), weights=batch["weights"]))
+        return loss + z_loss, (loss, z_loss, logit_rms, by_position)
 
-    gradient, (loss, z_loss) = objective(before.params)
+    gradient, (loss, z_loss, logit_rms, by_position) = objective(before.params)
+    updates = jax.tree.map(jnp.subtract, after.params, before.params)
     schedule = make_schedule(PALM)
     expected = {
         "train/loss": float(loss),
         "train/z_loss": float(z_loss),
         "train/grad_norm": float(optax.tree.norm(gradient)),
         "train/lr": float(schedule(0)),
-    }
+        "train/update_norm": float(optax.tree.norm(updates)),
+        "train/param_norm": float(optax.tree.norm(after.params)),
+        "train/logit_rms": float(logit_rms),
+        "train/loss_deviation": 0.0,
+        "train/update_norm_deviation": 0.0,
+    } | {f"train/loss_by_position/{i}": float(nats) for i, nats in enumerate(by_position)}
     assert metrics[0] == pytest.approx(expected, rel=1e-4)
     rates = [values["train/lr"] for values in metrics]
     assert rates == pytest.approx([float(schedule(count)) for count in range(20)])
