@@ -236,9 +236,9 @@ class Experiment:
     each update is rounded to bfloat16 stochastically (Gopher, section 3.2)."""
     z_loss: float = 0.0
     """Weight of log^2 Z in the loss, Z the softmax normaliser (PaLM, section 5: 1e-4)."""
-    micro_batches: int = field(default=1, metadata=MAY_CHANGE)
+    micro_batches: int | Literal["auto"] = field(default=1, metadata=MAY_CHANGE)
     """Slices of a batch whose gradients are computed in turn and added up, to save memory. Without
-    dropout the result is the same."""
+    dropout the result is the same. auto: as few as fit into the devices."""
     divergence: Divergence = field(default=Divergence(), metadata=MAY_CHANGE)
     seed: int = 0
     """Seed of the initial parameters and of dropout; data.seed sets the order of the data."""
@@ -248,12 +248,19 @@ class Experiment:
     """Steps between evaluations of the whole validation split (and a sample)."""
     save_every: int = field(default=100, metadata=MAY_CHANGE)
     """Steps between checkpoints."""
+    patience: int | None = field(default=None, metadata=MAY_CHANGE)
+    """Evaluations in a row without a lower validation loss after which the run ends. None: it takes
+    all its steps."""
     keep: int = field(default=2, metadata=MAY_CHANGE)
     """Newest checkpoints to keep, besides the one with the best validation loss."""
 
     def __post_init__(self):
-        check_above_zero(self, "", "num_steps", "batch_tokens", "seq_len", "micro_batches")
-        check_above_zero(self, "", "log_every", "eval_every", "save_every", "keep")
+        check_above_zero(self, "", "num_steps", "batch_tokens", "seq_len")
+        check_above_zero(self, "", "log_every", "eval_every", "save_every", "patience", "keep")
+        check(
+            self.num_micro_batches > 0,
+            f"micro_batches={self.micro_batches} must be above zero; write --micro-batches=auto",
+        )
         whole_batch = max(1, self.batch_tokens // self.seq_len) * self.seq_len
         check(
             self.batch_tokens % self.seq_len == 0,
@@ -261,7 +268,7 @@ class Experiment:
             f"write --batch-tokens={whole_batch}",
         )
         check(
-            self.batch_size % self.micro_batches == 0,
+            self.batch_size % self.num_micro_batches == 0,
             f"micro_batches={self.micro_batches} must divide the batch of {self.batch_size} "
             f"sequences (batch_tokens={self.batch_tokens} / seq_len={self.seq_len})",
         )
@@ -278,6 +285,11 @@ class Experiment:
     def batch_size(self) -> int:
         """Sequences per optimizer step, in the largest batch."""
         return self.batch_tokens // self.seq_len
+
+    @property
+    def num_micro_batches(self) -> int:
+        """Slices of the largest batch; 1 until `auto` is decided."""
+        return 1 if self.micro_batches == "auto" else self.micro_batches
 
     @cached_property
     def batch_sizes(self) -> BatchSizes:

@@ -164,7 +164,9 @@ def test_one_room_imports_tensorflow(module):
     assert room_of(module) == READ_BY_SEQIO or not top(anywhere(module)) & TENSORFLOW
 
 
-@pytest.mark.parametrize("module", sorted(PLAIN_DATA | {"zoo.common.process", "zoo.runs.signals"}))
+@pytest.mark.parametrize(
+    "module", sorted(PLAIN_DATA | {"zoo.common.process", "zoo.common.signals"})
+)
 def test_plain_data_needs_only_the_standard_library(module):
     ours = {name for name in anywhere(module) if name.split(".")[0] in PACKAGES}
     assert ours <= PLAIN_DATA

@@ -6,9 +6,11 @@
 """
 
 import json
+import math
+import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,12 +18,14 @@ import tyro
 from rich.console import Console
 
 from configs.experiment import Distributed, Experiment
+from models.config import check
 from zoo import cli
 from zoo.common.process import keep_freed_memory
 from zoo.reporting.trackers import TrackerName, check_installed
 
 if TYPE_CHECKING:
     from zoo.reporting.reporter import Reporter
+    from zoo.runs.budget import Budget
     from zoo.runs.loop import TrainingResult
     from zoo.runs.report import RunReport
     from zoo.runs.setup import Setup
@@ -40,6 +44,15 @@ class TrainCommand:
     fake_devices: int = 0
     """Rehearse a mesh of this many devices on the CPU; 0 uses the real devices."""
     distributed: Distributed = Distributed()
+    num_tokens: float | None = None
+    """Train on this many tokens, instead of for --num-steps; the schedule follows."""
+    num_flops: float | None = None
+    """Train with this many FLOPs (6N + 12LHQT a token), instead of for --num-steps."""
+    num_epochs: float | None = None
+    """Train for this many passes over the text, instead of for --num-steps."""
+    max_hours: float | None = None
+    """Save the state and end with exit code 7 after this many hours, which do not change the
+    schedule: the same command resumes the run, as in the next job of a queue."""
     track: TrackerName | None = None
     """Experiment tracker that gets the metrics and samples besides metrics.jsonl and TensorBoard,
     which are always written. A resumed run goes on in the tracker's same run."""
@@ -55,6 +68,8 @@ def train(
     fresh: bool = False,
     fake_devices: int = 0,
     distributed: Distributed = Distributed(),
+    budget: "Budget | None" = None,
+    max_hours: float = math.inf,
     track: TrackerName | None = None,
     flags: Sequence[str] | None = None,
 ) -> "TrainingResult":
@@ -68,6 +83,8 @@ def train(
       fresh: delete the run in the workdir and start over.
       fake_devices: rehearse a mesh of this many devices on the CPU; only before JAX is used.
       distributed: how several processes find each other.
+      budget: tokens, FLOPs or epochs that take the place of `experiment.num_steps`.
+      max_hours: save the state and raise StoppedError after this time.
       track: an experiment tracker besides metrics.jsonl and TensorBoard.
       flags: those of the command line, for printing the command that resumes the run.
 
@@ -82,6 +99,8 @@ def train(
     from zoo.runs.report import RunReport
     from zoo.runs.setup import prepare
 
+    deadline_s = time.monotonic() + 3600 * max_hours
+    check(max_hours > 0, f"--max-hours={max_hours:g} must be above zero")
     check_installed(track)
     configure(cache_dir=experiment.data.cache_dir, fake_devices=fake_devices)
     folder, report = Path(workdir), RunReport(cli.console, flags=flags)
@@ -91,7 +110,8 @@ def train(
     with ExitStack() as stack:
         hosts.on_primary(lambda: stack.enter_context(lock.held(folder, report.line)))
         name = name or folder.absolute().name
-        setup = prepare(name, experiment, folder, report, hosts, fresh=fresh)
+        setup = prepare(name, experiment, folder, report, hosts, fresh=fresh, budget=budget)
+        setup = replace(setup, deadline_s=deadline_s)
         reporter = _reporter(setup, report, track, flags) if hosts.is_primary else None
         if reporter is not None:
             stack.enter_context(reporter.recorded())
@@ -123,6 +143,8 @@ def main(argv: list[str]) -> None:
         prog="python -m zoo.train",
         description="Train a model. The same command again resumes the run.",
     )
+    from zoo.runs import budget
+
     result = train(
         command.experiment,
         command.workdir,
@@ -130,6 +152,8 @@ def main(argv: list[str]) -> None:
         fresh=command.fresh,
         fake_devices=command.fake_devices,
         distributed=command.distributed,
+        budget=budget.from_flags(command.num_tokens, command.num_flops, command.num_epochs),
+        max_hours=math.inf if command.max_hours is None else command.max_hours,
         track=command.track,
         flags=argv,
     )

@@ -182,7 +182,12 @@ def read_run(folder: Path) -> Run:
 
 def read_history(folder: Path) -> History:
     """Read the events of the run until this checkpoint; none in one of an earlier version."""
-    return History.from_json(_read(folder, "run", ocp.args.JsonRestore()).get("history", {}))
+    try:
+        return History.from_json(_read(folder, "run", ocp.args.JsonRestore()).get("history", {}))
+    except (TypeError, AttributeError) as error:
+        raise CheckpointError(
+            f"the events of the run in {folder} are damaged ({error!r}); use another step's folder"
+        ) from error
 
 
 def read_vocabulary(folder: Path) -> Vocabulary:

@@ -28,7 +28,10 @@ class OutOfMemoryError(Exception):
 
 
 class StoppedError(Exception):
-    """A signal ended the run, and its state is saved. Exit code 130 (Ctrl-C) or 75 (SIGTERM)."""
+    """The run ended before its last step, and its state is saved.
+
+    Exit code 130 (Ctrl-C), 75 (SIGTERM) or 7 (--max-hours).
+    """
 
     def __init__(self, message: str, exit_code: int):
         super().__init__(message)
@@ -62,8 +65,8 @@ def exit_code(error: Exception) -> int | None:
     """Return the exit code for `error`; None for an internal error, which shows its traceback.
 
     0 done, 1 internal error, 2 usage or config, 3 data or checkpoint missing or damaged,
-    4 diverged, 5 out of memory, 6 another process of the run is gone, 75 stopped by a pre-emption
-    with the state saved, 130 stopped by Ctrl-C with the state saved.
+    4 diverged, 5 out of memory, 6 another process of the run is gone; with the state saved: 7 the
+    --max-hours are over, 75 stopped by a pre-emption, 130 stopped by Ctrl-C.
     """
     if isinstance(error, StoppedError | OtherHostError):
         return error.exit_code
@@ -82,7 +85,7 @@ def message(error: Exception) -> str:
         return str(error)
     return (
         f"out of memory ({out_of_memory_reason(error)}); in this order, try "
-        "--execution.remat=full, a larger --micro-batches (zoo.evaluate: a smaller "
+        "--execution.remat=full, --micro-batches=auto (zoo.evaluate: a smaller "
         "--batch-tokens), or more devices along --mesh.fsdp"
     )
 

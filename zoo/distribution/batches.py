@@ -17,7 +17,7 @@ def micro_batches(experiment: Experiment, num_rows: int) -> int:
 
     A slice has no more rows than one of the largest batch.
     """
-    return -(-experiment.micro_batches * num_rows // experiment.batch_size)
+    return -(-experiment.num_micro_batches * num_rows // experiment.batch_size)
 
 
 def padded_sizes(experiment: Experiment, shape: Mapping[str, int]) -> tuple[int, ...]:

@@ -73,7 +73,7 @@ def pipeline_micro_batches(experiment: c.Experiment, shape: Mapping[str, int]) -
     stages = shape["pipeline"]
     if stages == 1:
         return 1
-    rows = experiment.batch_size // experiment.micro_batches // (shape["data"] * shape["fsdp"])
+    rows = experiment.batch_size // experiment.num_micro_batches // (shape["data"] * shape["fsdp"])
     return experiment.mesh.pipeline_micro_batches or math.gcd(stages, max(1, rows))
 
 
@@ -82,7 +82,7 @@ def rows_per_pass(experiment: c.Experiment, shape: Mapping[str, int]) -> int:
 
     Raises ConfigError if the micro-batches do not divide the batch.
     """
-    rows = experiment.batch_size // experiment.micro_batches
+    rows = experiment.batch_size // experiment.num_micro_batches
     in_flight = pipeline_micro_batches(experiment, shape)
     check(
         rows % in_flight == 0,
@@ -95,7 +95,7 @@ def rows_per_pass(experiment: c.Experiment, shape: Mapping[str, int]) -> int:
 
 def rows_to_share(experiment: c.Experiment) -> int:
     """Rows that an open `data` axis may divide: those that pass through a layer at a time."""
-    rows = experiment.batch_size // experiment.micro_batches
+    rows = experiment.batch_size // experiment.num_micro_batches
     has_pipeline = (experiment.mesh.pipeline or 1) > 1
     return rows // (experiment.mesh.pipeline_micro_batches or 1) if has_pipeline else rows
 

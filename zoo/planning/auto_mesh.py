@@ -7,12 +7,10 @@ from collections.abc import Iterator
 from configs.experiment import Experiment, Mesh
 from models.config import ConfigError
 from zoo.distribution import sharding
-from zoo.planning import memory
+from zoo.planning.accumulation import USABLE, fewest_bytes
 from zoo.planning.hardware import GIB
 from zoo.planning.search import LARGEST_TENSOR
 
-USABLE = 0.9
-"""Share of a device's memory that an estimate may fill: the estimate is no more exact than that."""
 LARGEST = {"tensor": LARGEST_TENSOR, "sequence": 16, "pipeline": 64}
 """Longest axes: beyond these, devices would mostly communicate or wait."""
 
@@ -29,7 +27,8 @@ def choose(
     if the batch and the model divide over no mesh of all devices.
 
     Args:
-      experiment: a resolved experiment; its micro-batches, remat policy and batch stay as they are.
+      experiment: a resolved experiment; its remat policy and batch stay as they are, and so do its
+        micro-batches unless they are `auto`.
       device_bytes: memory of one device.
       neighbours: devices that fast links join: a TPU slice or the GPUs of a host. `tensor` and
         `sequence` stay within them.
@@ -40,7 +39,7 @@ def choose(
         shape = sharding.mesh_shape(mesh, num_devices)
         candidate = dataclasses.replace(experiment, mesh=mesh)
         try:
-            needed = memory.estimate_training(candidate, shape).total
+            needed = fewest_bytes(candidate, shape, device_bytes)
         except ConfigError as error:
             refusal = refusal or str(error)
             continue

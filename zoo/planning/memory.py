@@ -168,7 +168,7 @@ def _temporaries(experiment: Experiment, shape: dict[str, int], params_bytes: in
     vocabulary = 3 * 4 * model.vocab_size * model.d_model / (tensor * stages)
     # Gradients are added up in float32.
     accumulated = params_bytes // PARAM_BYTES[experiment.param_dtype] * 4
-    accumulated = accumulated if experiment.micro_batches > 1 else 0
+    accumulated = accumulated if experiment.num_micro_batches > 1 else 0
     total = (
         model.num_layers / stages * kept * ticks + one_layer + working + vocabulary + accumulated
     )

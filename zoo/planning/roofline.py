@@ -60,7 +60,7 @@ def step_bounds(
     model_flops = flops_per_step(experiment)
     hardware_flops = model_flops * (4 / 3 if experiment.execution.remat == "full" else 1)
     num_passes, stages = passes(experiment, shape), shape["pipeline"]
-    num_micro_batches = experiment.micro_batches * pipeline_micro_batches(experiment, shape)
+    num_micro_batches = experiment.num_micro_batches * pipeline_micro_batches(experiment, shape)
     slowdown = num_passes / num_micro_batches  # above 1 by the bubble of a pipeline
     compute_s = slowdown * hardware_flops / topology.num_devices / chip.flops_per_s
     tokens = experiment.batch_tokens / (shape["data"] * shape["fsdp"] * shape["sequence"])
@@ -101,7 +101,7 @@ def passes(experiment: Experiment, shape: dict[str, int]) -> int:
     Once per micro-batch, and in a pipeline of P stages P - 1 times more per accumulated slice.
     """
     in_flight = pipeline_micro_batches(experiment, shape)
-    return experiment.micro_batches * (in_flight + shape["pipeline"] - 1)
+    return experiment.num_micro_batches * (in_flight + shape["pipeline"] - 1)
 
 
 def expected_collectives(

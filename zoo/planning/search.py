@@ -28,7 +28,9 @@ def candidates(experiment: Experiment, topology: Topology) -> Iterator[TrainingP
         topology.num_devices,
     )
     for shape in mesh_shapes(given, topology.num_slices):
-        slices = 1 if shape["pipeline"] == 1 else experiment.micro_batches  # which a search keeps
+        slices = (
+            1 if shape["pipeline"] == 1 else experiment.num_micro_batches
+        )  # which a search keeps
         rows = experiment.batch_size // slices // (shape["data"] * shape["fsdp"])
         for micro_batches, remat in itertools.product(divisors(rows), ("none", "dots", "full")):
             candidate = dataclasses.replace(

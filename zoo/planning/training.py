@@ -29,7 +29,7 @@ class TrainingPlan(Plan):
         """The command-line flags that choose this plan."""
         flags = [
             mesh_flags(self.shape) or "one device",
-            f"--micro-batches={self.experiment.micro_batches}",
+            f"--micro-batches={self.experiment.num_micro_batches}",
             f"--execution.remat={self.experiment.execution.remat}",
         ]
         if self.in_flight > 1:
@@ -44,7 +44,7 @@ class TrainingPlan(Plan):
     def workload(self) -> dict[str, Any]:
         """Return what a search varies, and the FLOPs of a step."""
         return {
-            "micro_batches": self.experiment.micro_batches,
+            "micro_batches": self.experiment.num_micro_batches,
             "pipeline_micro_batches": self.in_flight,
             "remat": self.experiment.execution.remat,
             "flops_per_step": self.flops_per_step,

@@ -34,6 +34,10 @@ class Watch:
         self._publish = publish
         self.history = history
 
+    def note_evaluation(self, step: int, loss: float) -> None:
+        """Take the validation loss after a step."""
+        self.history = self.history.with_evaluation(step, loss)
+
     def judge(self, step: int, values: dict[str, float]) -> None:
         """Judge a step by its metrics, with those of an evaluation after it.
 

@@ -1,5 +1,6 @@
 """The training loop. The mathematics of a step is in zoo/training/step.py."""
 
+import signal
 import statistics
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,8 +10,9 @@ import jax
 from flax import nnx
 
 from zoo.checkpoints import checkpoint
-from zoo.checkpoints.history import Event
+from zoo.checkpoints.history import Event, History
 from zoo.common.errors import DivergedError, StoppedError
+from zoo.common.signals import StopRequest
 from zoo.distribution.hosts import Hosts
 from zoo.inference.decode import Sampling
 from zoo.inference.evaluation import evaluate
@@ -22,7 +24,6 @@ from zoo.runs.metrics import read_metrics
 from zoo.runs.report import RunReport
 from zoo.runs.session import open_session
 from zoo.runs.setup import Setup, go_back, initial_state
-from zoo.runs.signals import StopRequest
 from zoo.training.step import TrainState
 
 
@@ -104,7 +105,8 @@ def _train(
     evaluation, stopped_by = None, None
     with program.entered():
         state = initial_state(setup)
-        first_step, num_steps = int(state.step), experiment.num_steps
+        first_step = done = int(state.step)
+        num_steps = first_step if _is_converged(setup.history, experiment) else experiment.num_steps
         report.start(first_step, experiment, setup.resume_from, setup.folder)
         with open_session(setup, first_step, report, hosts, reporter) as session:
             log = session.log
@@ -117,44 +119,61 @@ def _train(
                 stopped_by = session.stop_signal()
                 evaluates = done == num_steps or done % experiment.eval_every == 0
                 saves = done == num_steps or done % experiment.save_every == 0 or stopped_by
-                evaluation = None
+                evaluation, converged = None, False
                 if evaluates:
                     jax.block_until_ready(metrics)  # so that the step counts as training
                     with log.paused():
                         evaluation = evaluate_run(setup, state)
                         report.evaluation(done, evaluation, setup.baselines)
+                    session.note_evaluation(done, evaluation["eval/loss"])
+                converged = _is_converged(session.history, experiment)
                 if evaluates or saves:
                     # Before saving: what `flush` finds diverged is never saved.
                     log.flush(evaluation)
                 with log.paused():
-                    if saves:
+                    if saves or converged:
                         session.save(state, done, evaluation)
                     if stopped_by:
                         break
                     if evaluates:
                         session.record_sample(done, sample_run(setup, state))
-        if stopped_by is not None and int(state.step) < num_steps:
+                    if converged:
+                        break
+        history = session.history
+        if done < experiment.num_steps and _is_converged(history, experiment):
+            report.converged(done, history, setup.folder)
+        elif stopped_by is not None and done < num_steps:
             raise StoppedError(
-                f"{stopped_by.name}: saved step {int(state.step)} of {num_steps} in "
-                f"{setup.folder}; the same command without --fresh resumes from there",
+                f"{_reason(stopped_by)}: saved step {done} of {num_steps} in {setup.folder}; the "
+                "same command without --fresh resumes from there",
                 StopRequest.EXIT_CODES[stopped_by],
             )
         evaluation = evaluation or evaluate_run(setup, state)
         sample = sample_run(setup, state)
-    events = session.history.counts()
+    events = history.counts()
     report.events(events, setup.folder)
     report.end(setup.folder, experiment, evaluation["eval/bits_per_byte"], setup.baselines, sample)
     return TrainingResult(
         name=setup.name,
         workdir=setup.folder,
         num_params=setup.num_params,
-        step=max(first_step, num_steps),
+        step=done,
         evaluation=evaluation,
         baselines=setup.baselines,
         events=events,
         tokens_per_s=statistics.median(log.tokens_per_s) if log.tokens_per_s else None,
         sample=sample,
     )
+
+
+def _is_converged(history: History, experiment: Experiment) -> bool:
+    """Return whether the validation loss has not fallen for as long as the experiment waits."""
+    patience = experiment.patience
+    return patience is not None and history.worse_evaluations >= patience
+
+
+def _reason(stopped_by: signal.Signals) -> str:
+    return "--max-hours is over" if stopped_by == signal.SIGALRM else stopped_by.name
 
 
 def evaluate_run(setup: Setup, state: TrainState) -> dict[str, float]:

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from configs.experiment import Experiment
 from data.config import Files
+from zoo.checkpoints.history import History
 from zoo.common.progress import LINE_EVERY_S, Progress, eta
 from zoo.explaining.choices import main_choices
 from zoo.reporting.recorded_run import EVENTS_FILE
@@ -111,6 +112,15 @@ class RunReport(Progress):
             self.line(f"resuming from {resume_from.relative_to(folder.absolute())}")
         elif experiment.init_from is not None:
             self.line(f"starting from the parameters of {experiment.init_from}")
+
+    def converged(self, step: int, history: History, folder: Path) -> None:
+        """Show that the run ends because its validation loss no longer falls."""
+        self.line(
+            f"ended at step {step}: the validation loss has not fallen in "
+            f"{history.worse_evaluations} evaluations, as --patience says; its lowest, "
+            f"{history.best_loss:.4f}, is that of step {history.best_step}: python -m zoo.sample "
+            f"--checkpoint={shlex.quote(str(folder))} --step=best"
+        )
 
     def events(self, counts: dict[str, int], folder: Path) -> None:
         """Show how many steps diverged, if any did."""

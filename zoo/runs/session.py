@@ -13,6 +13,7 @@ from zoo.checkpoints.history import Event, History
 from zoo.checkpoints.writer import CheckpointWriter
 from zoo.common import folders
 from zoo.common.serialize import to_json
+from zoo.common.signals import StopRequest
 from zoo.distribution.batches import BatchLayout
 from zoo.distribution.hosts import Hosts, StopVote
 from zoo.reporting.reporter import Reporter
@@ -24,7 +25,6 @@ from zoo.runs.metrics import MetricsWriter
 from zoo.runs.prefetch import prefetched
 from zoo.runs.report import RunReport
 from zoo.runs.setup import Setup
-from zoo.runs.signals import StopRequest
 from zoo.training.step import Batch, TrainState
 
 
@@ -62,8 +62,12 @@ class Session:
 
     @property
     def history(self) -> History:
-        """The run's events until now."""
+        """The run's events and its best evaluation until now."""
         return self._watch.history
+
+    def note_evaluation(self, step: int, loss: float) -> None:
+        """Take the validation loss after `step`; see `Session.history`."""
+        self._watch.note_evaluation(step, loss)
 
     def record_sample(self, step: int, text: str) -> None:
         """Write a sample of the model after `step`, and the run's page so far."""
@@ -99,7 +103,7 @@ def open_session(
                 MetricsWriter(folder, first_step=first_step, trackers=trackers)
             )
         stack.enter_context(report.bar(first_step, experiment.num_steps))
-        stop = stack.enter_context(StopRequest())
+        stop = stack.enter_context(StopRequest(setup.deadline_s))
         # Step k reads batch k + skipped: rewinds leave batches out.
         skipped = setup.history.skipped_batches
         first_batch = first_step + skipped

@@ -1,6 +1,7 @@
 """Everything about a run that is decided before its first step."""
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +30,7 @@ from zoo.distribution.devices import (
 from zoo.distribution.hosts import Hosts, launched_as
 from zoo.distribution.sharding import make_mesh, rows_to_share
 from zoo.runs import workdir
+from zoo.runs.budget import Budget, with_budget
 from zoo.runs.report import RunReport
 from zoo.runs.resume import check_same_architecture, check_same_data, check_same_experiment
 from zoo.training.program import Program
@@ -55,6 +57,8 @@ class Setup:
     flops_per_token: float
     history: History
     """The run's events until its first step."""
+    deadline_s: float = math.inf
+    """The reading of `time.monotonic` at which the run saves its state and ends."""
     discarded_batches: int = 0
     """Batches of a stream to discard after `stream`: those that a rewind has just left out."""
 
@@ -72,14 +76,16 @@ def prepare(
     hosts: Hosts,
     *,
     fresh: bool,
+    budget: Budget | None = None,
 ) -> Setup:
     """Decide everything, report it, and make the workdir ready.
 
-    With `fresh`, a run in the folder is deleted once the new one is known to be possible. Raises
-    ConfigError, DataError, CheckpointError or WorkdirError for what a user can correct; on several
-    hosts also OtherHostError.
+    With `fresh`, a run in the folder is deleted once the new one is known to be possible. A
+    `budget` replaces the experiment's `num_steps`. Raises ConfigError, DataError, CheckpointError or
+    WorkdirError for what a user can correct; on several hosts also OtherHostError.
     """
-    hosts.require_same("what to run", launched_as(experiment, fresh=fresh), ConfigError)
+    launch = launched_as(experiment, fresh=fresh) | {"budget": repr(budget)}
+    hosts.require_same("what to run", launch, ConfigError)
     hosts.on_primary(lambda: workdir.prepare(folder))
     report.line(f"devices: {describe_devices()}, jax {jax.__version__}")
     if complaint := unused_accelerator():
@@ -87,16 +93,19 @@ def prepare(
 
     experiment = _choose_mesh(resolve_dtype(experiment), report, hosts)
     mesh = _make_mesh(experiment, report)
+    experiment = _choose_micro_batches(experiment, mesh, report, hosts)
     program = Program(experiment, mesh)
     hosts.connect(mesh)
-    size = num_params(experiment.model)
-    flops_per_token = train_flops_palm(experiment.model, size, experiment.seq_len)
-    report.model(name, experiment, size, flops_per_token * experiment.num_tokens)
     report.line(f"workdir: {folder}")
 
     found = Survey(None, {}, []) if fresh else _survey(folder, hosts)
     resume_from = _newest_checkpoint(found, experiment, folder, report)
     data = _load_data(program, folder, resume_from, report, hosts)
+    experiment = with_budget(experiment, budget, data)
+    program = Program(experiment, mesh)
+    size = num_params(experiment.model)
+    flops_per_token = train_flops_palm(experiment.model, size, experiment.seq_len)
+    report.model(name, experiment, size, flops_per_token * experiment.num_tokens)
     stream, history = None, History()
     if resume_from is not None:
         history = checkpoint.read_history(resume_from)
@@ -115,17 +124,17 @@ def go_back(setup: Setup, step: int, history: History, hosts: Hosts) -> Setup:
     Checkpoints of later steps are deleted. `history` says how many batches are left out then.
     """
     hosts.on_primary(lambda: checkpoint.delete_after(setup.folder, step))
-    resume_from, stream, had_skipped = None, None, 0
+    resume_from, stream, before = None, None, History()
     if step > 0:
         resume_from = folder = checkpoint.find(setup.folder)
         stream = hosts.together(lambda: checkpoint.read_stream(folder))
-        had_skipped = checkpoint.read_history(folder).skipped_batches
+        before = checkpoint.read_history(folder)
     return dataclasses.replace(
         setup,
         resume_from=resume_from,
         stream=stream,
-        history=history,
-        discarded_batches=history.skipped_batches - had_skipped,
+        history=history.with_evaluations_of(before),
+        discarded_batches=history.skipped_batches - before.skipped_batches,
     )
 
 
@@ -152,6 +161,20 @@ def _choose_mesh(experiment: Experiment, report: RunReport, hosts: Hosts) -> Exp
     hosts.require_same("the mesh", dataclasses.asdict(mesh), ConfigError)
     report.line(f"mesh: {reason}")
     return dataclasses.replace(experiment, mesh=mesh)
+
+
+def _choose_micro_batches(
+    experiment: Experiment, mesh: jax.sharding.Mesh, report: RunReport, hosts: Hosts
+) -> Experiment:
+    """Return the experiment with the micro-batches that --micro-batches=auto chooses."""
+    if experiment.micro_batches != "auto":
+        return experiment
+    from zoo.planning import accumulation
+
+    chosen, reason = accumulation.choose(experiment, mesh.shape, bytes_per_device())
+    hosts.require_same("micro_batches", {"number": chosen.micro_batches}, ConfigError)
+    report.line(f"micro-batches: {reason}")
+    return chosen
 
 
 def _make_mesh(experiment: Experiment, report: RunReport) -> jax.sharding.Mesh:

@@ -2,7 +2,7 @@ import signal
 
 import pytest
 
-from zoo.runs.signals import StopRequest
+from zoo.common.signals import StopRequest
 
 
 @pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 75)])
