@@ -70,4 +70,5 @@ class History:
     def from_json(cls, saved: dict[str, Any]) -> "History":
         """Return the history that `to_json` wrote; {} is that of a run without events."""
         events = tuple(Event(**event) for event in saved.get("events", ()))
-        return cls(**(saved | {"events": events}))
+        others = {name: value for name, value in saved.items() if name != "events"}
+        return cls(events, **others)

@@ -6,7 +6,7 @@ from typing import assert_never
 from configs.experiment import Experiment
 from data.batches.rows import Rows
 from data.training_data import TrainingData
-from models.config import check
+from models.config import ConfigError, check
 from models.flops import train_flops_palm
 from models.transformer import num_params
 
@@ -73,12 +73,13 @@ def with_budget(experiment: Experiment, budget: Budget | None, data: TrainingDat
             per_token = train_flops_palm(model, num_params(model), experiment.seq_len)
             return experiment.lasting(number / per_token)
         case Epochs(number):
-            check(
-                isinstance(data.train, Rows),
-                "--num-epochs needs one text that is read again and again: the sources of a mixture "
-                "have epochs of their own, and a stream has no end that is known; write --num-tokens",
-            )
-            num_steps = experiment.batch_sizes.steps(number * len(data.train))
+            rows = data.train
+            if not isinstance(rows, Rows):
+                raise ConfigError(
+                    "--num-epochs needs one text in the cache: the sources of a mixture have epochs "
+                    "of their own, and the end of a stream is not known; write --num-tokens"
+                )
+            num_steps = experiment.batch_sizes.steps(number * len(rows))
             return replace(experiment, num_steps=max(1, num_steps))
         case _:
             assert_never(budget)

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 from flax import nnx
 
+from configs.experiment import Experiment
 from zoo.checkpoints import checkpoint
 from zoo.checkpoints.history import Event, History
 from zoo.common.errors import DivergedError, StoppedError

@@ -81,8 +81,8 @@ def prepare(
     """Decide everything, report it, and make the workdir ready.
 
     With `fresh`, a run in the folder is deleted once the new one is known to be possible. A
-    `budget` replaces the experiment's `num_steps`. Raises ConfigError, DataError, CheckpointError or
-    WorkdirError for what a user can correct; on several hosts also OtherHostError.
+    `budget` replaces the experiment's `num_steps`. Raises ConfigError, DataError, CheckpointError
+    or WorkdirError for what a user can correct; on several hosts also OtherHostError.
     """
     launch = launched_as(experiment, fresh=fresh) | {"budget": repr(budget)}
     hosts.require_same("what to run", launch, ConfigError)
