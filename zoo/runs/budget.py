@@ -76,8 +76,8 @@ def with_budget(experiment: Experiment, budget: Budget | None, data: TrainingDat
             rows = data.train
             if not isinstance(rows, Rows):
                 raise ConfigError(
-                    "--num-epochs needs one text in the cache: the sources of a mixture have epochs "
-                    "of their own, and the end of a stream is not known; write --num-tokens"
+                    "--num-epochs needs one text in the cache: the sources of a mixture have "
+                    "epochs of their own, and the end of a stream is not known; write --num-tokens"
                 )
             num_steps = experiment.batch_sizes.steps(number * len(rows))
             return replace(experiment, num_steps=max(1, num_steps))

@@ -132,7 +132,7 @@ class RunReport(Progress):
         """Return the command that resumes the run, or words for it if a program called."""
         if self._flags is None:
             return "train() with the same arguments, without fresh, and"
-        return f"python -m zoo.train {shlex.join(_resuming_flags(self._flags))}"
+        return f"python -m zoo.train {shlex.join(_without(self._flags, _ONCE))}"
 
     def end(
         self,
@@ -165,7 +165,8 @@ class RunReport(Progress):
             f"python -m zoo.watch {quoted}    # or open {folder}/report.html",
         ]
         if self._flags is not None:
-            flags = [*_resuming_flags(self._flags), f"--num-steps={2 * experiment.num_steps}"]
+            flags = _without(self._flags, _ONCE | _BUDGETS)
+            flags.append(f"--num-steps={2 * experiment.num_steps}")
             commands.append(f"python -m zoo.train {shlex.join(flags)}    # resumes from here")
         for command in commands:
             self._console.print("  " + command, markup=False, soft_wrap=True)
@@ -179,12 +180,17 @@ def _batch(experiment: Experiment) -> str:
     return f"{sizes.size(0)} to {sizes.largest}"
 
 
-def _resuming_flags(flags: Sequence[str]) -> list[str]:
-    """Return the flags to resume with: all but --fresh, --json and --num-steps."""
+_ONCE = frozenset({"--fresh", "--json"})
+"""The flags with which no run resumes."""
+_BUDGETS = frozenset({"--num-steps", "--num-tokens", "--num-flops", "--num-epochs"})
+
+
+def _without(flags: Sequence[str], names: frozenset[str]) -> list[str]:
+    """Return the flags without those of `names` and their values."""
     kept, value_follows = [], False
     for flag in flags:
         name, has_value, _ = flag.replace("_", "-").partition("=")
-        if not (value_follows or name in ("--fresh", "--json", "--num-steps")):
+        if not (value_follows or name in names):
             kept.append(flag)
-        value_follows = name == "--num-steps" and not has_value
+        value_follows = name in names & _BUDGETS and not has_value
     return kept
