@@ -335,7 +335,7 @@ def test_a_run_trains_the_vocabulary_of_its_style(tmp_path):
     config = Data(
         source=Files(f"{tmp_path}/*.txt"), cache_dir=str(tmp_path), vocabulary_style="gpt2"
     )
-    settings = {"seq_len": 16, "batch_size": 2, "report": lines.append}
+    settings = {"seq_len": 16, "sizes": BatchSizes.constant(2), "report": lines.append}
     gpt2 = load(config, vocab_size=300, **settings)
     assert gpt2.vocabulary.bos_id == gpt2.vocabulary.eos_id == 299
     assert any("300 tokens in gpt2 style (GPT-2's" in line for line in lines)

@@ -38,8 +38,8 @@ def poison(monkeypatch) -> Callable[..., None]:
     """Make some batches, numbered from 0, give a loss that is not a number."""
 
     def choose(is_poisoned: Callable[[int], bool]) -> None:
-        def poisoned(reader: ComputedReader, step: int):
-            batch = train_batch(reader, step)
+        def poisoned(reader: ComputedReader, step: int, rows: slice):
+            batch = train_batch(reader, step, rows)
             if is_poisoned(step):
                 batch["weights"] = np.full_like(batch["weights"], np.nan)
             return batch

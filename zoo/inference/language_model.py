@@ -21,6 +21,7 @@ from models.transformer import Transformer, abstract_model
 from zoo.checkpoints import checkpoint, recovery
 from zoo.distribution.devices import quiet_libtpu, resolve_dtype
 from zoo.inference.decode import Prompts, Sampling, generate
+from zoo.inference.new_text import NewText
 from zoo.training.loss import fewest_chunks
 
 
@@ -90,7 +91,7 @@ class LanguageModel:
         owes_space = np.array([prompt.endswith(" ") for prompt in prompts])
         owes_space &= begins_with_space.any()
         rows = [
-            _NewText(self.vocabulary, ids, skips_space=bool(owes))
+            NewText(self.vocabulary, ids, skips_space=bool(owes))
             for ids, owes in zip(tokens, owes_space, strict=True)
         ]
         allowed_first = begins_with_space | ~owes_space[:, None]
@@ -253,33 +254,6 @@ class LanguageModel:
             log_p, _ = self.token_scores(padded)
             total += float(np.asarray(log_p[0, : len(window) - 1], np.float64).sum())
         return total, max(0, len(ids) - 1)
-
-
-class _NewText:
-    """Turn the new tokens of one row into text, up to the mark that ends it."""
-
-    def __init__(self, vocabulary: Vocabulary, prompt: list[int], *, skips_space: bool):
-        """`skips_space`: the first character is a space that the prompt already shows."""
-        self._decoder = vocabulary.stream_decoder(prompt)
-        self._end_id = vocabulary.eos_id
-        self._skips_space = skips_space
-        self._running = True
-
-    def feed(self, tokens: list[int]) -> str:
-        """Return the text that the tokens complete."""
-        text = ""
-        for token in tokens:
-            self._running = self._running and token != self._end_id
-            if self._running:
-                text += self._decoder.feed(token)
-        if self._skips_space and text:
-            text = text.removeprefix(" ")
-            self._skips_space = False
-        return text
-
-    def flush(self) -> str:
-        """Return U+FFFD if the row ends inside a character, otherwise an empty text."""
-        return self._decoder.flush()
 
 
 def load(path: str | Path, *, step: checkpoint.Step | None = None) -> LanguageModel:

@@ -41,13 +41,13 @@ marked_windows = st.builds(
 )
 
 
-def packed(lengths: list[int], seq_len: int, batch_size: int, seed: int) -> PackedDocuments:
+def packed(lengths: list[int], seq_len: int, sizes: BatchSizes, seed: int) -> PackedDocuments:
     """Return rows of whole documents of the given numbers of ids."""
     offsets = np.cumsum([0, *(length + 2 for length in lengths)])
     return PackedDocuments(
         stream(lengths),
         seq_len,
-        BatchSizes.constant(batch_size),
+        sizes,
         seed,
         starts=np.concatenate(list(row_starts(offsets, seq_len))),
         num_documents=len(lengths),
@@ -162,7 +162,7 @@ def test_segments_positions_and_weights_follow_from_the_tokens(data):
 
 @given(unmasked)
 def test_an_unmasked_row_is_one_document_in_which_every_target_counts(data):
-    for batch in data.eval_batches(data.batch_size):
+    for batch in data.eval_batches(data.sizes.largest):
         real = batch["segment_ids"] > 0
         assert (batch["segment_ids"] == real).all()
         assert (batch["weights"] == real).all()
@@ -171,7 +171,7 @@ def test_an_unmasked_row_is_one_document_in_which_every_target_counts(data):
 
 @given(st.one_of(marked_windows, packed_marked))
 def test_one_mark_ends_a_document_and_begins_the_next(data):
-    for batch in data.eval_batches(data.batch_size):
+    for batch in data.eval_batches(data.sizes.largest):
         real = batch["segment_ids"] > 0
         assert (batch["weights"] == real).all()
         begins = (batch["inputs"] == BOS) & real
@@ -245,7 +245,7 @@ def test_whole_documents_are_cut_only_if_they_are_longer_than_a_row(make, length
 
 
 def test_a_packed_batch_by_hand():
-    data = packed([1, 0, 5], seq_len=4, batch_size=1, seed=0)
+    data = packed([1, 0, 5], seq_len=4, sizes=BatchSizes.constant(1), seed=0)
     (batch,) = data.eval_batches(4)
     expected = {
         "inputs": [[3, 4, 3, 0], [3, 5, 6, 7], [8, 9, 0, 0], [0, 0, 0, 0]],

@@ -277,7 +277,8 @@ def test_a_step_that_cannot_be_picked_is_refused(tmp_path: Path, saved: Path):
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"eval/loss": "low"}', "{}"])
 def test_a_damaged_validation_loss_is_refused(damaged: Path, tmp_path: Path, content: str):
-    folder = damaged.rename(tmp_path / "checkpoints" / "30")
+    (tmp_path / checkpoint.FOLDER).mkdir()
+    folder = damaged.rename(tmp_path / checkpoint.FOLDER / "30")
     (folder / "metrics" / "metrics").write_text(content)
     with pytest.raises(CheckpointError, match="validation loss in .* is damaged"):
         checkpoint.find(tmp_path, step="best")

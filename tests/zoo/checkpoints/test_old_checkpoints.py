@@ -57,8 +57,12 @@ def test_it_samples_and_scores(name: str, workdir: Path):
     )
 
 
-EARLIER_RECIPE = {"palm": ["--optimizer.decays=matrices"], "gpt": []}
-"""Flags for what the recipes have changed since: PaLM's norm scales decay now."""
+EARLIER_RECIPE = {
+    "palm": ["--data.packing=split", "--optimizer.decays=matrices"],
+    "gpt": ["--data.packing=split"],
+}
+"""Flags for what the recipes have changed since: no mask separates documents, and PaLM's norm
+scales decay."""
 
 
 def test_it_resumes(name: str, workdir: Path):
@@ -100,5 +104,9 @@ def test_where_a_stream_stood_is_read(tmp_path: Path):
 def test_the_config_of_a_run_on_a_task_is_read():
     for name, saved in old_checkpoints.CONFIGS.items():
         experiment = configs.get(name)
-        optimizer = dataclasses.replace(experiment.optimizer, decays="matrices")
-        assert serialize.from_json(saved) == dataclasses.replace(experiment, optimizer=optimizer)
+        earlier = dataclasses.replace(
+            experiment,
+            data=dataclasses.replace(experiment.data, packing="split", vocabulary_style="palm"),
+            optimizer=dataclasses.replace(experiment.optimizer, decays="matrices"),
+        )
+        assert serialize.from_json(saved) == earlier

@@ -186,7 +186,7 @@ def check_meshes(experiment: Experiment, meshes: dict[str, Mesh]) -> None:
 
 def parameter_specs(experiment: Experiment) -> dict[str, tuple]:
     rules = sharding.rules_for(experiment, ABSTRACT)
-    params = abstract_state(experiment.model, experiment.optimizer).params
+    params = abstract_state(experiment.model, experiment.optimizer, experiment.param_dtype).params
     found = sharding.state_shardings(params, ABSTRACT, rules)
     return {
         ".".join(map(str, path)): tuple(value.get_value().spec)
@@ -248,7 +248,7 @@ def test_several_kv_heads_positions_and_biases_are_sharded_too():
 @pytest.mark.parametrize("name", ["PALM", "GPT2"])
 def test_moments_are_sharded_as_their_parameter_and_counters_replicated(name: str):
     experiment = getattr(experiments, name)
-    abstract = abstract_state(experiment.model, experiment.optimizer)
+    abstract = abstract_state(experiment.model, experiment.optimizer, experiment.param_dtype)
     found = sharding.state_shardings(abstract, ABSTRACT, sharding.rules_for(experiment, ABSTRACT))
     expected = parameter_specs(experiment)
     num_moments = 0
