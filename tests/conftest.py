@@ -12,6 +12,12 @@ import pytest
 _modules: dict[str, Any] = sys.modules
 _modules["triton"] = None
 
+# Most of the time of a test is compilation, which takes half as long without LLVM's optimisation.
+# Processes that tests start inherit it.
+os.environ["XLA_FLAGS"] = (
+    f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=0".strip()
+)
+
 TEXT = "a model reads tokens and learns which of them comes next ; def loss ( x ) : return x"
 
 
