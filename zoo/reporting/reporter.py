@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from zoo.common.errors import StoppedError
 from zoo.common.folders import writing
+from zoo.common.tolerance import Tolerated
 from zoo.reporting.curves import line
 from zoo.reporting.history import HistoryReader
 from zoo.reporting.markup import Reload
@@ -14,7 +15,6 @@ from zoo.reporting.plots import Line, Panel, picture
 from zoo.reporting.record import FINISHED, RunRecord, Start, now, read_record, write_whole
 from zoo.reporting.recorded_run import BITS_PER_BYTE, CONFIG_FILE, RecordedRun, read_run
 from zoo.reporting.run_page import REPORT_FILE, run_page
-from zoo.reporting.tolerance import Tolerated
 from zoo.reporting.trackers import Tracker, TrackerName, start_tracker
 
 PLOT_FILE = "loss.png"
@@ -57,15 +57,19 @@ class Reporter:
         return [start_tracker(self._track, self._workdir, name, config, warn)]
 
     def refresh(self) -> None:
-        """Write all three files anew. A page that cannot be drawn does not end the run."""
+        """Write run.json and report.html anew, and loss.png once the run has ended.
+
+        A page that cannot be drawn does not end the run.
+        """
         self._start.updated_at, self._start.warnings = now(), list(self._output.warnings)
         self._record.write(self._workdir)
         # A full disk is the run's problem, too; a bug in a picture is not.
         with Tolerated(self._not_drawn, but=(OSError,)):
             run = read_run(self._workdir, self._reader.read())
-            plot_loss(run)
             live = None if self._start.outcome else Reload(REFRESH_S)
             write_whole(self._workdir / REPORT_FILE, run_page(run, live=live))
+            if self._start.outcome:  # drawing it takes 50 times as long as the page
+                plot_loss(run)
 
     def _not_drawn(self, error: Exception) -> None:
         self._output.warn(f"{REPORT_FILE} could not be drawn: {type(error).__name__}: {error}")

@@ -19,7 +19,7 @@ from typing import Any, Literal, Protocol
 
 from models.config import ConfigError
 from zoo.common.serialize import leaves
-from zoo.reporting.tolerance import Tolerated
+from zoo.common.tolerance import Tolerated
 
 TrackerName = Literal["wandb", "mlflow", "trackio"]
 TRACKING_FILE, EVENTS_FOLDER = "tracking.json", "tensorboard"

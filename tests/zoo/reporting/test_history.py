@@ -52,6 +52,15 @@ def test_a_resumed_run_that_writes_the_file_anew_is_read_anew(tmp_path):
     assert reader.read().curves["train/loss"].means.tolist() == [5.0]
 
 
+def test_a_run_that_goes_back_and_on_between_two_reads_is_read_anew(tmp_path):
+    write_rows(tmp_path, [row(step, loss=1.0) for step in (1, 2, 3)])
+    reader = HistoryReader(tmp_path)
+    reader.read()
+    (tmp_path / "metrics.jsonl").write_text("")  # the same file, soon longer than it was
+    write_rows(tmp_path, [row(step, loss=2.0) for step in (1, 2, 3, 4)])
+    assert reader.read().curves["train/loss"].means.tolist() == [2.0] * 4
+
+
 def test_steps_that_go_back_replace_what_lay_after_them(tmp_path):
     write_rows(tmp_path, [row(step, loss=1.0) for step in (1, 2, 3, 4)])
     write_rows(tmp_path, [row(step, loss=2.0) for step in (3, 4, 5)])

@@ -19,7 +19,7 @@ def test_the_page_has_all_sections_and_needs_nothing_else(tmp_path):
     assert page.tags.count("h2") == len(SECTIONS) + 1
     for section in (*SECTIONS, "The command that repeats it"):
         assert section in page.text
-    assert page.tags.count("svg") == 3  # training loss, bits per byte, validation loss
+    assert page.tags.count("figure") == 3  # training loss, bits per byte, validation loss
     assert "script" not in page.tags
     assert 'http-equiv="refresh"' not in html
     for text in ("finished", "1.5000", "xz -9 1.800", "Chowdhery", "section 2: rotary", "c0"):
@@ -31,7 +31,7 @@ def test_every_text_of_the_run_is_escaped(tmp_path):
     workdir = make_run(tmp_path / "run")
     start = Start(0, [f"--model={evil}"], evil, outcome=evil, warnings=[evil], host=evil)
     RunRecord(evil, {evil: evil}, {evil: 1.0}, [start]).write(workdir)
-    (workdir / "samples" / "000009.txt").write_text(evil)
+    (workdir / "samples" / "000003.txt").write_text(evil)
     (workdir / "events.jsonl").write_text(json.dumps({"step": 1, "kind": evil, "message": evil}))
     write_rows(workdir, [row(5, loss=1.0) | {evil: 2.0}])
     change_config(workdir, "init_from", evil)
@@ -97,7 +97,8 @@ def test_a_run_that_has_just_begun_or_is_of_an_older_version_has_a_page(tmp_path
 
 def test_of_many_samples_some_are_shown_and_the_page_says_so(tmp_path):
     workdir = make_run(tmp_path / "run")
-    for step in range(5, 205):
+    write_rows(workdir, [row(204, loss=1.0)])
+    for step in range(5, 210):  # those after 204 are of a past from which the run has gone back
         (workdir / "samples" / f"{step:06}.txt").write_text(f"text {step}")
     page = parse(run_page(read_run(workdir)))
     assert f"{MAX_SAMPLES} of 201 samples" in page.text
