@@ -5,6 +5,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
+from models.config import ConfigError
 from zoo.common.errors import StoppedError
 from zoo.common.folders import writing
 from zoo.common.tolerance import Tolerated
@@ -47,14 +48,31 @@ class Reporter:
         record.starts = [*(earlier.starts if earlier else ()), start]
         self._workdir, self._record, self._start, self._output = workdir, record, start, output
         self._track: TrackerName | None = track
+        self._has_tracked = False
         self._reader = HistoryReader(workdir)
 
-    def start_tracker(self, config: dict[str, Any]) -> list[Tracker]:
-        """Return the tracker that --track names, if any. `config`: as `to_json` values."""
+    def start_tracker(self, config: dict[str, Any], first_step: int) -> list[Tracker]:
+        """Return the tracker that --track names, if any, for the steps after `first_step`.
+
+        `config`: as `to_json` values. Raises ConfigError if the tracker cannot start; of a run that
+        has trained already and rewinds, that is a warning.
+        """
         if self._track is None:
             return []
-        name, warn = self._record.name, self._output.warn
-        return [start_tracker(self._track, self._workdir, name, config, warn)]
+        name, warn, goes_back = self._record.name, self._output.warn, False
+        if self._reader.read().step > first_step:
+            name, goes_back = f"{name} from step {first_step}", True
+        try:
+            tracker = start_tracker(
+                self._track, self._workdir, name, config, warn, goes_back=goes_back
+            )
+        except ConfigError as error:
+            if not self._has_tracked:
+                raise
+            warn(str(error))
+            return []
+        self._has_tracked = True
+        return [tracker]
 
     def refresh(self) -> None:
         """Write run.json and report.html anew, and loss.png once the run has ended.
