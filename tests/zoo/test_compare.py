@@ -27,7 +27,7 @@ def test_tables_and_a_page_by_default(runs, run_here, tmp_path, monkeypatch):
     assert ["model.norm.type", "LayerNorm", "RMSNorm"] in lines
     assert ["bits", "per", "byte", "1.5000", "1.0000"] in lines
     page = parse((tmp_path / "compare.html").read_text())
-    for text in ("palm_nano against llama_nano", "1.0000, 6", "6 of 20", "inverse_sqrt_d_model"):
+    for text in ("palm_nano against llama_nano", "1.0000 at 6", "6 of 20", "inverse_sqrt_d_model"):
         assert text in page.text
     assert page.tags.count("figure") == 2
     assert page.text.count("llama_nano") >= 6  # two legends among them

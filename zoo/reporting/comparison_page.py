@@ -84,7 +84,7 @@ def _number_row(label: str, run: RecordedRun) -> list[str]:
 
     best = "-"
     if values["best_step"] is not None:
-        best = f"{values['best_bits_per_byte']:.4f}, {values['best_step']:,}"
+        best = f"{values['best_bits_per_byte']:.4f} at {values['best_step']:,}"
     steps = f"{values['step']:,}"
     if values["num_steps"] not in (None, values["step"]):
         steps += f" of {values['num_steps']:,}"
@@ -139,11 +139,10 @@ def _show_table(console: Console, rows: Sequence[Sequence[str]]) -> None:
 
 def comparison_page(comparison: Comparison, over: Axis) -> str:
     """Return the page as HTML."""
-    title = " against ".join(comparison.labels) if len(comparison.runs) < 4 else (
-        f"{len(comparison.runs)} runs"
-    )  # fmt: skip
+    count = len(comparison.runs)
+    title = " against ".join(comparison.labels) if count <= 2 else f"{count} runs"
     rows = difference_rows(comparison)
-    differ = table(["key", *comparison.labels], rows, class_="config wide") if rows else element(
+    differ = table(["key", *comparison.labels], rows, class_="differences") if rows else element(
         "p", "Nothing: the runs have the same config.", class_="muted"
     )  # fmt: skip
     folders = table(

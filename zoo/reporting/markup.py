@@ -177,7 +177,7 @@ svg path:not(.band) { fill: none; }
 svg .band { opacity: .18; }
 svg .grid { stroke: var(--grid); stroke-width: .8; }
 svg .level { stroke: var(--ink); stroke-width: 1; opacity: .7; }
-svg .mark { stroke: var(--bad); stroke-width: 1.5; opacity: .8; }
+svg .mark { stroke: var(--bad); stroke-width: 1.5; stroke-dasharray: 2 3; }
 svg .line { stroke-width: 2; stroke-linejoin: round; }
 svg .noise { stroke-width: .8; opacity: .35; }
 .legend { list-style: none; padding: 0; margin: 0; display: flex; flex-wrap: wrap;
@@ -193,8 +193,10 @@ td { overflow-wrap: break-word; }
 .numbers td:not(:first-child), .numbers th:not(:first-child) { text-align: right;
   font-variant-numeric: tabular-nums; white-space: nowrap; }
 .config th:first-child { width: 24%; } .config th:nth-child(2) { width: 18%; }
-.config.wide th { width: auto; } .config.wide td:nth-child(2) { font-weight: 400; }
-.config td:first-child { font-family: ui-monospace, monospace; font-size: .84rem; }
+.differences td { min-width: 7em; }
+.config td:first-child, .differences td:first-child { font-size: .84rem;
+  font-family: ui-monospace, monospace; }
+.events td:nth-child(2) { white-space: nowrap; }
 .config td:nth-child(2) { font-weight: 600; }
 pre { background: var(--soft); border-radius: 8px; padding: 12px 14px; margin: 6px 0;
   white-space: pre-wrap; overflow-wrap: anywhere; font: .86rem/1.45 ui-monospace, monospace; }
@@ -210,7 +212,7 @@ summary { cursor: pointer; padding: 4px 0; }
 }
 @media print {
   :root { color-scheme: light; --ink:#000; --grid:#bbb; --paper:#fff; --soft:#fff; --muted:#333;
-    --good:#000; --bad:#000; LIGHT }
+    --good:#00734f; --bad:#b3261e; LIGHT }
   body { font-size: 10.5pt; } main { max-width: none; padding: 0; }
   .tiles > div, pre { border: 1px solid var(--grid); }
   .charts { grid-template-columns: 1fr 1fr; }

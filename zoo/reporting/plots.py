@@ -42,7 +42,7 @@ class Line:
     @property
     def has_markers(self) -> bool:
         """True if each point is marked: there are few, or a line needs two."""
-        return len(self.x) == 1 or (not self.is_noisy and len(self.x) <= 40)
+        return len(self.x) == 1 or (not self.is_noisy and len(self.x) <= 20)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import configs
-from zoo.reporting.config_sources import config_values, show_value
+from zoo.reporting.config_sources import ConfigValue, config_values, show_value
 from zoo.reporting.curves import panels
 from zoo.reporting.history import MAX_POINTS
 from zoo.reporting.markup import (
@@ -135,7 +135,7 @@ def _curves(run: RecordedRun) -> Section:
             "still shows."
         )
     if any(panel.marks for panel in main):
-        note += " Red lines are the events below."
+        note += " Dotted red lines are steps that diverged; see the events."
     children = [
         element("p", note, class_="muted"),
         element("div", *map(figure, main), class_="charts"),
@@ -189,15 +189,26 @@ def _config(run: RecordedRun) -> Section:
     for value in values:
         top, _, rest = value.path.partition(".")
         is_group = isinstance(run.config.get(top), dict)
-        text = show_value(value.value)
-        shown = element("mark", text) if value.is_changed else text
-        row = [rest or top, shown, value.source]
+        row = _row(value, rest or top)
         groups.setdefault(top if is_group else "run", []).append(row)
-    tables = []
+    parts: list[Html] = [element("p", note, class_="muted")]
+    if changed:
+        parts.append(_values([_row(v, v.path) for v in values if v.is_changed]))
     for group, rows in groups.items():
-        tables.append(element("h3", group))
-        tables.append(table(["key", "value", "source"], rows, class_="config"))
-    return section("Config", element("p", note, class_="muted"), *tables)
+        summary = element("summary", f"{group}: {len(rows)} values")
+        parts.append(element("details", summary, _values(rows), id=f"config-{group}"))
+    return section("Config", *parts)
+
+
+def _row(value: ConfigValue, name: str) -> list[Any]:
+    text = show_value(value.value)
+    return [name, element("mark", text) if value.is_changed else text, value.source]
+
+
+def _values(rows: list[list[Any]]) -> Html:
+    if not any(source for _, _, source in rows):
+        return table(["key", "value"], [row[:2] for row in rows], class_="config")
+    return table(["key", "value", "source"], rows, class_="config")
 
 
 def _data(run: RecordedRun) -> Section:
@@ -214,24 +225,26 @@ def _data(run: RecordedRun) -> Section:
 
 
 def _events(run: RecordedRun) -> Section:
+    events = run.events()
+    told = {f"step {event.get('step')}: {event.get('message')}" for event in events}
     rows: list[tuple[str, str, str]] = []
     for number, start in enumerate(run.record.starts):
         verb = "started" if number == 0 else f"resumed from step {start.first_step:,}"
         where = f"{verb} on {start.host}, {start.devices}"
         rows.append((f"{start.first_step:,}", _time(start.started_at), where))
-        rows += [("", "", f"warning: {warning}") for warning in start.warnings]
+        rows += [("", "", f"warning: {text}") for text in start.warnings if text not in told]
         is_last = number == len(run.record.starts) - 1
         outcome = start.outcome or ("" if is_last and run.is_running else "killed: no message")
         if outcome:
             rows.append(("", _time(start.updated_at), outcome))
-    events = [
-        (_step(event), str(event.get("kind", "")), str(event.get("message", "")))
-        for event in run.events()
-    ]
-    parts = [table(["first step", "time (UTC)", "event"], rows)]
+    parts = [table(["step", "time (UTC)", "event"], rows, class_="events")]
     if events:
-        parts += [element("h3", f"Divergence: {len(events)} events")]
-        parts += [table(["step", "kind", "message"], events)]
+        diverged = [
+            (_step(event), str(event.get("kind", "")), str(event.get("message", "")))
+            for event in events
+        ]
+        parts += [element("h3", "Steps that diverged")]
+        parts += [table(["step", "kind", "message"], diverged, class_="events")]
     return section("Events", *parts)
 
 

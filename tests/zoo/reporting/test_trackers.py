@@ -182,9 +182,7 @@ def test_a_tracker_that_cannot_start_is_a_mistake_to_correct(name, tmp_path, mon
 
     entry = "MlflowClient" if name == "mlflow" else "init"
     monkeypatch.setattr(sys.modules[name], entry, fail)
-    with pytest.raises(
-        ConfigError, match=rf"^--track={name} cannot start: no API key; .* leave"
-    ):
+    with pytest.raises(ConfigError, match=rf"^--track={name} cannot start: no API key; .* leave"):
         start(name, tmp_path)
     assert not (tmp_path / "tracking.json").exists()
 
