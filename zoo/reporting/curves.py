@@ -113,7 +113,8 @@ def _lines_by_position(curves: list[Curve], seq_len: int) -> Iterator[Line]:
     for style, end in enumerate(ends):
         losses = [float(curve.means[:end][-tenth:].mean()) for curve in curves]
         first, last = (int(curves[0].steps[i]) for i in (end - tenth, end - 1))
-        yield Line(f"steps {first:,} to {last:,}", positions, np.array(losses), style=style)
+        label = f"step {last:,}" if first == last else f"steps {first:,} to {last:,}"
+        yield Line(label, positions, np.array(losses), style=style)
 
 
 def _marks(run: RecordedRun) -> dict[float, str]:

@@ -113,8 +113,7 @@ def picture(panels: Sequence[Panel], title: str = "", *, kind: str = "png") -> b
     from matplotlib.figure import Figure
 
     file = BytesIO()
-    style = {"svg.fonttype": "none", "svg.hashsalt": "zoo", "font.size": 9}
-    with matplotlib.rc_context(style):
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "zoo", "font.size": 9}):
         figure = Figure(figsize=(5.2 * len(panels), 4.2), layout="constrained")
         all_axes = figure.subplots(1, len(panels), squeeze=False)[0]
         for panel, axes in zip(panels, all_axes, strict=True):
