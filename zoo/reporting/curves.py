@@ -119,7 +119,7 @@ def _lines_by_position(curves: list[Curve], seq_len: int) -> Iterator[Line]:
 
 def _marks(run: RecordedRun) -> dict[float, str]:
     marks: dict[float, str] = {}
-    for event in run.events():
+    for event in run.events:
         step, kind = event.get("step"), event.get("kind", "event")
         if isinstance(step, int):
             marks[step] = f"{kind} at step {step:,}"

@@ -29,13 +29,15 @@ class Curve:
         self._new: list[np.ndarray] = []  # more of them, not yet merged
         self._num_new = 0
         self._last_step = -math.inf
+        self.last = math.nan
+        """The newest value."""
 
     def extend(self, steps: np.ndarray, values: np.ndarray) -> None:
         """Append values whose steps increase."""
         if steps[0] <= self._last_step:
             kept = self._merge()
             self._points = kept[:, kept[0] < steps[0]]
-        self._last_step = float(steps[-1])
+        self._last_step, self.last = float(steps[-1]), float(values[-1])
         self._new.append(np.stack([steps, np.ones_like(steps), values, values, values]))
         self._num_new += len(steps)
         if self._num_new > _MAX_NEW:
@@ -100,8 +102,8 @@ class History:
                     self.curves.setdefault(name, Curve()).extend(steps[finite], values[finite])
 
     def last(self, name: str) -> float | None:
-        """Return the newest value of a metric, or the mean of the newest point of a long curve."""
-        return float(self.curves[name].means[-1]) if name in self.curves else None
+        """Return the newest value of a metric."""
+        return self.curves[name].last if name in self.curves else None
 
     def median(self, name: str) -> float | None:
         """Return the median of the curve's points."""

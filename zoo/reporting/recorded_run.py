@@ -97,6 +97,7 @@ class RecordedRun:
             if file.stem.isdecimal() and int(file.stem) <= self.history.step
         ]
 
+    @cached_property
     def events(self) -> list[dict[str, Any]]:
         """Return the lines of events.jsonl: objects with `step`, `kind` and `message`."""
         return read_events(self.workdir)

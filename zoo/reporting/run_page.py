@@ -225,7 +225,7 @@ def _data(run: RecordedRun) -> Section:
 
 
 def _events(run: RecordedRun) -> Section:
-    events = run.events()
+    events = run.events
     told = {f"step {event.get('step')}: {event.get('message')}" for event in events}
     rows: list[tuple[str, str, str]] = []
     for number, start in enumerate(run.record.starts):
