@@ -42,7 +42,8 @@ class TrainCommand:
     distributed: Distributed = Distributed()
     track: TrackerName | None = None
     """Experiment tracker that gets the metrics and samples besides metrics.jsonl and TensorBoard,
-    which are always written. A resumed run goes on in the tracker's same run."""
+    which are always written. A resumed run goes on in the tracker's same run; one that goes back
+    starts another there."""
     json: bool = False
     """Print one JSON object at the end and nothing else on stdout."""
 

@@ -34,9 +34,13 @@ def test_tables_and_a_page_by_default(runs, run_here, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("name", "magic"), [("x.png", b"\x89PNG"), ("x.svg", b"<?xml"), ("x.pdf", b"%PDF")]
+    ("name", "magic", "over"),
+    [
+        ("x.png", b"\x89PNG", "tokens"),
+        ("x.svg", b"<?xml", "steps"),
+        ("x.pdf", b"%PDF", "flops"),
+    ],
 )
-@pytest.mark.parametrize("over", ["tokens", "steps", "flops"])
 def test_a_picture(runs, run_here, tmp_path, name, magic, over):
     out = tmp_path / name
     assert run_here(compare.main, *runs, f"--out={out}", f"--over={over}").code == 0

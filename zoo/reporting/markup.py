@@ -196,7 +196,7 @@ td { overflow-wrap: break-word; }
 .differences td { min-width: 7em; }
 .config td:first-child, .differences td:first-child { font-size: .84rem;
   font-family: ui-monospace, monospace; }
-.events td:nth-child(2) { white-space: nowrap; }
+@media (min-width: 601px) { .events td:nth-child(2) { white-space: nowrap; } }
 .config td:nth-child(2) { font-weight: 600; }
 pre { background: var(--soft); border-radius: 8px; padding: 12px 14px; margin: 6px 0;
   white-space: pre-wrap; overflow-wrap: anywhere; font: .86rem/1.45 ui-monospace, monospace; }
@@ -207,7 +207,8 @@ summary { cursor: pointer; padding: 4px 0; }
   .tiles { grid-template-columns: 1fr 1fr; }
   .config thead { display: none; }
   .config tr { display: block; border-bottom: 1px solid var(--grid); padding: 6px 0; }
-  .config td { display: block; border: 0; padding: 0; }
+  svg text { font-size: 14px; }
+  .config td { display: block; border: 0; padding: 0; overflow-wrap: anywhere; }
   .config td:last-child { color: var(--muted); font-size: .84rem; }
 }
 @media print {

@@ -42,7 +42,8 @@ def test_every_text_of_the_run_is_escaped(tmp_path):
 
 def test_events_show_starts_warnings_outcomes_and_divergence(tmp_path):
     workdir = make_run(tmp_path / "run")
-    killed = Start(0, [], "1 x cpu", host="elsewhere", warnings=["idle devices"])
+    warnings = ["idle devices", "step 1234: spike of 7 deviations"]
+    killed = Start(0, [], "1 x cpu", host="elsewhere", warnings=warnings)
     stopped = Start(2, [], "1 x cpu", outcome="stopped: SIGTERM: saved step 3")
     RunRecord("palm_nano", {}, {}, [killed, stopped]).write(workdir)
     event = {"step": 1234, "kind": "rewind", "message": "spike of 7 deviations"}
@@ -57,6 +58,7 @@ def test_events_show_starts_warnings_outcomes_and_divergence(tmp_path):
         "1,234rewindspike of 7 deviations",
     ):
         assert part in text
+    assert text.count("spike of 7 deviations") == 1  # an event that was a warning, too
 
 
 def test_config_values_that_the_run_changed_are_marked(tmp_path):
