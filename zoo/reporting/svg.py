@@ -10,7 +10,7 @@ import numpy as np
 from zoo.reporting.plots import COLORS, DASHES, LEVEL_DASHES, Line, Panel, with_unit
 
 _WIDTH, _HEIGHT = 520, 290
-_LEFT, _RIGHT, _TOP, _BOTTOM = 72, 508, 8, 248
+_LEFT, _RIGHT, _TOP, _BOTTOM = 80, 508, 8, 248
 """The ends of the axes; the labels are outside."""
 _MAX_POINTS = 600
 """Points of a curve: more than a screen shows. Of more, the band around it shows the extremes."""
