@@ -55,7 +55,8 @@ class TrainCommand:
     schedule: the same command resumes the run, as in the next job of a queue."""
     track: TrackerName | None = None
     """Experiment tracker that gets the metrics and samples besides metrics.jsonl and TensorBoard,
-    which are always written. A resumed run goes on in the tracker's same run."""
+    which are always written. A resumed run goes on in the tracker's same run; one that goes back
+    starts another there."""
     json: bool = False
     """Print one JSON object at the end and nothing else on stdout."""
 

@@ -10,8 +10,8 @@ from zoo.explaining.terminal import column_widths, show
 from zoo.reporting.comparison import Comparison, numbers
 from zoo.reporting.config_sources import show_value
 from zoo.reporting.curves import line
-from zoo.reporting.markup import Html, element, figure, page, section, table
-from zoo.reporting.plots import DASHES, Line, Panel, inline_svg, picture
+from zoo.reporting.markup import element, figure, page, section, sections, table
+from zoo.reporting.plots import Line, Panel, picture
 from zoo.reporting.recorded_run import BITS_PER_BYTE, TOKENS, RecordedRun
 from zoo.reporting.run_page import duration, short
 
@@ -50,7 +50,7 @@ def panels(comparison: Comparison, over: Axis) -> list[Panel]:
                 if name in run.history.curves
             ],
             shared if name == BITS_PER_BYTE else {},
-            cuts_start=True,
+            shows="end",
         )
         for name, (title, unit) in _PANELS.items()
     ]
@@ -84,7 +84,7 @@ def _number_row(label: str, run: RecordedRun) -> list[str]:
 
     best = "-"
     if values["best_step"] is not None:
-        best = f"{values['best_bits_per_byte']:.4f}, {values['best_step']:,}"
+        best = f"{values['best_bits_per_byte']:.4f} at {values['best_step']:,}"
     steps = f"{values['step']:,}"
     if values["num_steps"] not in (None, values["step"]):
         steps += f" of {values['num_steps']:,}"
@@ -139,15 +139,10 @@ def _show_table(console: Console, rows: Sequence[Sequence[str]]) -> None:
 
 def comparison_page(comparison: Comparison, over: Axis) -> str:
     """Return the page as HTML."""
-    title = " against ".join(comparison.labels) if len(comparison.runs) < 4 else (
-        f"{len(comparison.runs)} runs"
-    )  # fmt: skip
-    drawn = panels(comparison, over)
-    figures = [
-        figure(inline_svg(panel, f"curve-{i}"), panel.title) for i, panel in enumerate(drawn)
-    ]
+    count = len(comparison.runs)
+    title = " against ".join(comparison.labels) if count <= 2 else f"{count} runs"
     rows = difference_rows(comparison)
-    differ = table(["key", *comparison.labels], rows, class_="config wide") if rows else element(
+    differ = table(["key", *comparison.labels], rows, class_="differences") if rows else element(
         "p", "Nothing: the runs have the same config.", class_="muted"
     )  # fmt: skip
     folders = table(
@@ -161,13 +156,10 @@ def comparison_page(comparison: Comparison, over: Axis) -> str:
         "Thick lines are means over one fiftieth of the run. The first twentieth may lie above "
         "the picture, so that the end can be told apart."
     )
-    return page(
-        title,
-        element("h1", title),
+    parts = sections(
         section(
             "Curves",
-            _legend(comparison.labels),
-            element("div", *figures, class_="charts"),
+            element("div", *map(figure, panels(comparison, over)), class_="charts"),
             element("p", caption, class_="muted"),
         ),
         section(
@@ -178,22 +170,9 @@ def comparison_page(comparison: Comparison, over: Axis) -> str:
         section("What differs between the configs", differ),
         section("Folders", folders),
     )
+    return page(title, element("h1", title), parts)
 
 
 def comparison_picture(comparison: Comparison, over: Axis, kind: str) -> bytes:
     """Return the curves as a file of the `kind` png, svg or pdf."""
-    return picture(panels(comparison, over), legend=True, kind=kind)
-
-
-def _legend(labels: Sequence[str]) -> Html:
-    patterns = {"-": "", "--": "6 3", "-.": "7 2 1 2"}
-    entries = []
-    for number, label in enumerate(labels):
-        dashes = DASHES[number % len(DASHES)]
-        pattern = patterns[dashes] if isinstance(dashes, str) else " ".join(map(str, dashes[1]))
-        sample = Html(
-            f'<svg viewBox="0 0 34 10" aria-hidden="true"><path d="M0 5H34" fill="none" '
-            f'stroke="var(--c{number % 8})" stroke-width="3" stroke-dasharray="{pattern}"/></svg>'
-        )
-        entries.append(element("li", sample, label))
-    return element("ul", *entries, class_="legend")
+    return picture(panels(comparison, over), kind=kind)

@@ -47,9 +47,10 @@ def config_values(run: RecordedRun) -> list[ConfigValue]:
         if cited is not None and len(cited) >= len(chosen or ""):
             if any(sizes.get(path) == value for sizes in published):
                 return f"{paper.family}: {paper.sources[cited]}"
-            return f"scaled down for {run.base}; in the paper: {paper.sources[cited]}"
+            change = "unlike" if isinstance(value, bool | str | None) else "scaled down from"
+            return f"{change} the paper's: {paper.sources[cited]}"
         if chosen is not None:
-            return f"not published; the zoo's choice: {paper.not_published[chosen]}"
+            return f"the zoo's choice, not published: {paper.not_published[chosen]}"
         return "setting of the run" if path.split(".")[0] in _SETTINGS else "the zoo's default"
 
     return [value_at(path, value) for path, value in leaves(run.config)]

@@ -3,7 +3,6 @@
 import itertools
 import json
 import math
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -30,13 +29,15 @@ class Curve:
         self._new: list[np.ndarray] = []  # more of them, not yet merged
         self._num_new = 0
         self._last_step = -math.inf
+        self.last = math.nan
+        """The newest value."""
 
     def extend(self, steps: np.ndarray, values: np.ndarray) -> None:
         """Append values whose steps increase."""
         if steps[0] <= self._last_step:
             kept = self._merge()
             self._points = kept[:, kept[0] < steps[0]]
-        self._last_step = float(steps[-1])
+        self._last_step, self.last = float(steps[-1]), float(values[-1])
         self._new.append(np.stack([steps, np.ones_like(steps), values, values, values]))
         self._num_new += len(steps)
         if self._num_new > _MAX_NEW:
@@ -101,8 +102,8 @@ class History:
                     self.curves.setdefault(name, Curve()).extend(steps[finite], values[finite])
 
     def last(self, name: str) -> float | None:
-        """Return the newest value of a metric, or the mean of the newest point of a long curve."""
-        return float(self.curves[name].means[-1]) if name in self.curves else None
+        """Return the newest value of a metric."""
+        return self.curves[name].last if name in self.curves else None
 
     def median(self, name: str) -> float | None:
         """Return the median of the curve's points."""
@@ -127,8 +128,8 @@ class HistoryReader:
 
     def __init__(self, workdir: Path):
         self._path = workdir / METRICS_FILE
-        self._file: int | None = None  # its inode: a resumed run writes a new file
         self._offset = 0
+        self._last_row = b""  # ends at the offset, unless a run that went back changed the file
         self._history = History()
 
     def read(self) -> History:
@@ -136,14 +137,15 @@ class HistoryReader:
         if not self._path.exists():
             return self._history
         with self._path.open("rb") as file:
-            stat = os.fstat(file.fileno())
-            if stat.st_ino != self._file or stat.st_size < self._offset:
-                self._file, self._offset, self._history = stat.st_ino, 0, History()
+            file.seek(self._offset - len(self._last_row))
+            if file.read(len(self._last_row)) != self._last_row:
+                self._offset, self._last_row, self._history = 0, b"", History()
             file.seek(self._offset)
             while block := file.read(_READ_BYTES):
                 block += file.readline()
                 whole = block[: block.rfind(b"\n") + 1]  # the last row may still be written
                 self._offset += len(whole)
+                self._last_row = whole[whole.rfind(b"\n", 0, -1) + 1 :] or self._last_row
                 self._history.extend(_rows(whole))
         return self._history
 

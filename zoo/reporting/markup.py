@@ -7,7 +7,8 @@ from hashlib import sha256
 from html import escape
 from typing import Any
 
-from zoo.reporting.plots import COLORS, GRID, INK
+from zoo.reporting.plots import COLORS, GRID, INK, Panel
+from zoo.reporting.svg import sample, svg
 
 
 @dataclass(frozen=True)
@@ -30,10 +31,32 @@ def element(tag: str, *children: Any, **attributes: str) -> Html:
     return Html(f"<{tag}{written}>{''.join(map(markup, children))}</{tag}>")
 
 
-def section(title: str, *children: Any) -> Html:
+@dataclass(frozen=True)
+class Section:
+    """A part of the page below a heading."""
+
+    title: str
+    children: Sequence[Any]
+
+    @property
+    def id(self) -> str:
+        """The name of the part in a link."""
+        return "".join(c if c.isalnum() else "-" for c in self.title.lower())
+
+    def to_html(self) -> Html:
+        """Return the element."""
+        return element("section", element("h2", self.title), *self.children, id=self.id)
+
+
+def section(title: str, *children: Any) -> Section:
     """Return a part of the page below a heading."""
-    name = "".join(c if c.isalnum() else "-" for c in title.lower())
-    return element("section", element("h2", title), *children, id=name)
+    return Section(title, children)
+
+
+def sections(*parts: Section) -> Html:
+    """Return the parts of a page, with a line of links to them."""
+    links = (element("a", part.title, href=f"#{part.id}") for part in parts)
+    return Html("".join(map(markup, [element("nav", *links), *(p.to_html() for p in parts)])))
 
 
 def table(head: Sequence[Any], rows: Iterable[Sequence[Any]], *, class_: str = "") -> Html:
@@ -56,10 +79,12 @@ def tiles(items: Iterable[tuple[str, Any, str]]) -> Html:
     )
 
 
-def figure(svg: str, title: str, caption: str = "") -> Html:
-    """Return a picture with its title above and a remark below."""
-    remark = [element("p", caption)] if caption else []
-    return element("figure", element("figcaption", title, *remark), Html(svg))
+def figure(panel: Panel) -> Html:
+    """Return the picture of a panel with its title, and a legend if it has several lines."""
+    title = element("figcaption", panel.title)
+    names = [element("li", Html(sample(line.style)), line.label) for line in panel.lines]
+    legend = [element("ul", *names, class_="legend")] if len(names) > 1 else []
+    return element("figure", title, *legend, Html(svg(panel)))
 
 
 @dataclass(frozen=True)
@@ -136,10 +161,9 @@ h2 { font-size: 1.2rem; margin: 40px 0 12px; border-bottom: 1px solid var(--grid
   padding-bottom: 4px; }
 h3 { font-size: 1rem; margin: 20px 0 6px; }
 p { margin: 4px 0; }
-.muted, figcaption p, .tiles p { color: var(--muted); font-size: .86rem; }
+.muted, .tiles p { color: var(--muted); font-size: .86rem; }
 .good { color: var(--good); } .bad { color: var(--bad); }
-.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); gap: 12px;
-  margin: 20px 0; }
+.tiles { display: grid; grid-template-columns: repeat(4, 1fr); gap: 12px; margin: 20px 0; }
 .tiles > div { background: var(--soft); border-radius: 8px; padding: 10px 14px; }
 dt { color: var(--muted); font-size: .86rem; }
 dd { margin: 0; font-size: 1.35rem; font-weight: 600; font-variant-numeric: tabular-nums; }
@@ -147,13 +171,19 @@ dd { margin: 0; font-size: 1.35rem; font-weight: 600; font-variant-numeric: tabu
   grid-template-columns: repeat(auto-fit, minmax(min(100%, 420px), 1fr)); }
 figure { margin: 0; }
 figcaption { font-weight: 600; font-size: .95rem; }
-figcaption p { font-weight: 400; }
 svg { width: 100%; height: auto; display: block; }
-svg text { font-family: inherit !important; }
-.legend { list-style: none; padding: 0; margin: 0 0 12px; display: flex; flex-wrap: wrap;
-  gap: 4px 20px; }
+svg text { font-size: 12px; fill: var(--ink); }
+svg path:not(.band) { fill: none; }
+svg .band { opacity: .18; }
+svg .grid { stroke: var(--grid); stroke-width: .8; }
+svg .level { stroke: var(--ink); stroke-width: 1; opacity: .7; }
+svg .mark { stroke: var(--bad); stroke-width: 1.5; stroke-dasharray: 2 3; }
+svg .line { stroke-width: 2; stroke-linejoin: round; }
+svg .noise { stroke-width: .8; opacity: .35; }
+.legend { list-style: none; padding: 0; margin: 0; display: flex; flex-wrap: wrap;
+  gap: 0 16px; font-size: .86rem; }
 mark { background: #ffe58a; color: #1b2028; padding: 0 4px; border-radius: 3px; }
-.legend svg { width: 34px; display: inline-block; vertical-align: middle; margin-right: 8px; }
+.sample { width: 34px; display: inline-block; vertical-align: middle; margin-right: 8px; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-size: .9rem; }
 th, td { text-align: left; padding: 5px 14px 5px 0; border-bottom: 1px solid var(--grid);
@@ -163,26 +193,33 @@ td { overflow-wrap: break-word; }
 .numbers td:not(:first-child), .numbers th:not(:first-child) { text-align: right;
   font-variant-numeric: tabular-nums; white-space: nowrap; }
 .config th:first-child { width: 24%; } .config th:nth-child(2) { width: 18%; }
-.config.wide th { width: auto; } .config.wide td:nth-child(2) { font-weight: 400; }
-.config td:first-child { font-family: ui-monospace, monospace; font-size: .84rem; }
+.differences td { min-width: 7em; }
+.config td:first-child, .differences td:first-child { font-size: .84rem;
+  font-family: ui-monospace, monospace; }
+@media (min-width: 601px) { .events td:nth-child(2) { white-space: nowrap; } }
 .config td:nth-child(2) { font-weight: 600; }
 pre { background: var(--soft); border-radius: 8px; padding: 12px 14px; margin: 6px 0;
   white-space: pre-wrap; overflow-wrap: anywhere; font: .86rem/1.45 ui-monospace, monospace; }
+nav { display: flex; flex-wrap: wrap; gap: 2px 18px; font-size: .9rem; }
+a { color: var(--c0); }
 summary { cursor: pointer; padding: 4px 0; }
 @media (max-width: 600px) {
+  .tiles { grid-template-columns: 1fr 1fr; }
   .config thead { display: none; }
   .config tr { display: block; border-bottom: 1px solid var(--grid); padding: 6px 0; }
-  .config td { display: block; border: 0; padding: 0; }
+  svg text { font-size: 14px; }
+  .config td { display: block; border: 0; padding: 0; overflow-wrap: anywhere; }
   .config td:last-child { color: var(--muted); font-size: .84rem; }
 }
 @media print {
   :root { color-scheme: light; --ink:#000; --grid:#bbb; --paper:#fff; --soft:#fff; --muted:#333;
-    --good:#000; --bad:#000; LIGHT }
+    --good:#00734f; --bad:#b3261e; LIGHT }
   body { font-size: 10.5pt; } main { max-width: none; padding: 0; }
   .tiles > div, pre { border: 1px solid var(--grid); }
   .charts { grid-template-columns: 1fr 1fr; }
   figure, tr, pre, .tiles > div { break-inside: avoid; }
   h2, h3, thead, summary { break-after: avoid; }
+  nav { display: none; }
   .scroll { overflow: visible; }
   details::details-content { content-visibility: visible; display: block; height: auto; }
 }

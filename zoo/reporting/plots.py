@@ -1,24 +1,23 @@
-"""Curves as pictures: inline SVG that follows the colours of its page, or a file for print."""
+"""Curves: what a picture shows, and the picture as a file. `svg.py` draws the same into a page."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from io import BytesIO
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 INK, GRID = "#1b2028", "#d5d9df"
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#8e44ad", "#b8860b", "#c2185b", "#3f9bd8", "#6b6b6b")
 """Dark enough for paper; told apart by the color-blind (after Okabe and Ito)."""
-DASHES = ("-", "--", "-.", (0, (1, 1)), (0, (5, 1, 1, 1, 1, 1)))
-"""Each line has its own, for prints without color."""
+DASHES: tuple[tuple[float, ...], ...] = ((), (4, 2), (6, 2, 1, 2), (1, 1), (6, 1, 1, 1, 1, 1))
+"""Lengths of dashes and gaps, in widths of the line: prints without color tell the lines apart."""
+LEVEL_DASHES = ((4, 2), (1, 2), (6, 2, 1, 2))
 SMOOTHING = 50
 """A smooth curve is the mean over this fraction of the run: one fiftieth."""
-_FONT = "system-ui, -apple-system, 'Segoe UI', sans-serif"
 
 
 @dataclass(frozen=True)
@@ -35,6 +34,16 @@ class Line:
     style: int = 0
     """Number of its color and dashes."""
 
+    @property
+    def main(self) -> np.ndarray:
+        """[points] the values of the curve that stands out: the smooth one of a noisy line."""
+        return smoothed(self.y) if self.is_noisy else self.y
+
+    @property
+    def has_markers(self) -> bool:
+        """True if each point is marked: there are few, or a line needs two."""
+        return len(self.x) == 1 or (not self.is_noisy and len(self.x) <= 20)
+
 
 @dataclass(frozen=True)
 class Panel:
@@ -46,10 +55,31 @@ class Panel:
     lines: Sequence[Line]
     levels: dict[str, float] = field(default_factory=dict)
     """Horizontal lines by name, to compare with."""
-    cuts_peaks: bool = False
-    """Choose the range of y from 0 so that rare peaks leave it."""
-    cuts_start: bool = False
-    """Choose the range of y so that what follows the first twentieth of the run fills it."""
+    marks: dict[float, str] = field(default_factory=dict)
+    """Vertical lines with what happened there."""
+    shows: Literal["all", "end", "usual"] = "all"
+    """all: every value. end: the smooth curves without the first twentieth of the run. usual: from
+    0, without rare peaks."""
+
+    def x_range(self) -> tuple[float, float]:
+        """Return 0 and a little more than the largest value."""
+        ends = [float(line.x[-1]) for line in self.lines if len(line.x)]
+        return 0.0, 1.015 * max(ends, default=1.0)
+
+    def y_range(self) -> tuple[float, float]:
+        """Return the ends of the vertical axis, with a margin and with the levels inside."""
+        lines = [line for line in self.lines if len(line.y)]
+        if self.shows == "usual" and lines:
+            return 0.0, 1.3 * max(float(np.quantile(line.y, 0.95)) for line in lines) or 1.0
+        if self.shows == "end":
+            start = self.x_range()[1] / 20
+            shown = [line.main[line.x >= min(start, line.x[-1])] for line in lines]
+        else:
+            shown = [values for line in lines for values in (line.range or (line.y,))]
+        values = np.concatenate([*shown, list(self.levels.values())])
+        low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 1.0)
+        margin = 0.09 * (high - low) or 0.1 * abs(high) or 1.0
+        return low - margin, high + margin
 
 
 def smoothed(values: np.ndarray) -> np.ndarray:
@@ -61,141 +91,7 @@ def smoothed(values: np.ndarray) -> np.ndarray:
     return (sums[ends] - sums[starts]) / (ends - starts)
 
 
-def inline_svg(panel: Panel, name: str) -> str:
-    """Return the panel as an SVG element whose colors are the page's variables.
-
-    Args:
-      name: prefix of the ids in it, different for each picture of a page.
-    """
-    from io import StringIO
-
-    figure = _figure([panel], 1, width=5.2, height=3.0, titles=False)
-    text = StringIO()
-    with _style():
-        figure.savefig(text, format="svg", transparent=True, metadata=_NO_METADATA)
-    svg = text.getvalue()
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r"<!--.*?-->\n?", "", svg, flags=re.DOTALL)
-    svg = re.sub(r' xmlns(:xlink)?="[^"]*"', "", svg).replace("xlink:href", "href")
-    svg = re.sub(r'<g id="\w+">', "<g>", svg)
-    svg = re.sub(r'( id="| href="#|url\(#)', rf"\g<1>{name}-", svg)
-    svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg, count=1)
-    svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1)
-    for color, variable in _VARIABLES.items():
-        svg = svg.replace(color, f"var({variable})")
-    svg = svg.replace("'DejaVu Sans', ", "").replace("<svg", f'<svg role="img" id="{name}"', 1)
-    return svg.strip()
-
-
-def picture(
-    panels: Sequence[Panel], title: str = "", *, legend: bool = False, kind: str = "png"
-) -> bytes:
-    """Return the panels side by side as a file of the `kind` png, svg or pdf.
-
-    Args:
-      legend: put one legend of all lines below the panels.
-    """
-    from io import BytesIO
-
-    figure = _figure(panels, len(panels), width=5.2 * len(panels), height=4.2, titles=True)
-    if title:
-        figure.suptitle(title, color=INK)
-    if legend:
-        handles, labels = figure.axes[0].get_legend_handles_labels()
-        figure.legend(
-            handles, labels, loc="outside lower center", ncols=min(3, len(labels)), frameon=False
-        )
-    file = BytesIO()
-    with _style():
-        figure.savefig(file, dpi=160, format=kind, metadata=_NO_DATE[kind])
-    return file.getvalue()
-
-
-_VARIABLES = {INK: "--ink", GRID: "--grid"} | {c: f"--c{i}" for i, c in enumerate(COLORS)}
-_NO_METADATA = {"Date": None, "Creator": None, "Format": None, "Type": None}
-_NO_DATE = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {"Software": None}}
-
-
-def _style():
-    import matplotlib
-
-    return matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "zoo", "font.size": 9})
-
-
-def _figure(
-    panels: Sequence[Panel], columns: int, *, width: float, height: float, titles: bool
-) -> "Figure":
-    # Without pyplot and without a choice of backend: a notebook's own plots stay as they are.
-    from matplotlib.figure import Figure
-
-    with _style():
-        figure = Figure(figsize=(width, height), layout="constrained")
-        for panel, axes in zip(panels, np.ravel(figure.subplots(1, columns)), strict=True):
-            _draw(panel, axes)
-            if titles:
-                axes.set_title(panel.title, color=INK, fontsize=10)
-    return figure
-
-
-def _draw(panel: Panel, axes: "Axes") -> None:
-    for line in panel.lines:
-        color, dashes = COLORS[line.style % len(COLORS)], DASHES[line.style % len(DASHES)]
-        if line.range is not None:
-            axes.fill_between(line.x, *line.range, color=color, alpha=0.18, linewidth=0)
-        y = line.y
-        if line.is_noisy:
-            axes.plot(line.x, line.y, color=color, alpha=0.3, linewidth=0.7)
-            y = smoothed(line.y)
-        marker = "o" if len(line.x) <= 40 and not line.is_noisy else ""
-        axes.plot(
-            line.x, y, label=line.label, color=color, linestyle=dashes, linewidth=1.6,
-            marker=marker, markersize=3,
-        )  # fmt: skip
-    bottom, top = _limits(panel) if panel.cuts_start else (None, None)
-    if panel.cuts_peaks:
-        bottom, top = 0.0, 1.3 * max(float(np.quantile(line.y, 0.95)) for line in panel.lines)
-    highest = max(panel.levels.values(), default=0.0)
-    for (name, level), dashes in zip(panel.levels.items(), ("--", ":", "-."), strict=False):
-        axes.axhline(level, linestyle=dashes, color=INK, linewidth=0.9, alpha=0.7)
-        above = level == highest  # the names of two levels that are close do not collide
-        axes.annotate(
-            name, (1, level), xycoords=("axes fraction", "data"), color=INK, fontsize=8,
-            ha="right", va="bottom" if above else "top", xytext=(-2, 1 if above else -1),
-            textcoords="offset points",
-        )  # fmt: skip
-    if panel.levels:
-        axes.margins(y=0.09)
-    axes.set_ylim(bottom, top)
-    axes.set_xlabel(panel.x_label, color=INK)
-    axes.set_ylabel(panel.y_label, color=INK)
-    axes.grid(color=GRID, linewidth=0.7)
-    axes.set_axisbelow(True)
-    axes.tick_params(colors=INK, labelcolor=INK, length=0)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(GRID)
-    axes.xaxis.set_major_formatter(_with_unit)
-    if panel.lines and all(len(line.y) for line in panel.lines):
-        largest = max(float(np.max(np.abs(line.y))) for line in panel.lines)
-        if largest >= 1e4:
-            axes.yaxis.set_major_formatter(_with_unit)
-
-
-def _limits(panel: Panel) -> tuple[float, float]:
-    """Return the range of the smooth curves after the first twentieth, with the levels in it."""
-    ends = max((float(line.x[-1]) for line in panel.lines if len(line.x)), default=0.0)
-    shown = [
-        smoothed(line.y)[line.x >= min(ends / 20, float(line.x[-1]))] if line.is_noisy
-        else line.y[line.x >= min(ends / 20, float(line.x[-1]))]
-        for line in panel.lines
-        if len(line.x)
-    ]  # fmt: skip
-    values = np.concatenate([*shown, list(panel.levels.values())]) if shown else np.array([0, 1.0])
-    margin = 0.09 * (float(values.max() - values.min()) or 1.0)
-    return float(values.min()) - margin, float(values.max()) + margin
-
-
-def _with_unit(value: float, _position: float) -> str:
+def with_unit(value: float) -> str:
     """Return 1.5k, 20M, 3B or 1e21 for a number of steps, tokens or FLOPs."""
     size = abs(value)
     if size >= 1e15:
@@ -204,3 +100,70 @@ def _with_unit(value: float, _position: float) -> str:
         if size >= factor:
             return f"{value / factor:g}{unit}"
     return f"{value:g}"
+
+
+def picture(panels: Sequence[Panel], title: str = "", *, kind: str = "png") -> bytes:
+    """Return the panels side by side as a file of the `kind` png, svg or pdf.
+
+    One legend of all lines is below the panels, if there is more than one line.
+    """
+    import matplotlib
+
+    # Without pyplot and without a choice of backend: a notebook's own plots stay as they are.
+    from matplotlib.figure import Figure
+
+    file = BytesIO()
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "zoo", "font.size": 9}):
+        figure = Figure(figsize=(5.2 * len(panels), 4.2), layout="constrained")
+        all_axes = figure.subplots(1, len(panels), squeeze=False)[0]
+        for panel, axes in zip(panels, all_axes, strict=True):
+            _draw(panel, axes)
+        if title:
+            figure.suptitle(title, color=INK)
+        # A run without evaluations is in one panel only.
+        legends = [axes.get_legend_handles_labels() for axes in all_axes]
+        handles = {label: h for legend in legends for h, label in zip(*legend, strict=True)}
+        if max(len(panel.lines) for panel in panels) > 1:
+            figure.legend(
+                handles.values(), handles.keys(), loc="outside lower center",
+                ncols=min(3, len(handles)), frameon=False,
+            )  # fmt: skip
+        figure.savefig(file, dpi=160, format=kind, metadata=_NO_DATE[kind])
+    return file.getvalue()
+
+
+_NO_DATE = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {"Software": None}}
+
+
+def _draw(panel: Panel, axes: "Axes") -> None:
+    for line in panel.lines:
+        color, dashes = COLORS[line.style % len(COLORS)], DASHES[line.style % len(DASHES)]
+        if line.range is not None:
+            axes.fill_between(line.x, *line.range, color=color, alpha=0.18, linewidth=0)
+        if line.is_noisy:
+            axes.plot(line.x, line.y, color=color, alpha=0.3, linewidth=0.7)
+        axes.plot(
+            line.x, line.main, label=line.label, color=color, linewidth=1.6,
+            linestyle=(0, dashes) if dashes else "-", markersize=3,
+            marker="o" if line.has_markers else "",
+        )  # fmt: skip
+    highest = max(panel.levels.values(), default=0.0)
+    for (name, level), dashes in zip(panel.levels.items(), LEVEL_DASHES, strict=False):
+        axes.axhline(level, linestyle=(0, dashes), color=INK, linewidth=0.9, alpha=0.7)
+        above = level == highest  # the names of two levels that are close do not collide
+        axes.annotate(
+            name, (1, level), xycoords=("axes fraction", "data"), color=INK, fontsize=8,
+            ha="right", va="bottom" if above else "top", xytext=(-2, 1 if above else -1),
+            textcoords="offset points",
+        )  # fmt: skip
+    axes.set_xlim(*panel.x_range())
+    axes.set_ylim(*panel.y_range())
+    axes.set_title(panel.title, color=INK, fontsize=10)
+    axes.set_xlabel(panel.x_label, color=INK)
+    axes.set_ylabel(panel.y_label, color=INK)
+    axes.grid(color=GRID, linewidth=0.7)
+    axes.set_axisbelow(True)
+    axes.tick_params(colors=INK, labelcolor=INK, length=0)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(GRID)
+    axes.xaxis.set_major_formatter(lambda value, _: with_unit(value))

@@ -85,15 +85,19 @@ class RecordedRun:
         return self.record.name if self.record.name in configs.MODELS else None
 
     def samples(self) -> list[tuple[int, str]]:
-        """Return the samples with their steps, oldest first."""
+        """Return the samples with their steps, oldest first.
+
+        A sample after the newest step is of a past from which the run has gone back.
+        """
         folder = self.workdir / SAMPLES_FOLDER
         files = sorted(folder.glob("*.txt")) if folder.is_dir() else []
         return [
             (int(file.stem), file.read_text(encoding="utf-8", errors="replace"))
             for file in files
-            if file.stem.isdecimal()
+            if file.stem.isdecimal() and int(file.stem) <= self.history.step
         ]
 
+    @cached_property
     def events(self) -> list[dict[str, Any]]:
         """Return the lines of events.jsonl: objects with `step`, `kind` and `message`."""
         return read_events(self.workdir)

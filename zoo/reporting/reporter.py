@@ -5,8 +5,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
+from models.config import ConfigError
 from zoo.common.errors import StoppedError
 from zoo.common.folders import writing
+from zoo.common.tolerance import Tolerated
 from zoo.reporting.curves import line
 from zoo.reporting.history import HistoryReader
 from zoo.reporting.markup import Reload
@@ -14,7 +16,6 @@ from zoo.reporting.plots import Line, Panel, picture
 from zoo.reporting.record import FINISHED, RunRecord, Start, now, read_record, write_whole
 from zoo.reporting.recorded_run import BITS_PER_BYTE, CONFIG_FILE, RecordedRun, read_run
 from zoo.reporting.run_page import REPORT_FILE, run_page
-from zoo.reporting.tolerance import Tolerated
 from zoo.reporting.trackers import Tracker, TrackerName, start_tracker
 
 PLOT_FILE = "loss.png"
@@ -47,25 +48,46 @@ class Reporter:
         record.starts = [*(earlier.starts if earlier else ()), start]
         self._workdir, self._record, self._start, self._output = workdir, record, start, output
         self._track: TrackerName | None = track
+        self._has_tracked = False
         self._reader = HistoryReader(workdir)
 
-    def start_tracker(self, config: dict[str, Any]) -> list[Tracker]:
-        """Return the tracker that --track names, if any. `config`: as `to_json` values."""
+    def start_tracker(self, config: dict[str, Any], first_step: int) -> list[Tracker]:
+        """Return the tracker that --track names, if any, for the steps after `first_step`.
+
+        `config`: as `to_json` values. Raises ConfigError if the tracker cannot start; of a run that
+        has trained already and rewinds, that is a warning.
+        """
         if self._track is None:
             return []
-        name, warn = self._record.name, self._output.warn
-        return [start_tracker(self._track, self._workdir, name, config, warn)]
+        name, warn, goes_back = self._record.name, self._output.warn, False
+        if self._reader.read().step > first_step:
+            name, goes_back = f"{name} from step {first_step}", True
+        try:
+            tracker = start_tracker(
+                self._track, self._workdir, name, config, warn, goes_back=goes_back
+            )
+        except ConfigError as error:
+            if not self._has_tracked:
+                raise
+            warn(str(error))
+            return []
+        self._has_tracked = True
+        return [tracker]
 
     def refresh(self) -> None:
-        """Write all three files anew. A page that cannot be drawn does not end the run."""
+        """Write run.json and report.html anew, and loss.png once the run has ended.
+
+        A page that cannot be drawn does not end the run.
+        """
         self._start.updated_at, self._start.warnings = now(), list(self._output.warnings)
         self._record.write(self._workdir)
         # A full disk is the run's problem, too; a bug in a picture is not.
         with Tolerated(self._not_drawn, but=(OSError,)):
             run = read_run(self._workdir, self._reader.read())
-            plot_loss(run)
             live = None if self._start.outcome else Reload(REFRESH_S)
             write_whole(self._workdir / REPORT_FILE, run_page(run, live=live))
+            if self._start.outcome:  # drawing it takes 50 times as long as the page
+                plot_loss(run)
 
     def _not_drawn(self, error: Exception) -> None:
         self._output.warn(f"{REPORT_FILE} could not be drawn: {type(error).__name__}: {error}")

@@ -5,11 +5,22 @@ from collections.abc import Iterator
 from typing import Any
 
 import configs
-from zoo.reporting.config_sources import config_values, show_value
+from zoo.reporting.config_sources import ConfigValue, config_values, show_value
 from zoo.reporting.curves import panels
 from zoo.reporting.history import MAX_POINTS
-from zoo.reporting.markup import Html, Reload, Update, element, figure, page, section, table, tiles
-from zoo.reporting.plots import inline_svg
+from zoo.reporting.markup import (
+    Html,
+    Reload,
+    Section,
+    Update,
+    element,
+    figure,
+    page,
+    section,
+    sections,
+    table,
+    tiles,
+)
 from zoo.reporting.recorded_run import BITS_PER_BYTE, TOKENS, RecordedRun
 
 REPORT_FILE = "report.html"
@@ -23,20 +34,23 @@ def run_page(run: RecordedRun, *, live: Reload | Update | None = None) -> str:
     Args:
       live: the way in which an open page follows the run; None: the run has ended.
     """
-    parts = [
+    return page(
+        f"{run.record.name}: {run.status}"[:80],
         element("h1", run.record.name),
         element("p", _subtitle(run), class_="muted"),
         element("p", _status(run)),
         _tiles(run),
-        _curves(run),
-        _samples(run),
-        _config(run),
-        _data(run),
-        _events(run),
-        _machine(run),
-        _repeat(run),
-    ]
-    return page(f"{run.record.name}: {run.status}"[:80], *parts, live=live)
+        sections(
+            _curves(run),
+            _samples(run),
+            _events(run),
+            _repeat(run),
+            _config(run),
+            _data(run),
+            _machine(run),
+        ),
+        live=live,
+    )
 
 
 def duration(seconds: float) -> str:
@@ -59,7 +73,7 @@ def _subtitle(run: RecordedRun) -> str:
 
 
 def _status(run: RecordedRun) -> Html:
-    written = f"last written {_time(run.record.starts[-1].updated_at)}" if run.record.starts else ""
+    written = f"written {_time(run.record.starts[-1].updated_at)} UTC" if run.record.starts else ""
     good = run.is_finished or run.is_running
     status = element("strong", run.status, class_="good" if good else "bad")
     of = "" if run.num_steps is None else f" of {run.num_steps:,}"
@@ -108,13 +122,10 @@ def short(number: float) -> str:
     return f"{number:.3g}"
 
 
-def _curves(run: RecordedRun) -> Html:
+def _curves(run: RecordedRun) -> Section:
     main, more = panels(run)
     if not main and not more:
         return section("Curves", element("p", "No metrics have been written yet.", class_="muted"))
-    figures = [
-        figure(inline_svg(panel, f"curve-{i}"), panel.title) for i, panel in enumerate(main + more)
-    ]
     thinned = run.history.steps_per_point
     note = "Thick lines are means over one fiftieth of the run."
     if thinned > 1:
@@ -123,16 +134,20 @@ def _curves(run: RecordedRun) -> Html:
             "point: their mean, with their range as a pale band, in which a spike of one step "
             "still shows."
         )
-    children = [element("p", note, class_="muted")]
-    children.append(element("div", *figures[: len(main)], class_="charts"))
+    if any(panel.marks for panel in main):
+        note += " Dotted red lines are steps that diverged; see the events."
+    children = [
+        element("p", note, class_="muted"),
+        element("div", *map(figure, main), class_="charts"),
+    ]
     if more:
-        charts = element("div", *figures[len(main) :], class_="charts")
-        summary = element("summary", f"{len(more)} more curves")
+        charts = element("div", *map(figure, more), class_="charts")
+        summary = element("summary", f"{len(more)} more")
         children.append(element("details", summary, charts, id="more-curves"))
     return section("Curves", *children)
 
 
-def _samples(run: RecordedRun) -> Html:
+def _samples(run: RecordedRun) -> Section:
     samples = run.samples()
     if not samples:
         return section("Samples", element("p", "None has been written yet.", class_="muted"))
@@ -157,7 +172,7 @@ def _samples(run: RecordedRun) -> Html:
     )
 
 
-def _config(run: RecordedRun) -> Html:
+def _config(run: RecordedRun) -> Section:
     values = config_values(run)
     changed = sum(value.is_changed for value in values)
     if run.base is None:
@@ -174,18 +189,29 @@ def _config(run: RecordedRun) -> Html:
     for value in values:
         top, _, rest = value.path.partition(".")
         is_group = isinstance(run.config.get(top), dict)
-        text = show_value(value.value)
-        shown = element("mark", text) if value.is_changed else text
-        row = [rest or top, shown, value.source]
+        row = _row(value, rest or top)
         groups.setdefault(top if is_group else "run", []).append(row)
-    tables = []
+    parts: list[Html] = [element("p", note, class_="muted")]
+    if changed:
+        parts.append(_values([_row(v, v.path) for v in values if v.is_changed]))
     for group, rows in groups.items():
-        tables.append(element("h3", group))
-        tables.append(table(["key", "value", "source"], rows, class_="config"))
-    return section("Config", element("p", note, class_="muted"), *tables)
+        summary = element("summary", f"{group}: {len(rows)} values")
+        parts.append(element("details", summary, _values(rows), id=f"config-{group}"))
+    return section("Config", *parts)
 
 
-def _data(run: RecordedRun) -> Html:
+def _row(value: ConfigValue, name: str) -> list[Any]:
+    text = show_value(value.value)
+    return [name, element("mark", text) if value.is_changed else text, value.source]
+
+
+def _values(rows: list[list[Any]]) -> Html:
+    if not any(source for _, _, source in rows):
+        return table(["key", "value"], [row[:2] for row in rows], class_="config")
+    return table(["key", "value", "source"], rows, class_="config")
+
+
+def _data(run: RecordedRun) -> Section:
     rows: list[tuple[str, Any]] = list(run.record.data_fingerprint.items())
     rows += [
         (name, f"{run.history.last(name):,.6g}")
@@ -198,29 +224,31 @@ def _data(run: RecordedRun) -> Html:
     )
 
 
-def _events(run: RecordedRun) -> Html:
+def _events(run: RecordedRun) -> Section:
+    events = run.events
+    told = {f"step {event.get('step')}: {event.get('message')}" for event in events}
     rows: list[tuple[str, str, str]] = []
     for number, start in enumerate(run.record.starts):
         verb = "started" if number == 0 else f"resumed from step {start.first_step:,}"
         where = f"{verb} on {start.host}, {start.devices}"
         rows.append((f"{start.first_step:,}", _time(start.started_at), where))
-        rows += [("", "", f"warning: {warning}") for warning in start.warnings]
+        rows += [("", "", f"warning: {text}") for text in start.warnings if text not in told]
         is_last = number == len(run.record.starts) - 1
         outcome = start.outcome or ("" if is_last and run.is_running else "killed: no message")
         if outcome:
             rows.append(("", _time(start.updated_at), outcome))
-    events = [
-        (_step(event), str(event.get("kind", "")), str(event.get("message", "")))
-        for event in run.events()
-    ]
-    parts = [table(["first step", "time (UTC)", "event"], rows)]
+    parts = [table(["step", "time (UTC)", "event"], rows, class_="events")]
     if events:
-        parts += [element("h3", f"Divergence: {len(events)} events")]
-        parts += [table(["step", "kind", "message"], events)]
+        diverged = [
+            (_step(event), str(event.get("kind", "")), str(event.get("message", "")))
+            for event in events
+        ]
+        parts += [element("h3", "Steps that diverged")]
+        parts += [table(["step", "kind", "message"], diverged, class_="events")]
     return section("Events", *parts)
 
 
-def _machine(run: RecordedRun) -> Html:
+def _machine(run: RecordedRun) -> Section:
     if not run.record.starts:
         return section("Versions and hardware", element("p", "Not recorded.", class_="muted"))
     start = run.record.starts[-1]
@@ -228,7 +256,7 @@ def _machine(run: RecordedRun) -> Html:
     return section("Versions and hardware", table(["", ""], [*rows, *start.versions.items()]))
 
 
-def _repeat(run: RecordedRun) -> Html:
+def _repeat(run: RecordedRun) -> Section:
     flags = run.record.starts[-1].flags if run.record.starts else None
     if flags is not None:
         command = f"python -m zoo.train {shlex.join(_repeating(flags, run.record.name))}"

@@ -1,9 +1,9 @@
 """Experiment trackers, each behind the same three methods: TensorBoard, wandb, MLflow, Trackio.
 
 A tracker gets what metrics.jsonl gets. A resumed run goes on in the tracker's same run, whose id is
-in the workdir's tracking.json; it sends the steps after its checkpoint again, with the same values.
-The trackers' own environment variables hold (WANDB_MODE, WANDB_PROJECT, MLFLOW_TRACKING_URI,
-MLFLOW_EXPERIMENT_NAME, TRACKIO_DIR, ...).
+in the workdir's tracking.json. A run that goes back, over steps that the tracker has, becomes a new
+run there: no tracker but TensorBoard can forget a step. The trackers' own environment variables
+hold (WANDB_MODE, WANDB_PROJECT, MLFLOW_TRACKING_URI, MLFLOW_EXPERIMENT_NAME, TRACKIO_DIR, ...).
 """
 
 import importlib
@@ -11,19 +11,27 @@ import importlib.util
 import json
 import os
 import secrets
+import sys
 import time
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from html import escape
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from models.config import ConfigError
 from zoo.common.serialize import leaves
-from zoo.reporting.tolerance import Tolerated
+from zoo.common.tolerance import Tolerated
 
 TrackerName = Literal["wandb", "mlflow", "trackio"]
 TRACKING_FILE, EVENTS_FOLDER = "tracking.json", "tensorboard"
 _PROJECT = "gpt-zoo"
+_MLFLOW_FILE, _MLFLOW_FOLDER = "mlflow.db", "mlartifacts"
+_REMEDIES: dict[TrackerName, str] = {
+    "wandb": "run wandb login, set WANDB_MODE=offline",
+    "mlflow": "correct MLFLOW_TRACKING_URI",
+    "trackio": "correct TRACKIO_DIR",
+}
 
 
 class Tracker(Protocol):
@@ -78,7 +86,7 @@ class Wandb:
         self._html = wandb.Html
         self._run = wandb.init(
             project=os.environ.get("WANDB_PROJECT", _PROJECT),
-            name=name,
+            name=name if run_id is None else None,
             id=self.run_id,
             resume="allow",
             dir=str(workdir),
@@ -103,18 +111,24 @@ class Wandb:
 
 
 class Mlflow:
-    """A run of MLflow, on the tracking server or store that its environment names."""
+    """A run of MLflow, in the workdir unless a tracking server or store is named."""
 
     def __init__(self, workdir: Path, name: str, config: dict[str, Any], run_id: str | None):
         mlflow = importlib.import_module("mlflow")
         entities = importlib.import_module("mlflow.entities")
-        del workdir
-        self._metric, self._client = entities.Metric, mlflow.MlflowClient()
+        store = artifacts = None
+        if not mlflow.is_tracking_uri_set():  # MLflow would write to the current folder
+            store = f"sqlite:///{workdir.absolute() / _MLFLOW_FILE}"
+            artifacts = (workdir.absolute() / _MLFLOW_FOLDER).as_uri()
+        self._metric, self._client = entities.Metric, mlflow.MlflowClient(store)
+        self._pending: list[Any] = []  # calls that MLflow makes in a thread of its own
         if run_id is None:
             experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME", _PROJECT)
             found = self._client.get_experiment_by_name(experiment)
             experiment_id = (
-                self._client.create_experiment(experiment) if found is None else found.experiment_id
+                self._client.create_experiment(experiment, artifact_location=artifacts)
+                if found is None
+                else found.experiment_id
             )
             run_id = self._client.create_run(experiment_id, run_name=name).info.run_id
             params = [entities.Param(key, str(value)[:500]) for key, value in config.items()]
@@ -125,18 +139,26 @@ class Mlflow:
         self.run_id = run_id
 
     def metrics(self, step: int, values: dict[str, float]) -> None:
-        """Log the numbers in one call."""
+        """Log the numbers in one call, which does not wait for the server."""
         now_ms = int(time.time() * 1000)
         metrics = [self._metric(name, value, now_ms, step) for name, value in values.items()]
-        self._client.log_batch(self.run_id, metrics=metrics)
+        sent = self._client.log_batch(self.run_id, metrics=metrics, synchronous=False)
+        self._pending.append(sent)
 
     def text(self, step: int, name: str, text: str) -> None:
-        """Log the text as an artifact of its step."""
+        """Log the text as an artifact of its step, once the numbers have arrived."""
+        self._wait()
         self._client.log_text(self.run_id, text, f"{name}/{step:06}.txt")
 
     def close(self, *, failed: bool) -> None:
         """End the run."""
+        self._wait()
         self._client.set_terminated(self.run_id, status="FAILED" if failed else "FINISHED")
+
+    def _wait(self) -> None:
+        for sent in self._pending:
+            sent.wait()
+        self._pending.clear()
 
 
 class Trackio:
@@ -146,7 +168,8 @@ class Trackio:
         trackio = importlib.import_module("trackio")
         del workdir
         self.run_id = run_id or f"{name}-{secrets.token_hex(4)}"  # Trackio knows a run by its name
-        self._markdown = trackio.Markdown
+        # trackio.finish: after run.finish, Trackio would finish the run once more at exit.
+        self._markdown, self._finish = trackio.Markdown, trackio.finish
         project = os.environ.get("TRACKIO_PROJECT", _PROJECT)
         self._run = trackio.init(
             project, name=self.run_id, config=config, resume="allow", embed=False
@@ -163,7 +186,7 @@ class Trackio:
     def close(self, *, failed: bool) -> None:
         """Write the rest."""
         del failed
-        self._run.finish()
+        self._finish()
 
 
 _TRACKERS: dict[TrackerName, type[Wandb] | type[Mlflow] | type[Trackio]] = {
@@ -194,7 +217,7 @@ class Unbreakable:
 
     def _try(self, call: Callable[[Tracker], None]) -> None:
         if self._tracker is not None:
-            with Tolerated(self._give_up):
+            with Tolerated(self._give_up), redirect_stdout(sys.stderr):
                 call(self._tracker)
 
     def _give_up(self, error: Exception) -> None:
@@ -215,25 +238,33 @@ def check_installed(name: TrackerName | None) -> None:
 
 
 def start_tracker(
-    name: TrackerName, workdir: Path, run_name: str, config: Any, warn: Callable[[str], None]
+    name: TrackerName,
+    workdir: Path,
+    run_name: str,
+    config: Any,
+    warn: Callable[[str], None],
+    *,
+    goes_back: bool = False,
 ) -> Tracker:
     """Start a run in the tracker, or go on in the one that tracking.json names.
 
     Args:
       config: the run's, as `to_json` values.
       warn: shows a warning, should the tracker fail later.
+      goes_back: start a run all the same, since the other holds steps that come again.
 
     Raises ConfigError if it cannot start, for example without a login.
     """
     path = workdir / TRACKING_FILE
     ids: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
+    run_id = None if goes_back else ids.get(name)
     try:
-        tracker = _TRACKERS[name](workdir, run_name, dict(leaves(config)), ids.get(name))
+        with redirect_stdout(sys.stderr):  # for --json, which has stdout for itself
+            tracker = _TRACKERS[name](workdir, run_name, dict(leaves(config)), run_id)
     except Exception as error:
-        remedy = " or set WANDB_MODE=offline" if name == "wandb" else ""
         raise ConfigError(
-            f"--track={name} cannot start: {_first_line(error)}; log in{remedy}, or leave --track "
-            "out"
+            f"--track={name} cannot start: {_first_line(error)}; {_REMEDIES[name]}, or leave "
+            "--track out"
         ) from error
     path.write_text(json.dumps(ids | {name: tracker.run_id}) + "\n")
     return Unbreakable(tracker, name, warn)

@@ -98,7 +98,7 @@ def open_session(
         writer = events = None
         if reporter is not None:
             events = stack.enter_context(EventsWriter(folder, setup.history))
-            trackers = reporter.start_tracker(to_json(experiment))
+            trackers = reporter.start_tracker(to_json(experiment), first_step)
             writer = stack.enter_context(
                 MetricsWriter(folder, first_step=first_step, trackers=trackers)
             )

@@ -23,7 +23,7 @@ def test_a_long_curve_keeps_every_mean_and_every_peak_in_few_points(tmp_path, nu
     curve = read_history(tmp_path).curves["train/loss"]
     width = curve.steps_per_point
     assert MAX_POINTS / 2 <= len(curve.steps) <= MAX_POINTS
-    assert curve.steps[-1] == num_steps
+    assert (curve.steps[-1], curve.last) == (num_steps, values[-1])
     pieces = [values[start : start + width] for start in range(0, num_steps, width)]
     np.testing.assert_allclose(curve.means, [piece.mean() for piece in pieces])
     np.testing.assert_array_equal(curve.highs, [piece.max() for piece in pieces])
@@ -50,6 +50,15 @@ def test_a_resumed_run_that_writes_the_file_anew_is_read_anew(tmp_path):
     (tmp_path / "new").write_text(json.dumps(row(1, loss=5.0)) + "\n")
     (tmp_path / "new").replace(tmp_path / "metrics.jsonl")
     assert reader.read().curves["train/loss"].means.tolist() == [5.0]
+
+
+def test_a_run_that_goes_back_and_on_between_two_reads_is_read_anew(tmp_path):
+    write_rows(tmp_path, [row(step, loss=1.0) for step in (1, 2, 3)])
+    reader = HistoryReader(tmp_path)
+    reader.read()
+    (tmp_path / "metrics.jsonl").write_text("")  # the same file, soon longer than it was
+    write_rows(tmp_path, [row(step, loss=2.0) for step in (1, 2, 3, 4)])
+    assert reader.read().curves["train/loss"].means.tolist() == [2.0] * 4
 
 
 def test_steps_that_go_back_replace_what_lay_after_them(tmp_path):

@@ -2,8 +2,10 @@ import numpy as np
 import pytest
 
 from tests.zoo.reporting.pages import parse
+from zoo.reporting import svg as svg_module
 from zoo.reporting.markup import Html, page
-from zoo.reporting.plots import COLORS, Line, Panel, inline_svg, picture, smoothed
+from zoo.reporting.plots import Line, Panel, picture, smoothed
+from zoo.reporting.svg import svg
 
 
 def panel(num_points: int = 300, **options) -> Panel:
@@ -31,24 +33,40 @@ def test_no_curve_is_no_curve():
     assert smoothed(np.zeros(0)).size == 0
 
 
-@pytest.mark.parametrize("num_points", [0, 1, 300])
-@pytest.mark.parametrize("options", [{}, {"cuts_start": True}])
-def test_inline_pictures_have_the_colors_of_the_page_and_ids_of_their_own(num_points, options):
-    svgs = [inline_svg(panel(num_points, **options), f"c{i}") for i in range(2)]
-    parse(page("title", *map(Html, svgs)))
-    assert not any(color in svgs[0] for color in COLORS)
-    assert ("var(--c0)" in svgs[0]) == (num_points > 0)
-    assert ">xz -9</text>" in svgs[0]
+@pytest.mark.parametrize("num_points", [0, 1, 3000])
+@pytest.mark.parametrize("shows", ["all", "end", "usual"])
+def test_inline_pictures_are_well_formed_and_have_the_colors_of_the_page(num_points, shows):
+    drawn = svg(panel(num_points, shows=shows, marks={2: "<rewind>"}))
+    parse(page("title", Html(drawn)))
+    assert "nan" not in drawn
+    assert "#" not in drawn
+    assert ("var(--c2)" in drawn) == (num_points > 0)
+    assert ">xz -9</text>" in drawn
+    assert "<title>&lt;rewind&gt;</title>" in drawn
+    assert len(drawn) < 80_000
 
 
-def test_a_picture_is_the_same_every_time():
-    for kind in ("png", "svg", "pdf"):
-        assert picture([panel()], kind=kind) == picture([panel()], kind=kind)
+@pytest.mark.parametrize(
+    ("low", "high", "numbers"),
+    [
+        (0, 41, ["0", "10", "20", "30", "40"]),
+        (1.2, 2.9, ["1.25", "1.50", "1.75", "2.00", "2.25", "2.50", "2.75"]),
+        (0, 5e4, ["0", "10k", "20k", "30k", "40k", "50k"]),
+        (-2, 2, ["-2.0", "-1.5", "-1.0", "-0.5", "0.0", "0.5", "1.0", "1.5", "2.0"]),
+        (0, 3e-6, ["0", "5e-07", "1e-06", "1.5e-06", "2e-06", "2.5e-06", "3e-06"]),
+    ],
+)
+def test_the_numbers_of_an_axis_are_round(low, high, numbers):
+    axis = svg_module._Axis(low, high, 0.0, 100.0)
+    assert [number for _, number in axis.ticks()] == numbers
+
+
+@pytest.mark.parametrize("kind", ["png", "svg", "pdf"])
+def test_a_picture_is_the_same_every_time(kind):
+    assert picture([panel()], kind=kind) == picture([panel()], kind=kind)
 
 
 def test_the_end_of_a_run_fills_the_picture():
-    from zoo.reporting import plots
-
     steep = Line("run", np.arange(1.0, 1001), np.where(np.arange(1000) < 20, 100.0, 2.0))
-    low, high = plots._limits(Panel("loss", "step", "", [steep], cuts_start=True))
+    low, high = Panel("loss", "step", "", [steep], shows="end").y_range()
     assert low < 2.0 < high < 10

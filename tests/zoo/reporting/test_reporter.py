@@ -1,5 +1,6 @@
 import pytest
 
+from models.config import ConfigError
 from tests.zoo.reporting.pages import parse
 from tests.zoo.reporting.runs import make_run, row, write_rows
 from zoo.common.errors import DivergedError, StoppedError, WorkdirError
@@ -75,6 +76,28 @@ def test_a_resumed_run_keeps_its_earlier_starts_and_a_fresh_one_does_not(workdir
     with make_reporter(workdir).recorded():
         pass
     assert [start.first_step for start in starts(workdir)] == [0]
+
+
+def test_a_rewind_starts_a_new_run_in_the_tracker_and_survives_its_failure(workdir, monkeypatch):
+    started: list[tuple[str, bool]] = []
+
+    def start_tracker(_track, _workdir, name, _config, _warn, *, goes_back):
+        started.append((name, goes_back))
+        if len(started) == 3:
+            raise ConfigError("the server is gone")
+        return "tracker"
+
+    monkeypatch.setattr(reporter_module, "start_tracker", start_tracker)
+    output = Output()
+    start = Start(4, [], "1 x cpu (cpu)")
+    reporter = Reporter(workdir, RunRecord("palm_nano"), start, output, "wandb")
+    assert [reporter.start_tracker({}, step) for step in (4, 2, 0)] == [["tracker"]] * 2 + [[]]
+    assert started == [
+        ("palm_nano", False),
+        ("palm_nano from step 2", True),
+        ("palm_nano from step 0", True),
+    ]
+    assert output.warnings == ["the server is gone"]
 
 
 def test_a_bug_in_the_page_does_not_end_the_run(workdir, monkeypatch):

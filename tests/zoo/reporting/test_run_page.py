@@ -19,7 +19,7 @@ def test_the_page_has_all_sections_and_needs_nothing_else(tmp_path):
     assert page.tags.count("h2") == len(SECTIONS) + 1
     for section in (*SECTIONS, "The command that repeats it"):
         assert section in page.text
-    assert page.tags.count("svg") == 3  # training loss, bits per byte, validation loss
+    assert page.tags.count("figure") == 3  # training loss, bits per byte, validation loss
     assert "script" not in page.tags
     assert 'http-equiv="refresh"' not in html
     for text in ("finished", "1.5000", "xz -9 1.800", "Chowdhery", "section 2: rotary", "c0"):
@@ -31,7 +31,7 @@ def test_every_text_of_the_run_is_escaped(tmp_path):
     workdir = make_run(tmp_path / "run")
     start = Start(0, [f"--model={evil}"], evil, outcome=evil, warnings=[evil], host=evil)
     RunRecord(evil, {evil: evil}, {evil: 1.0}, [start]).write(workdir)
-    (workdir / "samples" / "000009.txt").write_text(evil)
+    (workdir / "samples" / "000003.txt").write_text(evil)
     (workdir / "events.jsonl").write_text(json.dumps({"step": 1, "kind": evil, "message": evil}))
     write_rows(workdir, [row(5, loss=1.0) | {evil: 2.0}])
     change_config(workdir, "init_from", evil)
@@ -42,7 +42,8 @@ def test_every_text_of_the_run_is_escaped(tmp_path):
 
 def test_events_show_starts_warnings_outcomes_and_divergence(tmp_path):
     workdir = make_run(tmp_path / "run")
-    killed = Start(0, [], "1 x cpu", host="elsewhere", warnings=["idle devices"])
+    warnings = ["idle devices", "step 1234: spike of 7 deviations"]
+    killed = Start(0, [], "1 x cpu", host="elsewhere", warnings=warnings)
     stopped = Start(2, [], "1 x cpu", outcome="stopped: SIGTERM: saved step 3")
     RunRecord("palm_nano", {}, {}, [killed, stopped]).write(workdir)
     event = {"step": 1234, "kind": "rewind", "message": "spike of 7 deviations"}
@@ -57,6 +58,7 @@ def test_events_show_starts_warnings_outcomes_and_divergence(tmp_path):
         "1,234rewindspike of 7 deviations",
     ):
         assert part in text
+    assert text.count("spike of 7 deviations") == 1  # an event that was a warning, too
 
 
 def test_config_values_that_the_run_changed_are_marked(tmp_path):
@@ -97,7 +99,8 @@ def test_a_run_that_has_just_begun_or_is_of_an_older_version_has_a_page(tmp_path
 
 def test_of_many_samples_some_are_shown_and_the_page_says_so(tmp_path):
     workdir = make_run(tmp_path / "run")
-    for step in range(5, 205):
+    write_rows(workdir, [row(204, loss=1.0)])
+    for step in range(5, 210):  # those after 204 are of a past from which the run has gone back
         (workdir / "samples" / f"{step:06}.txt").write_text(f"text {step}")
     page = parse(run_page(read_run(workdir)))
     assert f"{MAX_SAMPLES} of 201 samples" in page.text

@@ -1,4 +1,3 @@
-import os
 import shutil
 import subprocess
 import threading
@@ -72,10 +71,11 @@ def test_a_port_that_is_taken_is_named(tmp_path):
             PageServer(workdir, port, 1)
 
 
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chrome"))), None)
+BROWSERS = ("chromium-headless-shell", "chromium", "google-chrome", "chrome")
+BROWSER = next(filter(None, map(shutil.which, BROWSERS)), None)
 
 
-@pytest.mark.skipif(BROWSER is None and "CI" not in os.environ, reason="no Chromium or Chrome")
+@pytest.mark.skipif(BROWSER is None, reason=f"none of {', '.join(BROWSERS)} is installed")
 def test_a_browser_shows_the_page_and_takes_the_new_one_while_a_run_goes_on(tmp_path, monkeypatch):
     workdir = make_run(tmp_path / "run", outcome=None)
     assert BROWSER is not None

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 import sys
 from importlib.machinery import ModuleSpec
 from types import ModuleType, SimpleNamespace
@@ -42,20 +43,26 @@ def fake_mlflow() -> ModuleType:
         create_experiment=record("create_experiment", "7"),
         create_run=record("create_run", created),
         update_run=record("update_run"),
-        log_batch=record("log_batch"),
+        log_batch=record("log_batch", SimpleNamespace(wait=record("wait"))),
         log_text=record("log_text"),
         set_terminated=record("set_terminated"),
     )
     vars(entities).update(Metric=lambda *args: args, Param=lambda *args: args)
-    vars(module).update(MlflowClient=lambda: client, entities=entities)
+    vars(module).update(
+        MlflowClient=record("MlflowClient", client),
+        is_tracking_uri_set=lambda: "MLFLOW_TRACKING_URI" in os.environ,
+        entities=entities,
+    )
     sys.modules["mlflow.entities"] = entities
     return module
 
 
 def fake_trackio() -> ModuleType:
     module = ModuleType("trackio")
-    run = SimpleNamespace(log=record("log"), finish=record("finish"))
-    vars(module).update(init=record("init", run), Markdown=lambda text: text)
+    run = SimpleNamespace(log=record("log"))
+    vars(module).update(
+        init=record("init", run), finish=record("finish"), Markdown=lambda text: text
+    )
     return module
 
 
@@ -77,8 +84,8 @@ def called(name: str) -> list[Any]:
     return [arguments for called_name, arguments in CALLS if called_name == name]
 
 
-def start(name, workdir, warn=pytest.fail):
-    return start_tracker(name, workdir, "palm_nano", CONFIG, warn)
+def start(name, workdir, warn=pytest.fail, **options):
+    return start_tracker(name, workdir, "palm_nano", CONFIG, warn, **options)
 
 
 def test_a_run_goes_to_the_tracker_and_resumes_there_under_the_same_id(name, tmp_path):
@@ -102,6 +109,8 @@ def test_a_run_goes_to_the_tracker_and_resumes_there_under_the_same_id(name, tmp
         assert len(called("create_run")) == 1
         assert called("update_run") == [{"status": "RUNNING"}]
         params, metrics, _ = called("log_batch")
+        assert metrics["synchronous"] is False
+        assert len(called("wait")) == 2  # both before the run ends
         assert ("optimizer.beta1", "0.9") in params["params"]
         ((key, value, _, step),) = metrics["metrics"]
         assert (key, value, step) == ("train/loss", 2.5, 3)
@@ -114,6 +123,39 @@ def test_a_run_goes_to_the_tracker_and_resumes_there_under_the_same_id(name, tmp
         assert first["resume"] == "allow"
         assert called("log")[0] == {"step": 3}
         assert len(called("finish")) == 2
+
+
+def test_a_run_that_goes_back_is_a_new_run_there(name, tmp_path):
+    ids = []
+    for goes_back in (False, True, False):
+        start(name, tmp_path, goes_back=goes_back).close(failed=False)
+        ids.append(json.loads((tmp_path / "tracking.json").read_text())[name])
+    if name == "mlflow":
+        assert len(called("create_run")) == 2
+    else:
+        assert ids[0] != ids[1] == ids[2]
+
+
+def test_mlflow_writes_to_the_workdir_unless_a_store_is_named(tmp_path, monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setitem(sys.modules, "mlflow.entities", None)
+    monkeypatch.setitem(sys.modules, "mlflow", fake_mlflow())
+    CALLS.clear()
+    start("mlflow", tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://elsewhere")
+    (tmp_path / "tracking.json").unlink()
+    start("mlflow", tmp_path)
+    assert called("MlflowClient") == [(f"sqlite:///{tmp_path}/mlflow.db",), (None,)]
+    folders = [options["artifact_location"] for options in called("create_experiment")]
+    assert folders == [(tmp_path / "mlartifacts").as_uri(), None]
+
+
+def test_what_a_tracker_prints_is_not_on_stdout(name, tmp_path, monkeypatch, capsys):
+    tracker = start(name, tmp_path)
+    inner = vars(tracker)["_tracker"]
+    monkeypatch.setattr(type(inner), "close", lambda self, failed: print("* finished"))
+    tracker.close(failed=False)
+    assert capsys.readouterr() == ("", "* finished\n")
 
 
 def test_a_tracker_that_fails_is_left_out_with_one_warning(name, tmp_path, monkeypatch):
@@ -140,7 +182,7 @@ def test_a_tracker_that_cannot_start_is_a_mistake_to_correct(name, tmp_path, mon
 
     entry = "MlflowClient" if name == "mlflow" else "init"
     monkeypatch.setattr(sys.modules[name], entry, fail)
-    with pytest.raises(ConfigError, match=rf"^--track={name} cannot start: no API key; log in"):
+    with pytest.raises(ConfigError, match=rf"^--track={name} cannot start: no API key; .* leave"):
         start(name, tmp_path)
     assert not (tmp_path / "tracking.json").exists()
 
