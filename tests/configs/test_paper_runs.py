@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -101,6 +102,7 @@ def optimizer_step(name: str) -> Callable[..., tuple[Arrays, Arrays]]:
             optimizer.init(params), count=count, **{first: state_of(m), second: state_of(v)}
         )
         updates, state = optimizer.update(state_of(g), state, params)
+        updates = cast(nnx.State, updates)
         return nnx.to_pure_dict(updates), nnx.to_pure_dict(optax.tree.get(state, second))
 
     return lambda k, *arrays: step(k.astype(np.int32) - 1, *arrays)
