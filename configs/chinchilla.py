@@ -176,7 +176,8 @@ PAPER = Paper(
         "optimizer.schedule.peak_lr": "Table 4: 1e-4 for the 70B; section D.1: from 2e-4 for the "
         "smallest to 1.25e-4 for the largest of Table A9, read as linear in log(parameters)",
         "num_steps": "Table 4: 1.4T tokens for the 70B. Each model of Table A9 had several runs; "
-        "here it has 20 tokens a parameter, the ratio of the 70B",
+        "here it has 20 tokens a parameter, the ratio of the 70B, so that 1500 of the smallest "
+        "one's 1678 steps are warm-up",
         "batch_tokens": "Table 4: 3M for the 70B, read as 1536 sequences. The batch of Table A9's "
         "models is not published; here it is 256 sequences, the 0.5M tokens with which section D.4 "
         "compares two models",

@@ -150,8 +150,8 @@ PAPER = Paper(
         "100 steps before, and 200 to 500 batches left out, those of the spike among them",
     },
     not_published={
-        "batch_ramp.until_tokens": "the step at which the batches of the 8B and the 62B grow: here "
-        "after 24 % of the tokens, as the 540B's grows for the last time",
+        "batch_ramp.until_tokens": "for the 8B and the 62B: 24 % of the tokens, after which the "
+        "540B's batch grows for the last time. The 540B's own follow from section 5's steps",
         "model.norm.eps": "1e-6, T5X's",
         "model.position.theta": "10,000, and all dimensions are rotated, as in Su et al. 2021",
         "optimizer.decays": "all, norm scales included: the Adafactor of T5X, on which PaLM's code "

@@ -8,7 +8,7 @@ import configs
 from models.config import check
 from zoo import cli
 from zoo.explaining.family_pages import markdown
-from zoo.explaining.model_card import family_cards, model_card, show_model_card
+from zoo.explaining.model_card import ModelCard, family_cards, model_card, show_model_card
 from zoo.explaining.size_table import show_zoo
 from zoo.explaining.terminal import stdout_console
 
@@ -29,6 +29,9 @@ class DescribeCommand:
     """One model: its numbers, its choices, the source of each value, what its paper leaves open."""
     family: str | None = None
     """One family, with all its sizes."""
+    recipe: bool = False
+    """With --model: its training run instead, every number with its source, and a drawing of the
+    learning rate and the batch over the tokens."""
     sizes: Literal["main", "all"] = "main"
     """main: a terminal shows only the largest of Chinchilla's 51 published sizes. all: every size,
     as in a pipe or a file."""
@@ -46,6 +49,11 @@ class DescribeCommand:
         for one, other in _EXCLUSIVE:
             both = getattr(self, one) and getattr(self, other)
             check(not both, f"--{one} and --{other} exclude each other; write one of them")
+        check(
+            not self.recipe or self.model is not None,
+            "--recipe shows the training run of one model; write for example --model=palm_540b "
+            "--recipe",
+        )
 
 
 def main(argv: list[str]) -> None:
@@ -58,6 +66,8 @@ def main(argv: list[str]) -> None:
     )
     if command.markdown:
         print(markdown(), end="")
+    elif command.model is not None and command.recipe:
+        _print_recipe(model_card(command.model), as_json=command.json)
     elif command.model is not None:
         card = model_card(command.model)
         if command.json:
@@ -73,6 +83,21 @@ def main(argv: list[str]) -> None:
             console = stdout_console()
             folds = command.sizes == "main" and command.family is None and console.is_terminal
             show_zoo(zoo, console, fold=folds)
+
+
+def _print_recipe(card: ModelCard, *, as_json: bool) -> None:
+    # Imported late: only a learning rate needs JAX.
+    import jax
+
+    from zoo.explaining.recipe import Recipe
+    from zoo.explaining.recipe_page import show_recipe
+
+    jax.config.update("jax_platforms", "cpu")  # a description uses no device
+    recipe = Recipe(card)
+    if as_json:
+        print(json.dumps(recipe.to_json()))
+    else:
+        show_recipe(recipe, stdout_console())
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
+import configs
 from models import config as c
 from models.attention import LARGEST_BLOCK, SMALLEST_BLOCK
 from models.positions import Positions
@@ -200,6 +201,24 @@ def test_blocks_of_queries_equal_the_papers_equations(name: str, window: int | N
     for start, end in zip(ends - lengths, ends, strict=True):
         theirs = reference(params, tokens[0, start:end])
         np.testing.assert_allclose(logits[0, start:end], theirs, rtol=TOLERANCE, atol=TOLERANCE)
+
+
+def test_gpt3s_own_band_at_its_own_length_equals_the_papers_equations():
+    published = configs.get("gpt3_175b").model
+    config = dataclasses.replace(
+        samples.MODELS["gpt3"],
+        context_length=2048,
+        num_layers=2,
+        attention=dataclasses.replace(published.attention, num_heads=1, num_kv_heads=1, head_dim=7),
+    )
+    model = samples.random_model(config)
+    tokens = samples.random_tokens(config, batch_size=1, seq_len=2048)
+    params = samples.to_numpy(nnx.state(model, nnx.Param))
+    theirs = gpt3.logits(params, tokens[0], windows=(None, 256))
+    ours = samples.logits(model, tokens)[0]
+    np.testing.assert_allclose(ours, theirs, rtol=TOLERANCE, atol=TOLERANCE)
+    dense = gpt3.logits(params, tokens[0], windows=(None, None))
+    assert np.abs(dense - theirs)[256:].max() > 100 * TOLERANCE
 
 
 def test_a_later_token_does_not_change_an_earlier_one():

@@ -10,6 +10,20 @@ import numpy as np
 Arrays = dict[str, np.ndarray]
 
 
+def step(p, g, m, v, *, k, lr, stacked, decay, beta1=0.9, decay_exponent=0.8):
+    """Return the parameter and its two moments after step k with the clipped gradient g.
+
+    A stacked parameter holds one matrix or vector per layer along its first axis. k, lr and decay
+    may be arrays that broadcast against the parameter, for many steps k side by side.
+    """
+    beta2 = 1 - k**-decay_exponent
+    v = beta2 * v + (1 - beta2) * (g**2 + 1e-30)
+    axes = tuple(range(1 if stacked else 0, p.ndim))
+    scale = np.maximum(1e-3, np.sqrt(np.mean(p**2, axis=axes, keepdims=True)))
+    m = beta1 * m + (1 - beta1) * lr * scale * g / np.sqrt(v)
+    return p - m - decay * p, m, v
+
+
 def train(
     params: Arrays,
     gradients: list[Arrays],
@@ -33,16 +47,18 @@ def train(
     momentum = {name: np.zeros_like(p) for name, p in params.items()}
     for k, gradient in enumerate(gradients, start=1):
         lr = peak_lr if k < constant_steps else peak_lr * np.sqrt(constant_steps / k)
-        beta2 = 1 - k**-decay_exponent
         norm = np.sqrt(sum(np.sum(g**2) for g in gradient.values()))
         for name, p in params.items():
-            g = gradient[name] * min(1, clip_norm / norm)
-            second[name] = beta2 * second[name] + (1 - beta2) * (g**2 + 1e-30)
-            layers = p if name in stacked else p[None]
-            rms = np.array([max(1e-3, np.sqrt(np.mean(layer**2))) for layer in layers])
-            scale = rms.reshape(-1, *[1] * (p.ndim - 1)) if name in stacked else rms[0]
-            update = lr * scale * g / np.sqrt(second[name])
-            momentum[name] = beta1 * momentum[name] + (1 - beta1) * update
-            decay = lr**weight_decay_exponent if name in decayed else 0.0
-            params[name] = p - momentum[name] - decay * p
+            params[name], momentum[name], second[name] = step(
+                p,
+                gradient[name] * min(1, clip_norm / norm),
+                momentum[name],
+                second[name],
+                k=k,
+                lr=lr,
+                stacked=name in stacked,
+                decay=lr**weight_decay_exponent if name in decayed else 0.0,
+                beta1=beta1,
+                decay_exponent=decay_exponent,
+            )
     return params

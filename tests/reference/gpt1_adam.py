@@ -1,9 +1,19 @@
 """The Adam of GPT-1's released code (openai/finetune-transformer-lm, opt.py), in NumPy float64."""
 
-import math
 from collections.abc import Callable
 
 import numpy as np
+
+
+def step(p, g, m, v, *, k, lr, decay, beta1=0.9, beta2=0.999, eps=1e-8):
+    """Return the parameter and its two moments after step k with the clipped gradient g.
+
+    k and lr may be arrays that broadcast against the parameter, for many steps k side by side.
+    """
+    m = beta1 * m + (1 - beta1) * g
+    v = beta2 * v + (1 - beta2) * g * g
+    corrected = lr * np.sqrt(1 - beta2**k) / (1 - beta1**k)
+    return p - corrected * (m / (np.sqrt(v) + eps) + decay * p), m, v
 
 
 def train(
@@ -26,14 +36,18 @@ def train(
     first = {name: np.zeros_like(value) for name, value in params.items()}
     second = {name: np.zeros_like(value) for name, value in params.items()}
     for k, gradient in enumerate(gradients, start=1):
-        norm = math.sqrt(sum(np.sum(g.astype(np.float64) ** 2) for g in gradient.values()))
-        corrected = rate(k) * math.sqrt(1 - beta2**k) / (1 - beta1**k)
+        norm = np.sqrt(sum(np.sum(g.astype(np.float64) ** 2) for g in gradient.values()))
         for name, p in params.items():
-            g = gradient[name] * max_grad_norm / max(norm, max_grad_norm)
-            first[name] = beta1 * first[name] + (1 - beta1) * g
-            second[name] = beta2 * second[name] + (1 - beta2) * g * g
-            step = first[name] / (np.sqrt(second[name]) + eps)
-            if name in decayed:
-                step = step + l2 * p
-            params[name] = p - corrected * step
+            params[name], first[name], second[name] = step(
+                p,
+                gradient[name] * max_grad_norm / max(norm, max_grad_norm),
+                first[name],
+                second[name],
+                k=k,
+                lr=rate(k),
+                decay=l2 if name in decayed else 0.0,
+                beta1=beta1,
+                beta2=beta2,
+                eps=eps,
+            )
     return params

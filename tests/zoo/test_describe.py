@@ -107,12 +107,26 @@ def test_json_is_one_object_for_a_model_and_a_list_for_the_zoo(run_here):
     assert [card["family"] for card in palm] == ["palm"] * 5
 
 
+def test_a_recipe_is_a_page_or_json(run_here):
+    outcome = run_here(describe.main, "--model=palm_540b", "--recipe")
+    assert outcome.code == 0
+    assert outcome.stderr == ""
+    assert "1,024 after 50,000 steps (52.4B tokens)" in outcome.stdout
+    assert max(map(len, outcome.stdout.splitlines())) <= 120
+    described = json.loads(
+        run_here(describe.main, "--model=gpt3_175b", "--recipe", "--json").stdout
+    )
+    assert max(described["curves"]["batch_tokens"]) == 1536 * 2048
+
+
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
         (["--model=palm_8"], "model 'palm_8' is not in the zoo; did you mean palm_8b"),
         (["--family=foo"], "--family='foo' is not in the zoo; write one of gpt1, gpt2"),
         (["--model=palm_8b", "--family=palm"], "--model and --family exclude each other"),
+        (["--recipe"], "--recipe shows the training run of one model; write for example --model="),
+        (["--recipe", "--family=palm"], "--recipe shows the training run of one model"),
         (["--markdown", "--json"], "--markdown and --json exclude each other"),
     ],
 )

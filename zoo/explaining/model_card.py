@@ -167,13 +167,7 @@ def show_model_card(card: ModelCard, console: Console) -> None:
     show(console, "\n".join(f"  {line}" for line in draw(model).splitlines()))
     explained = [(AXES[choice.explanation.axis], choice.full_text) for choice in choices(model)]
     show_entries(console, "Choices", [*explained, ("Letters", LETTERS)])
-    show(console, "\nTraining text of the paper", style="bold")
-    show(console, f"{paper.mixture_source}; --data.mixture=paper", indent=2, lead="  ")
-    rows = [MIXTURE_COLUMNS, *mixture_rows(paper)]
-    widths = column_widths(rows)
-    for row in rows:
-        cells = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        console.print(f"  {cells}".rstrip(), markup=False, soft_wrap=True)
+    show_mixture(paper, console)
     show_entries(console, "Source of each value", _with_values(card, paper.sources))
     show_entries(console, "The paper's reasons", paper.reasons.items())
     show_entries(
@@ -181,6 +175,17 @@ def show_model_card(card: ModelCard, console: Console) -> None:
         "Not published, and what the zoo has instead",
         _with_values(card, paper.not_published),
     )
+
+
+def show_mixture(paper: Paper, console: Console) -> None:
+    """Print the sources of the paper's training text."""
+    show(console, "\nTraining text of the paper", style="bold")
+    show(console, f"{paper.mixture_source}; --data.mixture=paper", indent=2, lead="  ")
+    rows = [MIXTURE_COLUMNS, *mixture_rows(paper)]
+    widths = column_widths(rows)
+    for row in rows:
+        cells = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        console.print(f"  {cells}".rstrip(), markup=False, soft_wrap=True)
 
 
 def _numbers(card: ModelCard) -> Iterator[tuple[str, str]]:
