@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import json
+from fractions import Fraction
 
 import pytest
 
@@ -62,7 +63,7 @@ def test_an_epoch_reads_every_sequence_once(experiment, tmp_path):
 
 def test_a_mixture_has_no_epochs(experiment, corpus_glob, tmp_path):
     half = corpus_glob.replace("*", "0*")
-    parts = tuple(Part(Files(glob), rate=1) for glob in (corpus_glob, half))
+    parts = tuple(Part(Files(glob), rate=Fraction(1)) for glob in (corpus_glob, half))
     mixture = dataclasses.replace(experiment.data, source=Mixture(parts))
     with pytest.raises(ConfigError, match="epochs of their own.*write --num-tokens"):
         train(dataclasses.replace(experiment, data=mixture), tmp_path, budget=Epochs(1))
