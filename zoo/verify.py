@@ -23,7 +23,7 @@ from zoo.common.folders import writing
 from zoo.explaining.terminal import column_widths
 
 if TYPE_CHECKING:
-    from zoo.verification.comparison import Difference
+    from zoo.verification.comparison import Compared
     from zoo.verification.verification import Verification
 
 
@@ -125,11 +125,9 @@ def to_json(name: str, result: "Verification") -> dict[str, Any]:
 
 def table(command: VerifyCommand, result: "Verification") -> str:
     """Return the comparisons as a table, the notes, and the verdict if nothing differs."""
-    rows = [("compared with the straight run", "metrics", "parameters")]
+    rows = [("compared with the straight run", "metrics of all steps", "final parameters")]
     for what, each in result.comparisons.items():
-        metrics = _cell(each.num_metrics, each.metrics, each.tolerance.metrics)
-        params = _cell(each.num_params, each.params, each.tolerance.params)
-        rows.append((what, metrics, params))
+        rows.append((what, _cell(each.metrics), _cell(each.params)))
     widths = column_widths(rows)
     lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
     lines += [f"note: {note}" for note in result.notes]
@@ -140,14 +138,14 @@ def table(command: VerifyCommand, result: "Verification") -> str:
     return "\n".join(lines)
 
 
-def _cell(count: int, differences: "list[Difference]", tolerance: float) -> str:
-    beyond = [each for each in differences if each.size > each.allowed]
-    if beyond:
-        return f"{count:,} DIFFER from step {beyond[0].step} on: {beyond[0].what}"
-    largest = max((each.size for each in differences), default=0.0)
-    return f"{count:,} " + (
-        f"differ by {largest:.0e} at most, {tolerance:g} allowed" if largest else "equal to the bit"
-    )
+def _cell(compared: "Compared") -> str:
+    beyond, most = compared.first_beyond, compared.largest
+    if beyond is not None:
+        return f"{compared.count:,} DIFFER from step {beyond.step} on: {beyond.what}"
+    if most is None:
+        return f"{compared.count:,} equal to the bit"
+    what = f" ({most.what})" if "/" in most.what else ""
+    return f"{compared.count:,} differ by {most.size:.0e} of {most.allowed:.0e}{what}"
 
 
 if __name__ == "__main__":

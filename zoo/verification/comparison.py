@@ -5,14 +5,17 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
+from flax import nnx
 
 from zoo.checkpoints import checkpoint
 from zoo.reporting.recorded_run import read_run
 from zoo.runs.metrics import read_metrics
+
+Other = TypeVar("Other")
 
 
 @dataclass(frozen=True)
@@ -43,22 +46,32 @@ def read_outcome(workdir: Path, num_steps: int) -> Outcome:
         },
         params={
             jax.tree_util.keystr(path, simple=True, separator="."): np.asarray(value)
-            for path, value in jax.tree_util.tree_leaves_with_path(params.to_pure_dict())
+            for path, value in jax.tree_util.tree_leaves_with_path(nnx.to_pure_dict(params))
         },
     )
 
 
 @dataclass(frozen=True)
 class Tolerance:
-    """The largest differences that are allowed."""
+    """The largest differences that are allowed; infinite for what is not compared."""
 
     metrics: float
     """Of a metric at a step: |a - b| / max(|a|, |b|)."""
+    gradients: float
+    """The same of the norm of the gradients, whose terms cancel when they are summed."""
     params: float
     """Of all parameters as one vector: |a - b| / |a|."""
 
+    def of_metric(self, name: str) -> float:
+        """Return the largest difference of the metric `name` that is allowed."""
+        if name.startswith("data/"):  # the batches are the same on any mesh
+            return 0.0
+        if name.endswith("_deviation"):  # in units of how much the last steps vary, if they do
+            return math.inf if self.metrics else 0.0
+        return self.gradients if name == "train/grad_norm" else self.metrics
 
-EXACT = Tolerance(0.0, 0.0)
+
+EXACT = Tolerance(metrics=0.0, gradients=0.0, params=0.0)
 
 
 @dataclass(frozen=True)
@@ -83,35 +96,56 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """A run compared with its reference over all steps."""
+class Compared:
+    """One kind of values of a run, compared with those of its reference."""
 
-    tolerance: Tolerance
-    num_metrics: int
-    num_params: int
-    metrics: list[Difference]
-    """The values of the metrics that differ, by step."""
-    params: list[Difference]
-    """The first element of the parameters that differs, with the size of the whole difference."""
+    count: int
+    """Values of the reference."""
+    differences: list[Difference]
+    """The values that differ, by step; of the parameters only the first, with the size of all."""
+
+    @property
+    def largest(self) -> Difference | None:
+        """The difference that comes nearest to what is allowed, or goes farthest beyond it."""
+        # The smallest float instead of 0, to divide by.
+        by = [each.size / max(each.allowed, 5e-324) for each in self.differences]
+        return self.differences[by.index(max(by))] if by else None
 
     @property
     def first_beyond(self) -> Difference | None:
         """The first difference that is not allowed."""
-        return next((d for d in self.metrics + self.params if d.size > d.allowed), None)
+        return next((each for each in self.differences if each.size > each.allowed), None)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields that docs/json.md lists."""
+        most = self.largest
+        return {
+            "compared": self.count,
+            "largest": 0.0 if most is None else _finite_or(None, most.size),
+            "allowed": 0.0 if most is None else most.allowed,
+            "what": None if most is None else most.what,
+        }
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A run compared with its reference over all steps."""
+
+    metrics: Compared
+    params: Compared
+
+    @property
+    def first_beyond(self) -> Difference | None:
+        """The first difference that is not allowed."""
+        return self.metrics.first_beyond or self.params.first_beyond
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields that docs/json.md lists for a comparison."""
         return {
-            "metrics": _summary(self.num_metrics, self.tolerance.metrics, self.metrics),
-            "params": _summary(self.num_params, self.tolerance.params, self.params),
+            "metrics": self.metrics.to_json(),
+            "params": self.params.to_json(),
             "first_difference": None if self.first_beyond is None else str(self.first_beyond),
         }
-
-
-def _summary(count: int, tolerance: float, differences: list[Difference]) -> dict[str, Any]:
-    size = max((difference.size for difference in differences), default=0.0)
-    largest = size if math.isfinite(size) else None  # JSON has no infinity
-    return {"compared": count, "tolerance": tolerance, "largest": largest}
 
 
 def compare(
@@ -122,16 +156,15 @@ def compare(
     Args:
       starts: the first step of each process that must have trained the run.
     """
+    metrics = [
+        *_of_facts({"start": starts}, {"start": found.starts}),
+        *_of_facts(expected.fingerprint, found.fingerprint),
+        *_of_metrics(expected.rows, found.rows, num_steps, tolerance),
+    ]
+    params = list(_of_params(expected.params, found.params, num_steps, tolerance.params))
     return Comparison(
-        tolerance,
-        sum(map(len, expected.rows.values())),
-        sum(value.size for value in expected.params.values()),
-        [
-            *_of_facts({"start": starts}, {"start": found.starts}),
-            *_of_facts(expected.fingerprint, found.fingerprint),
-            *_of_metrics(expected.rows, found.rows, num_steps, tolerance),
-        ],
-        list(_of_params(expected.params, found.params, num_steps, tolerance.params)),
+        Compared(sum(map(len, expected.rows.values())), metrics),
+        Compared(sum(value.size for value in expected.params.values()), params),
     )
 
 
@@ -154,13 +187,9 @@ def _of_metrics(
             yield Difference("metrics.jsonl", step, *lines, math.inf, 0.0)
             continue
         for name in sorted(row | other, key=lambda name: (name != "train/loss", name)):
-            # A deviation is in units of how much the last steps vary, which may be next to nothing.
-            if tolerance.metrics and name.endswith("_deviation"):
-                continue
-            # The batches, and so their counters, are the same on any mesh.
-            allowed = 0.0 if name.startswith("data/") else tolerance.metrics
-            a, b = row.get(name), other.get(name)
-            if size := relative_difference(a, b):
+            a, b, allowed = row.get(name), other.get(name), tolerance.of_metric(name)
+            size = relative_difference(a, b)
+            if size > 0 and allowed < math.inf:
                 yield Difference(name, step, a, b, size, allowed)
 
 
@@ -172,11 +201,11 @@ def relative_difference(a: float | None, b: float | None) -> float:
         return 0.0
     if a == b:  # 0.0 and -0.0
         return math.ulp(0.0)
-    return _finite_or_inf(abs(a - b) / max(abs(a), abs(b)))
+    return _finite_or(math.inf, abs(a - b) / max(abs(a), abs(b)))
 
 
-def _finite_or_inf(size: float) -> float:
-    return size if math.isfinite(size) else math.inf
+def _finite_or(other: Other, size: float) -> float | Other:
+    return size if math.isfinite(size) else other
 
 
 def _of_params(
@@ -191,7 +220,8 @@ def _of_params(
             yield Difference(f"parameter {name}", step, *kinds, math.inf, allowed)
             return
         wide = a.astype(np.float64)
-        squares += np.sum((wide - b) ** 2), np.sum(wide**2)
+        with np.errstate(invalid="ignore"):  # inf - inf
+            squares += np.sum((wide - b) ** 2), np.sum(wide**2)
         bits = (each.reshape(-1).view(f"u{a.itemsize}") for each in (a, b))
         differs = np.flatnonzero(np.not_equal(*bits))
         if first is None and differs.size:
@@ -199,4 +229,4 @@ def _of_params(
             first = f"parameter {name}[{', '.join(map(str, index))}]", a[index], b[index]
     if first is not None:
         size = float(np.sqrt(squares[0] / squares[1])) if squares[1] else math.inf
-        yield Difference(first[0], step, *first[1:], _finite_or_inf(size), allowed)
+        yield Difference(first[0], step, *first[1:], _finite_or(math.inf, size), allowed)

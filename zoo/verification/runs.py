@@ -79,4 +79,4 @@ def _message(log: Path) -> str:
     """Return the message with which a process ended, or else its last line."""
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
     messages = [line for line in lines if line.startswith(("error: ", "stopped: "))]
-    return [*messages, *lines[-1:], "it was silent"][0]
+    return [*messages, *lines[-1:], "it was silent"][0].removeprefix("error: ")

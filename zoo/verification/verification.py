@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,9 +22,10 @@ NUM_FAKE_DEVICES = 4
 NUM_HOSTS = 2
 """Processes of the run on several hosts, each with one fake device."""
 TOLERANCES = {
-    "float32": Tolerance(metrics=1e-4, params=1e-4),
-    "bfloat16": Tolerance(metrics=1e-1, params=1e-1),
+    "float32": Tolerance(metrics=1e-5, gradients=1e-4, params=1e-4),
+    "bfloat16": Tolerance(metrics=5e-2, gradients=math.inf, params=1e-1),
 }
+"""TODO measured."""
 
 
 @dataclass(frozen=True)
