@@ -183,8 +183,8 @@ def _of_metrics(
     for step in range(1, num_steps + 1):
         row, other = expected.get(step), found.get(step)
         if row is None or other is None:
-            lines = ("no line" if each is None else "a line" for each in (row, other))
-            yield Difference("metrics.jsonl", step, *lines, math.inf, 0.0)
+            lines = ["no line" if each is None else "a line" for each in (row, other)]
+            yield Difference("metrics.jsonl", step, lines[0], lines[1], math.inf, 0.0)
             continue
         for name in sorted(row | other, key=lambda name: (name != "train/loss", name)):
             a, b, allowed = row.get(name), other.get(name), tolerance.of_metric(name)
@@ -216,8 +216,8 @@ def _of_params(
     for name in sorted(expected | found):
         a, b = expected.get(name), found.get(name)
         if a is None or b is None or (a.shape, a.dtype) != (b.shape, b.dtype):
-            kinds = ("missing" if each is None else f"{each.dtype}{each.shape}" for each in (a, b))
-            yield Difference(f"parameter {name}", step, *kinds, math.inf, allowed)
+            kinds = ["missing" if each is None else f"{each.dtype}{each.shape}" for each in (a, b)]
+            yield Difference(f"parameter {name}", step, kinds[0], kinds[1], math.inf, allowed)
             return
         wide = a.astype(np.float64)
         with np.errstate(invalid="ignore"):  # inf - inf

@@ -62,7 +62,8 @@ class _Reference:
         size, _ = read_description(self.devices)
         own = mesh_shape(experiment.mesh, size, rows_to_share(experiment))
         for shape in _shapes(num_devices):
-            candidate = dataclasses.replace(experiment, mesh=Mesh(**shape))
+            mesh = dataclasses.replace(Mesh(), **shape)
+            candidate = dataclasses.replace(experiment, mesh=mesh)
             try:
                 rules_for(candidate, AbstractMesh(tuple(shape.values()), tuple(shape)))
             except ConfigError:
