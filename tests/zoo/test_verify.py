@@ -13,10 +13,7 @@ from zoo.runs.metrics import METRICS_FILE
 from zoo.verification.runs import Launcher
 
 
-def test_a_run_repeats_after_a_stop_on_a_mesh_and_on_two_hosts(
-    nano, tmp_path, run_here, losses, monkeypatch
-):
-    monkeypatch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")  # to compile faster
+def test_a_run_repeats_after_a_stop_on_a_mesh_and_on_two_hosts(nano, tmp_path, run_here, losses):
     outcome = run_here(verify.main, *nano, "--steps=1", f"--workdir={tmp_path}", "--json")
     assert outcome.code == 0, outcome.stderr
     result = json.loads(outcome.stdout)

@@ -56,11 +56,11 @@ class Tolerance:
     """The largest differences that are allowed; infinite for what is not compared."""
 
     metrics: float
-    """Of a metric at a step: |a - b| / max(|a|, |b|)."""
+    """The relative difference |a - b| / max(|a|, |b|) of a metric at a step."""
     gradients: float
-    """The same of the norm of the gradients, whose terms cancel when they are summed."""
+    """The same of the gradient's norm, which rounding changes most: its terms cancel."""
     params: float
-    """Of all parameters as one vector: |a - b| / |a|."""
+    """The difference |a - b| / |a| of all parameters as one vector."""
 
     def of_metric(self, name: str) -> float:
         """Return the largest difference of the metric `name` that is allowed."""
@@ -128,7 +128,7 @@ class Compared:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class RunComparison:
     """A run compared with its reference over all steps."""
 
     metrics: Compared
@@ -150,7 +150,7 @@ class Comparison:
 
 def compare(
     expected: Outcome, found: Outcome, tolerance: Tolerance, *, num_steps: int, starts: list[int]
-) -> Comparison:
+) -> RunComparison:
     """Compare a run of `num_steps` steps with its reference.
 
     Args:
@@ -162,7 +162,7 @@ def compare(
         *_of_metrics(expected.rows, found.rows, num_steps, tolerance),
     ]
     params = list(_of_params(expected.params, found.params, num_steps, tolerance.params))
-    return Comparison(
+    return RunComparison(
         Compared(sum(map(len, expected.rows.values())), metrics),
         Compared(sum(value.size for value in expected.params.values()), params),
     )

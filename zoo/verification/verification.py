@@ -14,7 +14,7 @@ from zoo.checkpoints import checkpoint
 from zoo.distribution.devices import read_description
 from zoo.distribution.sharding import AXES, mesh_flags, mesh_shape, rows_to_share, rules_for
 from zoo.reporting.recorded_run import read_run
-from zoo.verification.comparison import EXACT, Comparison, Tolerance, compare, read_outcome
+from zoo.verification.comparison import EXACT, RunComparison, Tolerance, compare, read_outcome
 from zoo.verification.runs import Launcher
 
 NUM_FAKE_DEVICES = 4
@@ -34,7 +34,7 @@ class Verification:
 
     devices: str
     """The devices of the straight run."""
-    comparisons: dict[str, Comparison]
+    comparisons: dict[str, RunComparison]
     """The comparisons by what their run did."""
     notes: list[str]
     """Reasons why something was rehearsed or left out."""
@@ -84,7 +84,7 @@ def verify(launcher: Launcher, steps: int) -> Verification:
     num_steps = 2 * steps
     comparisons, notes = {}, []
 
-    def compare_with(reference: _Reference, workdir: Path, tolerance: Tolerance) -> Comparison:
+    def compare_with(reference: _Reference, workdir: Path, tolerance: Tolerance) -> RunComparison:
         expected, found = (read_outcome(run, num_steps) for run in (reference.workdir, workdir))
         return compare(expected, found, tolerance, num_steps=num_steps, starts=[0, steps])
 

@@ -9,8 +9,8 @@ import pytest
 from zoo.verification.comparison import (
     EXACT,
     Compared,
-    Comparison,
     Outcome,
+    RunComparison,
     Tolerance,
     compare,
     relative_difference,
@@ -33,7 +33,7 @@ RUN = Outcome(
 )
 
 
-def compared(tolerance: Tolerance = EXACT, **changes) -> Comparison:
+def compared(tolerance: Tolerance = EXACT, **changes) -> RunComparison:
     found = dataclasses.replace(RUN, **changes)
     return compare(RUN, found, tolerance, num_steps=2, starts=[0, 1])
 
@@ -43,7 +43,7 @@ def rows(step: int, **changes: float) -> dict[int, dict[str, float]]:
     return RUN.rows | {step: RUN.rows[step] | named}
 
 
-def first(comparison: Comparison) -> str:
+def first(comparison: RunComparison) -> str:
     assert comparison.first_beyond is not None
     return str(comparison.first_beyond)
 
