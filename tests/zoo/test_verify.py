@@ -3,6 +3,8 @@
 import json
 import re
 import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -36,23 +38,32 @@ def test_a_run_repeats_after_a_stop_on_a_mesh_and_on_two_hosts(nano, tmp_path, r
     assert "2 x cpu (cpu) of 2 processes" in said
 
 
+@dataclass
+class Ended:
+    """Runs that are copies of one that has ended, as if resumed at step 3."""
+
+    changes: dict[str, Callable[[Path], object]] = field(default_factory=dict)
+    """Changes to make to a workdir, by the name of the run."""
+    started: list[str] = field(default_factory=list)
+    """The name, the steps and the devices of every run."""
+
+
 @pytest.fixture
-def ended(trained, monkeypatch):
-    """Every run is a copy of one that has ended, as if resumed at step 3; returns a dict of what to
-    do to the copy of a run, by the name of the run.
-    """
+def ended(trained, monkeypatch) -> Ended:
+    ended = Ended()
 
     def train(launcher: Launcher, name: str, num_steps: int, *flags: str, num_hosts: int = 1):
         workdir = launcher.folder / name
         if num_steps == 6:
-            copy_resumed(trained.workdir, workdir, straight=name == "straight")
-            changes.get(name, lambda _: None)(workdir)
+            copy_resumed(trained.workdir, workdir, straight=name in ("straight", "rehearsal"))
+            ended.changes.get(name, lambda _: None)(workdir)
+        shown = [flag.replace("--mesh.", "") for flag in flags if not flag.endswith(("=1", "auto"))]
+        ended.started.append(" ".join([name, str(num_steps), *shown]))
         return workdir
 
-    changes = {}
     monkeypatch.setattr(Launcher, "train", train)
     monkeypatch.setattr(Launcher, "copy", lambda *_: None)
-    return changes
+    return ended
 
 
 def copy_resumed(workdir: Path, copy: Path, *, straight: bool) -> None:
@@ -80,7 +91,7 @@ def test_one_bit_of_a_loss_is_found_and_named_and_the_runs_are_kept(ended, nano,
         rows[3]["train/loss"] += 2**-20
         (workdir / METRICS_FILE).write_text("".join(json.dumps(row) + "\n" for row in rows))
 
-    ended["stopped"] = flip
+    ended.changes["stopped"] = flip
     outcome = run_here(verify.main, *nano, "--steps=3")
     assert outcome.code == 7
     assert "DIFFER from step 4 on: train/loss" in outcome.stdout
@@ -98,7 +109,7 @@ def test_a_run_that_did_not_resume_proves_nothing(ended, trained, nano, tmp_path
     def start_over(workdir: Path) -> None:
         shutil.copy(trained.workdir / RECORD_FILE, workdir)
 
-    ended["hosts"] = start_over
+    ended.changes["hosts"] = start_over
     outcome = run_here(verify.main, *nano, "--steps=3", f"--workdir={tmp_path / 'runs'}", "--json")
     assert outcome.code == 7
     assert "start is [0, 3] in the reference and [0] in this run" in outcome.stderr
@@ -115,3 +126,31 @@ def test_the_folder_must_be_new(nano, tmp_path, run_here):
     outcome = run_here(verify.main, *nano, "--steps=0")
     assert outcome.code == 2
     assert "steps=0 must be above zero" in outcome.stderr
+
+
+ON_THE_CHIPS_AND_BESIDE = ["straight 6", "stopped 3", "stopped 6", "rehearsal 6"]
+
+
+@pytest.mark.parametrize(
+    ("devices", "mesh", "num_notes"),
+    [
+        ("1 x TPU v4 (tpu)", "mesh 6 --fake-devices=4 fsdp=2 tensor=2", 2),
+        ("8 x TPU v4 (tpu)", "mesh 6 data=2 fsdp=2 tensor=2", 1),
+    ],
+)
+def test_accelerators_have_the_other_mesh_if_they_can_and_the_cpu_the_hosts(
+    devices, mesh, num_notes, ended, nano, run_here
+):
+    def move(workdir: Path) -> None:
+        path = workdir / RECORD_FILE
+        path.write_text(path.read_text().replace("1 x cpu (cpu)", devices))
+
+    ended.changes |= {"straight": move, "stopped": move}
+    outcome = run_here(verify.main, *nano, "--steps=3", "--json")
+    assert outcome.code == 0, outcome.stderr
+    hosts = ["hosts 3 fsdp=2", "hosts 6"]
+    assert ended.started == [*ON_THE_CHIPS_AND_BESIDE, mesh, *hosts]
+    result = json.loads(outcome.stdout)
+    assert result["devices"] == devices
+    assert len(result["notes"]) == num_notes
+    assert "compared with a straight run" in result["notes"][0]

@@ -25,7 +25,13 @@ TOLERANCES = {
     "float32": Tolerance(metrics=1e-5, gradients=1e-4, params=1e-4),
     "bfloat16": Tolerance(metrics=5e-2, gradients=math.inf, params=1e-1),
 }
-"""TODO measured."""
+"""The tolerances by the precision of the matrix products and the parameters.
+
+About ten times the largest differences measured over 20 steps between one CPU device and fsdp=2,
+tensor=2. Float32, the _nano models of six families: metrics 5e-7, gradients 7e-6, parameters 2e-6.
+Bfloat16, gopher_nano and gpt2_nano: metrics 6e-3, parameters 1e-2. Gradients are left out there:
+Gopher's norm differed by 0.6. Differences grow with the steps.
+"""
 
 
 @dataclass(frozen=True)
