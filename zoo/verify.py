@@ -145,7 +145,7 @@ def _cell(compared: "Compared") -> str:
     if most is None:
         return f"{compared.count:,} equal to the bit"
     what = f" ({most.what})" if "/" in most.what else ""
-    return f"{compared.count:,} differ by {most.size:.0e} of {most.allowed:.0e}{what}"
+    return f"{compared.count:,} differ by at most {most.size:.0e}{what}; {most.allowed:.0e} allowed"
 
 
 if __name__ == "__main__":

@@ -80,12 +80,15 @@ def copy_resumed(workdir: Path, copy: Path, *, straight: bool) -> None:
 def test_the_table_names_what_was_compared_and_says_how_equal(ended, nano, run_here):
     outcome = run_here(verify.main, *nano, "--steps=3")
     assert outcome.code == 0, outcome.stderr
-    header, stop, mesh, hosts, note, verdict = outcome.stdout.splitlines()
+    header, stop, mesh, hosts, *notes, verdict = outcome.stdout.splitlines()
     columns = ["compared with the straight run", "metrics of all steps", "final parameters"]
     assert re.split("  +", header) == columns
     for row in (stop, mesh, hosts):
         assert row.count("equal to the bit") == 2
-    assert "fake CPU devices" in note
+    assert notes == [
+        "note: the other mesh is rehearsed on 4 fake CPU devices",
+        "note: hosts are processes on this machine, with one fake CPU device each",
+    ]
     assert verdict == "verified: 6 steps of palm_nano repeat on 1 x cpu (cpu)"
 
 
@@ -157,4 +160,4 @@ def test_accelerators_have_the_other_mesh_if_they_can_and_the_cpu_the_hosts(
     result = json.loads(outcome.stdout)
     assert result["devices"] == devices
     assert len(result["notes"]) == num_notes
-    assert "compared with a straight run" in result["notes"][0]
+    assert all("compared with a straight run on one" in note for note in result["notes"])

@@ -100,12 +100,9 @@ def verify(launcher: Launcher, steps: int) -> Verification:
     comparisons[f"stop at step {steps}"] = compare_with(straight, stopped, EXACT)
 
     num_devices, platform = read_description(straight.devices)
-    on_cpu = straight
-    if platform != "cpu":
-        notes.append(
-            "one process owns all accelerators here: hosts are rehearsed on fake CPU devices, and "
-            "compared with a straight run on one"
-        )
+    on_cpu, compared_with = straight, ""
+    if platform != "cpu":  # one process owns all accelerators
+        compared_with = ", and compared with a straight run on one"
         flags = ["--fake-devices=1", *_mesh_flags(mesh_shape(Mesh(), 1))]
         on_cpu = _Reference(launcher.train("rehearsal", num_steps, *flags), flags)
 
@@ -113,7 +110,9 @@ def verify(launcher: Launcher, steps: int) -> Verification:
         reference, devices = straight, []
     else:
         reference, devices = on_cpu, [f"--fake-devices={NUM_FAKE_DEVICES}"]
-        notes.append(f"the other mesh is rehearsed on {NUM_FAKE_DEVICES} fake CPU devices")
+        notes.append(
+            f"the other mesh is rehearsed on {NUM_FAKE_DEVICES} fake CPU devices{compared_with}"
+        )
     shape = reference.another_mesh(NUM_FAKE_DEVICES if devices else num_devices)
     launcher.copy(reference.workdir, "mesh", steps)
     meshed = launcher.train("mesh", num_steps, *devices, *_mesh_flags(shape))
@@ -123,6 +122,9 @@ def verify(launcher: Launcher, steps: int) -> Verification:
     if on_cpu.experiment.data.streaming:
         notes.append("no run on two hosts: they divide streamed text into other batches")
         return Verification(straight.devices, comparisons, notes)
+    notes.append(
+        f"hosts are processes on this machine, with one fake CPU device each{compared_with}"
+    )
     shape = on_cpu.another_mesh(NUM_HOSTS)
     flags = ["--fake-devices=1", *_mesh_flags(shape)]
     launcher.train("hosts", steps, *flags, num_hosts=NUM_HOSTS)
