@@ -32,7 +32,7 @@ FLOORS = (
     ("zoo.planning", "zoo.explaining"),
     ("zoo.reporting",),
     ("zoo.runs",),
-    ("zoo.hf",),
+    ("zoo.hf", "zoo.verification"),
 )
 """The rooms from the ground up: a room imports only from those on floors below its own, and from
 what stands at the top of the packages, `data` and `zoo`, and is no command."""

@@ -9,7 +9,7 @@ import pytest
 import configs
 from configs.experiment import Mesh
 from tests.zoo.reporting.runs import make_run
-from zoo import diff
+from zoo import diff, verify
 from zoo.distribution.sharding import mesh_shape
 from zoo.explaining.model_card import model_card
 from zoo.planning import hardware
@@ -17,6 +17,8 @@ from zoo.planning.serving import plan_serving
 from zoo.planning.training import on_accelerator, plan_training
 from zoo.reporting.comparison import Comparison
 from zoo.reporting.recorded_run import read_run
+from zoo.verification.comparison import Compared, RunComparison
+from zoo.verification.verification import Verification
 
 DOCS = Path(__file__).parents[1] / "docs"
 NANO = on_accelerator(configs.get("palm_nano"))
@@ -27,7 +29,8 @@ def test_every_json_field_is_documented_and_no_other(tmp_path):
     page = (DOCS / "json.md").read_text(encoding="utf-8")
     of_describe, rest = page.split("## `python -m zoo.diff")
     of_diff, rest = rest.split("## `python -m zoo.plan")
-    of_plan, of_compare = rest.split("## `python -m zoo.compare")
+    of_plan, rest = rest.split("## `python -m zoo.compare")
+    of_compare, of_verify = rest.split("## `python -m zoo.verify")
     described = model_card("gpt3_175b")
     assert fields(of_describe) == set(described.to_json())
     assert fields(of_diff) == set(diff.to_json(described, described))
@@ -40,6 +43,12 @@ def test_every_json_field_is_documented_and_no_other(tmp_path):
     assert fields(of_compare) == {*compared, "out"}
     for field in compared["runs"][0]:
         assert f"`{field}`" in of_compare
+    nothing = Compared(0, [])
+    comparison = RunComparison(nothing, nothing)
+    verified = verify.to_json("palm_nano", Verification("1 x cpu (cpu)", {"stop": comparison}, []))
+    assert fields(of_verify) == set(verified)
+    for field in {**comparison.to_json(), **nothing.to_json()}:
+        assert f"`{field}`" in of_verify
     for choice in described.to_json()["choices"]:
         assert f"`{choice}`" in of_describe
     for number in diff.LABELS:

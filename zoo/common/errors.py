@@ -50,6 +50,18 @@ class LostHostError(OtherHostError):
     """A process of the run did not join (exit code 2) or is gone (6); nobody waits for it."""
 
 
+class StartedRunError(Exception):
+    """A run that this command started has failed; the command exits with the run's exit code."""
+
+    def __init__(self, message: str, exit_code: int):
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+class MismatchError(Exception):
+    """Runs that should be equal differ. Exit code 8."""
+
+
 _EXIT_CODES: tuple[tuple[type[Exception], int], ...] = (
     (ConfigError, 2),
     (DataConfigError, 2),
@@ -58,6 +70,7 @@ _EXIT_CODES: tuple[tuple[type[Exception], int], ...] = (
     (CheckpointError, 3),
     (DivergedError, 4),
     (OutOfMemoryError, 5),
+    (MismatchError, 8),
 )
 
 
@@ -65,10 +78,11 @@ def exit_code(error: Exception) -> int | None:
     """Return the exit code for `error`; None for an internal error, which shows its traceback.
 
     0 done, 1 internal error, 2 usage or config, 3 data or checkpoint missing or damaged,
-    4 diverged, 5 out of memory, 6 another process of the run is gone; with the state saved: 7 the
-    --max-hours are over, 75 stopped by a pre-emption, 130 stopped by Ctrl-C.
+    4 diverged, 5 out of memory, 6 another process of the run is gone, 8 runs that should be equal
+    differ; with the state saved: 7 the --max-hours are over, 75 stopped by a pre-emption, 130
+    stopped by Ctrl-C.
     """
-    if isinstance(error, StoppedError | OtherHostError):
+    if isinstance(error, StoppedError | OtherHostError | StartedRunError):
         return error.exit_code
     if is_lost_host(error):
         return LOST_HOST

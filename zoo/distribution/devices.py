@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -91,3 +92,10 @@ def describe_devices() -> str:
     devices, processes = jax.devices(), jax.process_count()
     of_processes = f" of {processes} processes" if processes > 1 else ""
     return f"{len(devices)} x {devices[0].device_kind} ({devices[0].platform}){of_processes}"
+
+
+def read_description(description: str) -> tuple[int, str]:
+    """Return the number of devices and the platform that `describe_devices` wrote."""
+    found = re.match(r"(\d+) x .* \((\w+)\)", description)
+    assert found is not None, description
+    return int(found[1]), found[2]

@@ -57,7 +57,10 @@ def test_silent_where_there_is_nothing_to_mend(described, machine):
 
 
 def test_devices_are_described_by_number_and_kind():
-    assert devices.describe_devices() == f"{jax.device_count()} x cpu (cpu)"
+    description = devices.describe_devices()
+    assert description == f"{jax.device_count()} x cpu (cpu)"
+    assert devices.read_description(description) == (jax.device_count(), "cpu")
+    assert devices.read_description("8 x TPU v4 (tpu) of 2 processes") == (8, "tpu")
 
 
 def test_fake_devices_have_threads_to_wait_for_each_other(run_process, tmp_path):

@@ -1,0 +1,1 @@
+"""Runs that should be equal, started as processes and compared."""
