@@ -12,6 +12,7 @@ from tests.zoo.reporting.runs import make_run
 from zoo import diff, verify
 from zoo.distribution.sharding import mesh_shape
 from zoo.explaining.model_card import model_card
+from zoo.explaining.recipe import Recipe
 from zoo.planning import hardware
 from zoo.planning.serving import plan_serving
 from zoo.planning.training import on_accelerator, plan_training
@@ -28,11 +29,13 @@ GPUS = hardware.parse("h100:8", 1)
 def test_every_json_field_is_documented_and_no_other(tmp_path):
     page = (DOCS / "json.md").read_text(encoding="utf-8")
     of_describe, rest = page.split("## `python -m zoo.diff")
+    of_describe, of_recipe = of_describe.split("## `python -m zoo.describe --model=NAME --recipe")
     of_diff, rest = rest.split("## `python -m zoo.plan")
     of_plan, rest = rest.split("## `python -m zoo.compare")
     of_compare, of_verify = rest.split("## `python -m zoo.verify")
     described = model_card("gpt3_175b")
     assert fields(of_describe) == set(described.to_json())
+    assert fields(of_recipe) == set(Recipe(described).to_json())
     assert fields(of_diff) == set(diff.to_json(described, described))
     plan = plan_training(NANO, GPUS, mesh_shape(Mesh(), 8)).summary("palm_nano")
     assert fields(of_plan) == set(plan)

@@ -8,6 +8,7 @@ import pytest
 
 import zoo
 from zoo import sample
+from zoo.checkpoints import manifest
 from zoo.checkpoints.checkpoint import Step
 from zoo.common.errors import CheckpointError
 from zoo.inference.decode import Sampling
@@ -82,6 +83,8 @@ def test_the_best_step_is_the_one_with_the_lowest_loss(copied, run_here):
     assert score("best") == score(6) != score(3)
     for path, content in zip(losses, reversed(contents), strict=True):
         path.write_text(content)
+        (path.parents[1] / manifest.FILE).unlink()
+        manifest.write(path.parents[1])
     assert score("best") == score(3)
     outcome = run_here(sample.main, f"--checkpoint={copied}", "--step=5", "--prompt=a")
     assert outcome.code == 3

@@ -73,7 +73,7 @@ def test_rewind_is_the_run_that_began_at_the_checkpoint_with_later_batches(
     monkeypatch.setattr(
         ComputedReader,
         "train_batch",
-        lambda reader, step: train_batch(reader, step if step < 6 else step + 4),
+        lambda reader, step, rows: train_batch(reader, step if step < 6 else step + 4, rows),
     )
     train(experiment, tmp_path / "reference")
     reference = {row["step"]: row["train/loss"] for row in losses(tmp_path / "reference")}
