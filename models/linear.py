@@ -7,6 +7,7 @@ from typing import Literal, assert_never
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Float
 
 from models.axes import constrain
@@ -16,7 +17,9 @@ Axes = tuple[str, str]
 """Logical names of the two axes of a kernel."""
 
 Role = Literal["kernel", "residual", "embedding", "position"]
-"""The use of a matrix, which decides its initial values; `residual` feeds the residual stream."""
+"""The use of a matrix, which decides its initial values; `residual` feeds the residual stream.
+
+Rematerialisation knows the outputs of dense layers by it, too."""
 
 
 def init_std(config: ModelConfig, role: Role, fan_in: int) -> float:
@@ -69,6 +72,7 @@ class Linear(nnx.Module):
         use_bias: bool,
         rngs: nnx.Rngs,
     ):
+        self.role = role
         self.num_in = len(in_shape)
         # Axes of the kernel as a matrix [I, O]. Heads are contiguous in it, so where I or O merges
         # heads and head_dim, it is sharded as heads.
@@ -84,6 +88,8 @@ class Linear(nnx.Module):
         in_shape, out_shape = kernel.shape[: self.num_in], kernel.shape[self.num_in :]
         batch_shape = x.shape[: x.ndim - self.num_in]
         y = matmul(x.reshape(*batch_shape, -1), kernel.reshape(math.prod(in_shape), -1), self.axes)
+        # A checkpoint policy does not see the product itself, which is inside a custom gradient.
+        y = checkpoint_name(y, self.role)
         y = y.reshape(*batch_shape, *out_shape)
         return y if self.bias is None else y + self.bias[...].astype(y.dtype)
 

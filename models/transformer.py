@@ -285,7 +285,10 @@ class Transformer(nnx.Module):
             case "none":
                 return apply_layer
             case "dots":
-                policy = jax.checkpoint_policies.dots_with_no_batch_dims_saveable
+                policy = jax.checkpoint_policies.save_only_these_names("kernel", "residual")
+                return jax.checkpoint(apply_layer, policy=policy)
+            case "residual":
+                policy = jax.checkpoint_policies.save_only_these_names("residual")
                 return jax.checkpoint(apply_layer, policy=policy)
             case "full":
                 return jax.checkpoint(apply_layer)
