@@ -258,10 +258,10 @@ class Execution:
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Precision of activations and matrix products; parameters, norms, softmax and loss stay
     float32. auto: bfloat16 on accelerators, float32 on a CPU."""
-    remat: Literal["none", "dots", "residual", "full"] = "none"
+    remat: Literal["none", "dots", "narrow", "full"] = "none"
     """Work that the backward pass repeats to save memory. none: nothing; dots: everything except
-    the products of dense layers; residual: everything except the products that feed the residual
-    stream; full: whole layers."""
+    the products of dense layers; narrow: everything except those that are as narrow as the residual
+    stream, so the up projections of feed-forward layers too; full: whole layers."""
     unroll: int = 1
     """Layers per scan iteration. More of them take longer to compile and may run faster."""
 

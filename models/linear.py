@@ -17,9 +17,7 @@ Axes = tuple[str, str]
 """Logical names of the two axes of a kernel."""
 
 Role = Literal["kernel", "residual", "embedding", "position"]
-"""The use of a matrix, which decides its initial values; `residual` feeds the residual stream.
-
-Rematerialisation knows the outputs of dense layers by it, too."""
+"""The use of a matrix, which decides its initial values; `residual` feeds the residual stream."""
 
 
 def init_std(config: ModelConfig, role: Role, fan_in: int) -> float:
@@ -72,7 +70,6 @@ class Linear(nnx.Module):
         use_bias: bool,
         rngs: nnx.Rngs,
     ):
-        self.role = role
         self.num_in = len(in_shape)
         # Axes of the kernel as a matrix [I, O]. Heads are contiguous in it, so where I or O merges
         # heads and head_dim, it is sharded as heads.
@@ -88,8 +85,9 @@ class Linear(nnx.Module):
         in_shape, out_shape = kernel.shape[: self.num_in], kernel.shape[self.num_in :]
         batch_shape = x.shape[: x.ndim - self.num_in]
         y = matmul(x.reshape(*batch_shape, -1), kernel.reshape(math.prod(in_shape), -1), self.axes)
-        # A checkpoint policy does not see the product itself, which is inside a custom gradient.
-        y = checkpoint_name(y, self.role)
+        # Rematerialisation knows the product by the name of its axis: it does not see the product
+        # itself, which is inside a custom gradient.
+        y = checkpoint_name(y, self.axes[1])
         y = y.reshape(*batch_shape, *out_shape)
         return y if self.bias is None else y + self.bias[...].astype(y.dtype)
 

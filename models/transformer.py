@@ -285,10 +285,10 @@ class Transformer(nnx.Module):
             case "none":
                 return apply_layer
             case "dots":
-                policy = jax.checkpoint_policies.save_only_these_names("kernel", "residual")
+                policy = jax.checkpoint_policies.save_any_names_but_these()
                 return jax.checkpoint(apply_layer, policy=policy)
-            case "residual":
-                policy = jax.checkpoint_policies.save_only_these_names("residual")
+            case "narrow":
+                policy = jax.checkpoint_policies.save_any_names_but_these("mlp")
                 return jax.checkpoint(apply_layer, policy=policy)
             case "full":
                 return jax.checkpoint(apply_layer)
