@@ -155,6 +155,9 @@ def _temporaries(experiment: Experiment, shape: dict[str, int], params_bytes: in
             kept = 4 * residual + 2 * products + scores
         case "dots":
             kept = residual + products + tokens * model.d_model * value_bytes
+        case "narrow":
+            wide = tokens * _up_width(model) * value_bytes / tensor
+            kept = residual + products - wide + tokens * model.d_model * value_bytes
         case "full":
             kept = residual
         case _:
@@ -177,9 +180,14 @@ def _temporaries(experiment: Experiment, shape: dict[str, int], params_bytes: in
 
 def _product_width(model: ModelConfig) -> int:
     """Return the width of all products of one layer, those to the residual stream left out."""
-    a, f = model.attention, model.feed_forward
+    a = model.attention
     heads = 2 * a.num_heads + 2 * a.num_kv_heads
-    return heads * a.head_dim + num_up_matrices(f.kind) * f.d_ff
+    return heads * a.head_dim + _up_width(model)
+
+
+def _up_width(model: ModelConfig) -> int:
+    """Return the width of the up projections of one feed-forward layer."""
+    return num_up_matrices(model.feed_forward.kind) * model.feed_forward.d_ff
 
 
 def _layer_params(model: ModelConfig) -> int:

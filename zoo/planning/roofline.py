@@ -2,9 +2,11 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import assert_never
 
 from configs.experiment import Experiment
 from models.flops import train_flops_palm
+from models.parameters import num_up_matrices
 from models.transformer import num_params
 from zoo.distribution.sharding import pipeline_micro_batches, rows_per_pass
 from zoo.planning.collectives import Collective, ring_bytes
@@ -58,7 +60,7 @@ def step_bounds(
     """
     chip, model = topology.chip, experiment.model
     model_flops = flops_per_step(experiment)
-    hardware_flops = model_flops * (4 / 3 if experiment.execution.remat == "full" else 1)
+    hardware_flops = model_flops * (1 + _repeated_share(experiment) / 3)
     num_passes, stages = passes(experiment, shape), shape["pipeline"]
     num_micro_batches = experiment.num_micro_batches * pipeline_micro_batches(experiment, shape)
     slowdown = num_passes / num_micro_batches  # above 1 by the bubble of a pipeline
@@ -135,7 +137,7 @@ def _expected_traffic(experiment: Experiment, shape: dict[str, int]) -> list[Tra
     sequence, copies = shape["sequence"], shape["data"] * shape["sequence"]
     layers, num_passes = model.num_layers // stages, passes(experiment, shape)
     # For the forward and the backward pass, and for recomputing the forward pass.
-    num_gathers = 3 if experiment.execution.remat == "full" else 2
+    num_gathers = 2 + _repeated_share(experiment)
     layer_params = num_params(model) / (tensor * stages) / layers
     rows = rows_per_pass(experiment, shape) / (shape["data"] * fsdp)
     tokens = rows * experiment.seq_len / sequence  # per device and pass
@@ -146,14 +148,29 @@ def _expected_traffic(experiment: Experiment, shape: dict[str, int]) -> list[Tra
     sub_blocks = layers * (1 if model.layout == "parallel" else 2)
     layer_passes, sub_block_passes = layers * num_passes, 3 * sub_blocks * num_passes
     return [
-        Traffic("all-gather", "fsdp", fsdp, num_gathers * layer_passes, 2 * layer_params),
+        Traffic("all-gather", "fsdp", fsdp, round(num_gathers * layer_passes), 2 * layer_params),
         Traffic("reduce-scatter", "fsdp", fsdp, layer_passes, 4 * layer_params),
         Traffic("all-reduce", "data", copies, layers, 4 * layer_params / fsdp),
         Traffic("all-gather", "tensor", tensor, sub_block_passes, residual_bytes),
         Traffic("reduce-scatter", "tensor", tensor, sub_block_passes, residual_bytes),
-        Traffic("all-gather", "sequence", sequence, num_gathers * layer_passes, kv_bytes),
+        Traffic("all-gather", "sequence", sequence, round(num_gathers * layer_passes), kv_bytes),
         Traffic("collective-permute", "pipeline", stages, 2 * num_passes, residual_bytes),
     ]
+
+
+def _repeated_share(experiment: Experiment) -> float:
+    """Return the share of the forward pass's products that the backward pass repeats."""
+    model = experiment.model
+    match experiment.execution.remat:
+        case "none" | "dots":
+            return 0.0
+        case "narrow":
+            ups = num_up_matrices(model.feed_forward.kind) * model.feed_forward.d_ff * model.d_model
+            return model.num_layers * ups / num_params(model)
+        case "full":
+            return 1.0
+        case _:
+            assert_never(experiment.execution.remat)
 
 
 def _crosses_islands(shape: dict[str, int], devices_per_island: int) -> dict[str, bool]:

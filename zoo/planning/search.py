@@ -11,6 +11,8 @@ from zoo.distribution.sharding import mesh_shape
 from zoo.planning.hardware import Topology
 from zoo.planning.training import TrainingPlan, plan_training
 
+REMATS = "none", "dots", "narrow", "full"
+"""Rematerialisation policies, the one that repeats least first."""
 LARGEST_TENSOR = 16
 """Devices that share one matrix product, at most: more would mostly communicate."""
 MAX_COMPILED = 3
@@ -32,7 +34,7 @@ def candidates(experiment: Experiment, topology: Topology) -> Iterator[TrainingP
             1 if shape["pipeline"] == 1 else experiment.num_micro_batches
         )  # which a search keeps
         rows = experiment.batch_size // slices // (shape["data"] * shape["fsdp"])
-        for micro_batches, remat in itertools.product(divisors(rows), ("none", "dots", "full")):
+        for micro_batches, remat in itertools.product(divisors(rows), REMATS):
             candidate = dataclasses.replace(
                 with_micro_batches(experiment, micro_batches, shape),
                 execution=dataclasses.replace(experiment.execution, remat=remat),
