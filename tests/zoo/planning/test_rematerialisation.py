@@ -1,0 +1,59 @@
+"""Rematerialisation policies, as compiled: each keeps less and repeats more than the one before."""
+
+import dataclasses
+from itertools import pairwise
+
+import jax
+import pytest
+
+import configs
+from configs.experiment import Experiment, Mesh
+from zoo.distribution import sharding
+from zoo.distribution.devices import resolve_dtype
+from zoo.planning import compilation, hardware, memory
+from zoo.planning.search import REMATS
+from zoo.planning.training import on_accelerator
+
+COPIES = sharding.mesh_shape(Mesh(), 4)
+
+
+def with_policy(experiment: Experiment, remat) -> Experiment:
+    """Return eight layers of the model, so that the memory of the one at work counts little."""
+    model = dataclasses.replace(
+        experiment.model, num_layers=8, context_length=256, vocab_size=256, d_model=64
+    )
+    execution = dataclasses.replace(experiment.execution, remat=remat)
+    return dataclasses.replace(
+        experiment,
+        model=model,
+        execution=execution,
+        seq_len=256,
+        batch_tokens=8 * 256,
+        batch_ramp=None,
+    )
+
+
+@pytest.mark.parametrize("name", ["llama_nano", "gpt3_nano"])
+def test_on_a_cpu_each_policy_keeps_less_and_repeats_more(name: str):
+    temporaries, flops = [], []
+    for remat in REMATS:
+        experiment = with_policy(resolve_dtype(configs.get(name)), remat)
+        mesh = sharding.make_mesh(Mesh(), jax.device_count())
+        compiled = compilation.lower(experiment, mesh).compile()
+        temporaries.append(compiled.memory_analysis().temp_size_in_bytes)
+        flops.append(compiled.cost_analysis()["flops"])
+    assert all(more > less for more, less in pairwise(temporaries)), temporaries
+    assert all(less < more for less, more in pairwise(flops)), flops
+
+
+@pytest.mark.skipif(not compilation.can_compile(), reason="no libtpu for this platform")
+def test_on_a_tpu_each_policy_keeps_less_and_the_estimate_follows():
+    topology = hardware.parse("v5e:2x2", 1)
+    compiled, estimated = [], []
+    for remat in REMATS:
+        experiment = on_accelerator(with_policy(configs.get("llama_nano"), remat))
+        step = compilation.compile_step(experiment, topology, COPIES, quick=True)
+        compiled.append(step.temporary_bytes)
+        estimated.append(memory.estimate_training(experiment, COPIES).temporaries)
+    assert all(more > less for more, less in pairwise(compiled)), compiled
+    assert all(more > less for more, less in pairwise(estimated)), estimated
