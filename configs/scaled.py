@@ -48,14 +48,13 @@ SMALL = Budget(
     vocab_size=4096,
     seq_len=256,
     batch_size=4,
-    smallest_batch=4,
+    smallest_batch=1,
     num_tokens=600 * 4 * 256,
     warmup_steps=30,
     eval_every=150,
 )
 """A run of minutes on a laptop's CPU. The batch is the best of a sweep with PaLM's recipe: in such
-a short run, more steps help more than larger batches. All have one size, as in the runs that were
-measured so far."""
+a short run, more steps help more than larger batches."""
 
 
 def scaled_down(
