@@ -38,8 +38,7 @@ def test_a_cosine_in_tokens_ends_at_the_same_share_of_the_run(name, end):
 def test_a_batch_grows_over_the_same_share_of_the_run():
     for name, sizes in (("palm_540b", [1, 2, 4]), ("chinchilla_70b", [2, 4])):
         published = configs.get(name)
-        budget = SMALL
-        scaled = scaled_down(published, published.model, budget, peak_lr=0.5)
+        scaled = scaled_down(published, published.model, SMALL, peak_lr=0.5)
         assert [phase.size for phase in scaled.batch_sizes.phases] == sizes
         for phase, own in zip(published.batch_sizes.phases, scaled.batch_sizes.phases, strict=True):
             share = published.batch_sizes.before(phase.first_step) * published.seq_len
