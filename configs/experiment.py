@@ -195,9 +195,11 @@ class Divergence:
     deviations: float = 6.0
     """Distance above the median from which on a step is a spike."""
     rewind_steps: int = 100
-    """Steps before the spike at which the checkpoint of a rewind must be taken, at the least."""
+    """Steps before the spike at which the checkpoint of a rewind is taken, at the least; the oldest
+    one, if none is so old."""
     skip_batches: int = 200
-    """Batches that a rewind leaves out; more, if the spike's own batch comes later."""
+    """Batches that a rewind leaves out; more, if the spike's own batch comes later. They count for
+    the growth of the batch, but not for the learning rate."""
     attempts: int = 5
     """Updates that are skipped within a window, or rewinds to the same checkpoint; at one more, the
     run ends."""

@@ -57,19 +57,15 @@ class WarmupCosine:
         )
 
 
-Decays = Literal["matrices", "all"]
-"""The parameters that weight decay shrinks. matrices: embeddings and kernels, but neither biases
-nor norm scales; all: every parameter."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class WarmupCosineInTokens:
-    """Linear warm-up and half a cosine, both in the tokens that the run has seen.
+    """Linear warm-up and half a cosine, both in the tokens of the steps that were taken.
 
     While the batch grows, this is another learning rate at each step than `WarmupCosine`'s.
     """
 
-    peak_lr: float
+    peak_lr: float = field(metadata=MAY_CHANGE)
+    """Highest rate. A resumed run may lower it, as after a divergence."""
     warmup_tokens: float
     """Tokens at which the learning rate reaches its peak."""
     decay_tokens: float | None = None
@@ -92,6 +88,10 @@ class WarmupCosineInTokens:
 
 Schedule = InverseSquareRoot | WarmupCosine | WarmupCosineInTokens
 """The learning rate of every step."""
+
+Decays = Literal["matrices", "all"]
+"""The parameters that weight decay shrinks. matrices: embeddings and kernels, but neither biases
+nor norm scales; all: every parameter."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,7 +134,7 @@ class RateCorrectedAdam:
     decay is weak at first. GPT-1's released code (opt.py) has this form.
     """
 
-    schedule: InverseSquareRoot | WarmupCosine
+    schedule: Schedule
     beta1: float = 0.9
     beta2: float = 0.999
     eps: float = 1e-8

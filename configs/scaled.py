@@ -64,7 +64,8 @@ def scaled_down(
 
     The learning rate and the batch change after the same share of the run as the paper's. The peak
     is `peak_lr`, and the warm-up is the budget's: the paper's would last for less than a step. The
-    batch grows from at least the budget's smallest one.
+    batch grows from at least the budget's smallest one. The execution and the reaction to a
+    diverging step are the defaults: so short a run has no use for a rewind.
     """
     run = replace(
         published,

@@ -105,7 +105,7 @@ class PublishedSource:
     percent: float
     """Share of the training sequences that is drawn from it, as the paper prints it."""
     epochs: float | None = None
-    """Passes over it in the paper's run. None: not published."""
+    """Passes over it in the paper's run. None: not known here."""
     stand_in: str | None = None
     """The task of a public set to read instead. None: no set is like it."""
 
@@ -177,6 +177,15 @@ class Data:
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise DataConfigError(f"data.{name}={value} must be above zero; leave it out")
+
+
+def without_code(data: Data) -> Data:
+    """Return the settings that a checkpoint holds, without what would import a module.
+
+    Nor do they name folders that this machine would write to.
+    """
+    source = with_options(data.source, {"module": None})
+    return dataclasses.replace(data, source=source, vocabulary=None, cache_dir=None)
 
 
 def leaves(source: Source) -> tuple[Task | Files | PaperMixture, ...]:

@@ -133,7 +133,7 @@ def load(
         train_rows = rows_of["train"]
         padding = sum(r.padding * len(r) for r in train_rows) / sum(map(len, train_rows))
         report(f"documents are kept whole: {padding:.1%} of the training rows is padding")
-    if config.packing == "unmasked":
+    if config.packing == "unmasked" or not vocabulary.separates_documents:
         report("documents follow one another without a mask: a token sees those before its own too")
     fingerprint: dict[str, str | int] = {
         **text_fingerprint(corpora),

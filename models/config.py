@@ -256,7 +256,7 @@ class Execution:
     """The way a `ModelConfig` is computed: it changes speed and memory, not the model."""
 
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Precision of activations and matrix products; parameters, norms, softmax and loss stay
+    """Precision of activations and matrix products; norms, softmax and loss are computed in
     float32. auto: bfloat16 on accelerators, float32 on a CPU."""
     remat: Literal["none", "dots", "narrow", "full"] = "none"
     """Work that the backward pass repeats to save memory. none: nothing; dots: everything except

@@ -189,7 +189,17 @@ class Transformer(nnx.Module):
                 x = constrain(x, "batch", "length", "residual")
                 return self._apply((blocks, indices, keys), x, positions, None)[0]
 
-            x = run_stages(stage, layers, x, positions, axis=axis, num_micro_batches=micro_batches)
+            # Gradients of the ticks add up in the precision of the layers that they close over.
+            blocks, indices, keys = layers
+            blocks = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), blocks)
+            x = run_stages(
+                stage,
+                (blocks, indices, keys),
+                x,
+                positions,
+                axis=axis,
+                num_micro_batches=micro_batches,
+            )
         x = x if self.final_norm is None else self.final_norm(x)
         return constrain(x, "batch", "length", "residual"), cache
 
@@ -255,7 +265,8 @@ class Transformer(nnx.Module):
         else:
             table = constrain(self.unembedding[...].astype(jnp.float32), "vocab", "embed")
         table = constrain(table, "vocab", None)
-        bias = None if self.logit_bias is None else self.logit_bias[...]
+        # Gradients of a token, and of a part of the loss, add up in float32.
+        bias = None if self.logit_bias is None else self.logit_bias[...].astype(jnp.float32)
         match self.config.logit_scale:
             case "one":
                 return Head(table, bias, 1.0)

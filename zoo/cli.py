@@ -13,7 +13,7 @@ import tyro
 import configs
 from configs.experiment import Experiment
 from data import command
-from data.config import PaperMixture
+from data.config import PaperMixture, without_code
 from models.config import ConfigError, check
 from zoo.common.process import AbortHandler
 
@@ -123,6 +123,7 @@ def _pick(flags: StartFlags, *, asks_help: bool) -> Start:
 
         folder = checkpoint.find(flags.init_from, flag="--init-from")
         experiment = checkpoint.read_run(folder).experiment
+        experiment = dataclasses.replace(experiment, data=without_code(experiment.data))
         return Start(checkpoint.run_name(folder), experiment, f"--init-from={folder}")
     if asks_help:
         return Start(_MODEL_OF_HELP, configs.get(_MODEL_OF_HELP), None)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from configs.experiment import Mesh
+from data.config import without_code
 from data.flags import SourcesFlags
 from models.config import check
 from zoo import cli
@@ -113,9 +114,10 @@ def _evaluate_texts(command: EvaluateCommand, folder: Path, report: "Progress") 
     from zoo.checkpoints import checkpoint
     from zoo.inference.evaluation import evaluate_checkpoint
 
+    trained_with = checkpoint.read_run(folder).experiment.data
     measured = evaluate_checkpoint(
         folder,
-        sources=command.data.resolve(checkpoint.read_run(folder).experiment.data.source),
+        sources=command.data.resolve(without_code(trained_with).source),
         cache_dir=command.data.cache_dir,
         seq_len=command.seq_len,
         stride=command.stride,

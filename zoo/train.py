@@ -51,8 +51,8 @@ class TrainCommand:
     num_epochs: float | None = None
     """Train for this many passes over the text, instead of for --num-steps."""
     max_hours: float | None = None
-    """Save the state and end with exit code 7 after this many hours, which do not change the
-    schedule: the same command resumes the run, as in the next job of a queue."""
+    """Save the state and end with exit code 76 after this many hours, which do not change the
+    schedule: the same command without --fresh resumes the run, as in the next job of a queue."""
     track: TrackerName | None = None
     """Experiment tracker that gets the metrics and samples besides metrics.jsonl and TensorBoard,
     which are always written. A resumed run goes on in the tracker's same run; one that goes back
@@ -102,12 +102,12 @@ def train(
 
     deadline_s = time.monotonic() + 3600 * max_hours
     check(max_hours > 0, f"--max-hours={max_hours:g} must be above zero")
-    check_installed(track)
     configure(cache_dir=experiment.data.cache_dir, fake_devices=fake_devices)
     folder, report = Path(workdir), RunReport(cli.console, flags=flags)
     hosts = join(distributed, folder, report)
     if not hosts.is_primary:
         report = RunReport(Console(quiet=True))
+    hosts.on_primary(lambda: check_installed(track))
     with ExitStack() as stack:
         hosts.on_primary(lambda: stack.enter_context(lock.held(folder, report.line)))
         name = name or folder.absolute().name

@@ -33,8 +33,7 @@ class OwnFlags:
 
     steps: int = 10
     """Steps before the stop, and as many after it. All runs take both, log every step, and evaluate
-    and save after each half, whatever --num-steps, --log-every, --eval-every and --save-every say.
-    """
+    and save after each half, whatever the flags for that say."""
     workdir: str | None = None
     """New folder for the runs, which is kept. None: a temporary folder, which is kept if something
     differs or fails."""
@@ -56,7 +55,7 @@ class VerifyCommand(OwnFlags):
 
 
 def main(argv: list[str]) -> None:
-    """Train, compare and print. Raises MismatchError (exit code 8) if something differs."""
+    """Train, compare and print. Raises MismatchError (exit code 7) if something differs."""
     command = cli.parse_with_model(
         lambda experiment, name: VerifyCommand(name=name, experiment=experiment),
         argv,
@@ -66,6 +65,7 @@ def main(argv: list[str]) -> None:
     )
     _, flags = tyro.cli(OwnFlags, args=argv, return_unknown_args=True)
     flags += ["--log-every=1", f"--eval-every={command.steps}", f"--save-every={command.steps}"]
+    flags += ["--keep=2", "--patience=None"]
 
     import jax
 

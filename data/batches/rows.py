@@ -1,9 +1,9 @@
 """Rows of `seq_len` predictions from a token cache, in an order that a seed decides.
 
 A stream of tokens is documents end to end, each BOS, ids, EOS; text never has either of these ids.
-If BOS and EOS have the same id, it stands once between two documents, and an imported vocabulary
-may have only one of them. Rows are filled in two ways: `TokenWindows` cuts the stream wherever a
-row is full, and `PackedDocuments` keeps documents whole.
+If BOS and EOS have the same id, it stands once between two documents; a vocabulary may have only
+one of them or, as GPT-1's, none. Rows are filled in two ways: `TokenWindows` cuts the stream
+wherever a row is full, and `PackedDocuments` keeps documents whole.
 """
 
 import abc

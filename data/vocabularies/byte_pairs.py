@@ -1,6 +1,7 @@
 """GPT-1's and GPT-2's byte-pair encodings, trained with the `tokenizers` library."""
 
 import json
+from collections import Counter
 from collections.abc import Iterable
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, normalizers, pre_tokenizers
@@ -55,16 +56,31 @@ def train_gpt1(texts: Iterable[str], size: int) -> bytes:
     # Only the matches are kept: the spaces between words have no tokens.
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(_GPT1_WORDS), "removed", invert=True)
     tokenizer.decoder = decoders.BPEDecoder(suffix=_END_OF_WORD)
+    texts = [tokenizer.normalizer.normalize_str(text) for text in texts]
+    # Each character takes up to two tokens; most of a small vocabulary is left to merges.
+    alphabet = _most_frequent(texts, min(_GPT1_CHARACTERS, size // 6))
     trainer = BpeTrainer(
         vocab_size=size,
-        special_tokens=[_UNKNOWN],
-        # Each character takes up to two tokens; most of a small vocabulary is left to merges.
-        limit_alphabet=min(_GPT1_CHARACTERS, size // 6),
+        # The trainer numbers the ends of words in no fixed order, unless they are there before.
+        special_tokens=[_UNKNOWN, *(character + _END_OF_WORD for character in alphabet)],
+        initial_alphabet=alphabet,
+        limit_alphabet=len(alphabet),
         end_of_word_suffix=_END_OF_WORD,
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
-    return tokenizer.to_str().encode()
+    trained = json.loads(tokenizer.to_str())
+    trained["added_tokens"] = trained["added_tokens"][:1]  # <unk> alone is special
+    return json.dumps(trained).encode()
+
+
+def _most_frequent(texts: Iterable[str], number: int) -> list[str]:
+    """Return the characters that words have most often, equally frequent ones by code point."""
+    counts = Counter()
+    for text in texts:
+        counts.update(text)
+    visible = [(-count, c) for c, count in counts.items() if c == "\n" or not c.isspace()]
+    return sorted(character for _, character in sorted(visible)[:number])
 
 
 def train_gpt2(texts: Iterable[str], size: int, setting: str) -> bytes:

@@ -1,7 +1,7 @@
-"""Vocabularies that came with imported weights.
+"""Vocabularies in the files of Hugging Face: imported ones, and trained ones that must read alike.
 
-They return the ids that the weights were trained on, even if that changes the text: some make it
-lower case, some add a space.
+Imported ones return the ids that the weights were trained on, even if that changes the text: some
+make it lower case, some add a space.
 """
 
 import functools

@@ -1,4 +1,4 @@
-"""The vocabulary that is trained here: a SentencePiece model that returns every text unchanged."""
+"""A vocabulary that returns every text unchanged: Jurassic-1's, Chinchilla's and PaLM's styles."""
 
 import functools
 from collections.abc import Iterable, Mapping, Sequence

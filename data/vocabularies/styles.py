@@ -195,5 +195,7 @@ def _cache_path(key: str, size: int, style: VocabularyStyle, folder: Path) -> Pa
     options: Any = dict(TRAINER_OPTIONS)
     if style != "palm":  # PaLM's key is that of versions which had no other style
         options |= {"style": style} | dict(_SENTENCEPIECE.get(style, {}))
+    if style == "gpt1":
+        options |= {"alphabet": "by frequency"}  # the first version's was in no fixed order
     settings = json.dumps([_FORMAT_VERSION, TRAINING_PART_CHARACTERS, size, options, key])
     return folder / "vocabularies" / f"{hashlib.sha256(settings.encode()).hexdigest()}.model"

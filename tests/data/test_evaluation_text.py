@@ -1,4 +1,4 @@
-"""Which text is read, and that its tokens are those that a run's own validation has."""
+"""The text that is read has the tokens that a run's own validation has."""
 
 import dataclasses
 from fractions import Fraction

@@ -24,7 +24,7 @@ class Run:
     """Learning rates."""
     clip_norm: float
     decays_vectors: bool
-    """Whether weight decay shrinks biases and norm scales too."""
+    """True if weight decay shrinks biases and norm scales too."""
     z_loss: float = 0.0
     """Weight of log^2 Z in the loss."""
     step: Callable

@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -380,3 +381,32 @@ def test_checkpoint_must_be_there_and_whole(copied, tmp_path, run_here):
     check_refusal(missing, 3, ("there is no such folder",))
     (copied / "checkpoints" / "6" / "params" / "_METADATA").write_text("")
     check_refusal(run_here(evaluate.main, f"--checkpoint={copied}"), 3, ("params/_METADATA",))
+
+
+# --- a stranger's checkpoint -------------------------------------------------------------------
+
+
+def test_no_module_that_a_checkpoint_names_is_imported(trained, copied, run_here, tmp_path):
+    """Neither when it is evaluated nor when a run starts from it."""
+    marker = tmp_path / "imported"
+    (tmp_path / "evil.py").write_text(f"open({str(marker)!r}, 'w')")
+    record = copied / "checkpoints" / "6" / "run" / "metadata"
+    content = json.loads(record.read_text())
+    source = {"type": "Task", "name": "stdlib", "module": "evil", "data_dir": None}
+    content["experiment"]["data"]["source"] = source
+    content["experiment"]["data"]["cache_dir"] = str(tmp_path / "foreign")
+    record.write_text(json.dumps(content))
+    (record.parents[1] / manifest.FILE).unlink()
+    manifest.write(record.parents[1])
+    sys.path.insert(0, str(tmp_path))
+    try:
+        outcome = run_here(evaluate.main, f"--checkpoint={copied}", "--max-tokens=200")
+        assert outcome.code == 0, outcome.stderr
+        outcome = run_here(
+            train.main, f"--init-from={copied}", "--num-steps=1", f"--workdir={tmp_path / 'new'}"
+        )
+        assert outcome.code == 0, outcome.stderr
+    finally:
+        sys.path.remove(str(tmp_path))
+    assert not marker.exists()
+    assert not (tmp_path / "foreign").exists()

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,8 +11,8 @@ import configs
 from configs.experiment import Divergence, Experiment
 from data.batches.readers import ComputedReader
 from data.config import Files
-from zoo.checkpoints import checkpoint
-from zoo.common.errors import DivergedError
+from zoo.checkpoints import checkpoint, recovery
+from zoo.common.errors import CheckpointError, DivergedError
 from zoo.reporting.recorded_run import read_events
 from zoo.train import train
 
@@ -134,3 +135,21 @@ def test_abort_names_the_last_good_checkpoint_from_which_a_lower_rate_resumes(
     resumed = train(dataclasses.replace(experiment, optimizer=optimizer), tmp_path)
     assert resumed.step == 12
     assert read_events(tmp_path) == []
+
+
+def test_a_rewind_to_a_damaged_checkpoint_is_refused_and_deletes_nothing(
+    experiment, poison, monkeypatch, tmp_path
+):
+    verified = []
+
+    def verify(folder: Path) -> None:
+        verified.append(folder.name)
+        raise CheckpointError(f"{folder} is damaged")
+
+    monkeypatch.setattr(recovery, "verify", verify)
+    poison(lambda batch: batch == 7)
+    run = dataclasses.replace(with_policy(experiment, REWIND), keep=3)
+    with pytest.raises(CheckpointError, match="checkpoints/6 is damaged"):
+        train(run, tmp_path)
+    assert verified == ["6"]
+    assert checkpoint.saved_steps(tmp_path) == [3, 6]

@@ -100,7 +100,7 @@ def test_one_bit_of_a_loss_is_found_and_named_and_the_runs_are_kept(ended, nano,
 
     ended.changes["stopped"] = flip
     outcome = run_here(verify.main, *nano, "--steps=3")
-    assert outcome.code == 8
+    assert outcome.code == 7
     assert "DIFFER from step 4 on: train/loss" in outcome.stdout
     assert "verified" not in outcome.stdout
     message = outcome.stderr.splitlines()[-1]
@@ -118,7 +118,7 @@ def test_a_run_that_did_not_resume_proves_nothing(ended, trained, nano, tmp_path
 
     ended.changes["hosts"] = start_over
     outcome = run_here(verify.main, *nano, "--steps=3", f"--workdir={tmp_path / 'runs'}", "--json")
-    assert outcome.code == 8
+    assert outcome.code == 7
     assert "start is [0, 3] in the reference and [0] in this run" in outcome.stderr
     result = json.loads(outcome.stdout)
     assert not result["holds"]

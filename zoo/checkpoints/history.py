@@ -1,6 +1,7 @@
 """The past of a run, as far as its future depends on it: diverged steps and evaluations."""
 
 import dataclasses
+import math
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -41,7 +42,7 @@ class History:
 
     def with_evaluation(self, step: int, loss: float) -> "History":
         """Return the history with the validation loss after `step`."""
-        if self.best_loss is None or loss < self.best_loss:
+        if math.isfinite(loss) and (self.best_loss is None or loss < self.best_loss):
             return dataclasses.replace(self, best_loss=loss, best_step=step, worse_evaluations=0)
         return dataclasses.replace(self, worse_evaluations=self.worse_evaluations + 1)
 

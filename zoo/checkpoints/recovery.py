@@ -24,8 +24,8 @@ class Survey:
     """The newest intact checkpoint. None: there is none."""
     damaged: dict[str, str]
     """The damage of each of the others, by the name of its folder."""
-    half_deleted: list[str]
-    """Older ones whose deletion was interrupted."""
+    half_deleted: dict[str, str]
+    """The damage of older ones that lack a file: their deletion was interrupted."""
 
 
 def verify(folder: Path) -> None:
@@ -56,14 +56,14 @@ def survey(workdir: Path) -> Survey:
     Of older ones, large files are only measured. Raises CheckpointError if there are checkpoints
     and none is intact.
     """
-    newest, damaged, half_deleted = None, {}, []
+    newest, damaged, half_deleted = None, {}, {}
     for step in reversed(saved_steps(workdir)):
         hash_up_to = None if newest is None else _SMALL_BYTES
         damages = manifest.damages(_of_step(workdir, step), hash_up_to=hash_up_to)
         if not damages:
             newest = newest or str(step)
         elif newest is not None and any(damage.found is None for damage in damages):
-            half_deleted.append(str(step))
+            half_deleted[str(step)] = _listed(damages)
         else:
             damaged[str(step)] = _listed(damages)
     if damaged and newest is None:

@@ -20,7 +20,7 @@ class WorkdirError(Exception):
 
 
 class DivergedError(Exception):
-    """The loss is no longer finite. Exit code 4."""
+    """A step diverged, and the policy ends the run. Exit code 4."""
 
 
 class OutOfMemoryError(Exception):
@@ -30,7 +30,7 @@ class OutOfMemoryError(Exception):
 class StoppedError(Exception):
     """The run ended before its last step, and its state is saved.
 
-    Exit code 130 (Ctrl-C), 75 (SIGTERM) or 7 (--max-hours).
+    Exit code 130 (Ctrl-C), 75 (SIGTERM) or 76 (--max-hours).
     """
 
     def __init__(self, message: str, exit_code: int):
@@ -59,7 +59,7 @@ class StartedRunError(Exception):
 
 
 class MismatchError(Exception):
-    """Runs that should be equal differ. Exit code 8."""
+    """Runs that should be equal differ. Exit code 7."""
 
 
 _EXIT_CODES: tuple[tuple[type[Exception], int], ...] = (
@@ -70,7 +70,7 @@ _EXIT_CODES: tuple[tuple[type[Exception], int], ...] = (
     (CheckpointError, 3),
     (DivergedError, 4),
     (OutOfMemoryError, 5),
-    (MismatchError, 8),
+    (MismatchError, 7),
 )
 
 
@@ -78,8 +78,8 @@ def exit_code(error: Exception) -> int | None:
     """Return the exit code for `error`; None for an internal error, which shows its traceback.
 
     0 done, 1 internal error, 2 usage or config, 3 data or checkpoint missing or damaged,
-    4 diverged, 5 out of memory, 6 another process of the run is gone, 8 runs that should be equal
-    differ; with the state saved: 7 the --max-hours are over, 75 stopped by a pre-emption, 130
+    4 diverged, 5 out of memory, 6 another process of the run is gone, 7 runs that should be equal
+    differ; with the state saved: 75 stopped by a pre-emption, 76 the --max-hours are over, 130
     stopped by Ctrl-C.
     """
     if isinstance(error, StoppedError | OtherHostError | StartedRunError):

@@ -16,7 +16,7 @@ class StopRequest:
     thread receives signals: in any other thread, none is noted.
     """
 
-    EXIT_CODES: ClassVar = {SIGINT: 130, SIGTERM: 75, SIGALRM: 7}
+    EXIT_CODES: ClassVar = {SIGINT: 130, SIGTERM: 75, SIGALRM: 76}
 
     def __init__(self, deadline_s: float = math.inf):
         """`deadline_s`: the reading of `time.monotonic` at which time is up."""

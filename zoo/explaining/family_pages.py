@@ -54,8 +54,10 @@ def _family(family: str) -> Iterator[str]:
         for axis, choice in by_axis.items()
     ]
     yield from _table(["", "choice", "source", "the paper's reason"], rows)
-    packing = largest.experiment.data.packing
-    yield from ["", f"Documents in a sequence: {packing} ({_source(paper, 'data.packing')})."]
+    data = largest.experiment.data
+    yield from ["", f"Documents in a sequence: {data.packing} ({_source(paper, 'data.packing')})."]
+    style = f"{data.vocabulary_style} ({_source(paper, 'data.vocabulary_style')})"
+    yield from ["", f"Tokenizer: {style}."]
     other_reasons = {path: why for path, why in paper.reasons.items() if path not in by_axis}
     yield from _notes("Other reasons that the paper gives:", other_reasons)
     folded = sizes_to_fold(cards)

@@ -145,7 +145,7 @@ def mixture_rows(paper: Paper) -> list[tuple[str, ...]]:
         (
             source.name,
             f"{source.percent:g}",
-            "not published" if source.epochs is None else f"{source.epochs:g}",
+            "" if source.epochs is None else f"{source.epochs:g}",
             source.stand_in or "none",
         )
         for source in paper.mixture

@@ -96,7 +96,7 @@ def update(run: Experiment) -> str:
             ]
         case _:
             assert_never(o)
-    if o.decays == "matrices" and not (isinstance(o, c.AdamW) and o.weight_decay == 0):
+    if o.decays == "matrices" and getattr(o, "weight_decay", 1) != 0:
         lines.append("The last term, weight decay, is left out for biases and norm scales.")
     return "\n".join([clip, *lines])
 

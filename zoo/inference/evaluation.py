@@ -12,7 +12,7 @@ from flax import nnx
 
 from configs.experiment import Experiment, Mesh
 from data import evaluation_text
-from data.config import Source
+from data.config import Source, without_code
 from data.evaluation_text import EvaluationText
 from data.vocabularies.imported import check_has_text
 from models.config import Learned, Relative, Rotary, check
@@ -127,7 +127,7 @@ def evaluate_checkpoint(
 
     def load(source: Source | None) -> EvaluationText:
         text = evaluation_text.load(
-            run.experiment.data,
+            without_code(run.experiment.data),
             run.data_fingerprint,
             source=source,
             cache_dir=cache_dir,

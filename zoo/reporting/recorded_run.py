@@ -56,7 +56,7 @@ class RecordedRun:
 
     @property
     def is_finished(self) -> bool:
-        """True if the run has taken all its steps."""
+        """True if the run has ended by itself."""
         return self.status == FINISHED
 
     @property

@@ -261,6 +261,12 @@ def _repeat(run: RecordedRun) -> Section:
     if flags is not None:
         command = f"python -m zoo.train {shlex.join(_repeating(flags, run.record.name))}"
         note = "The same text, seed and number of devices give the same losses to the bit."
+        earlier = [_repeating(s.flags, run.record.name) for s in run.record.starts[:-1] if s.flags]
+        if any(other != _repeating(flags, run.record.name) for other in earlier):
+            note = (
+                "The run was resumed with other flags, which Events lists: this command alone does "
+                "not repeat it to the bit."
+            )
     else:
         note = "A program trained this run; this one repeats it from the folder's config.json."
         command = (
@@ -279,9 +285,10 @@ def _repeating(flags: list[str], name: str) -> list[str]:
     kept, value_follows = [], False
     for flag in flags:
         key, has_value, _ = flag.replace("_", "-").partition("=")
-        if not (value_follows or key in ("--fresh", "--json", "--workdir")):
+        with_value = key in ("--workdir", "--max-hours", "--track")
+        if not (value_follows or with_value or key in ("--fresh", "--json")):
             kept.append(flag)
-        value_follows = key == "--workdir" and not has_value
+        value_follows = with_value and not has_value
     return [*kept, f"--workdir=runs/{name}_again"]
 
 

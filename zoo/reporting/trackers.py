@@ -22,6 +22,7 @@ from typing import Any, Literal, Protocol
 from models.config import ConfigError
 from zoo.common.serialize import leaves
 from zoo.common.tolerance import Tolerated
+from zoo.reporting.record import write_whole
 
 TrackerName = Literal["wandb", "mlflow", "trackio"]
 TRACKING_FILE, EVENTS_FOLDER = "tracking.json", "tensorboard"
@@ -256,7 +257,7 @@ def start_tracker(
     Raises ConfigError if it cannot start, for example without a login.
     """
     path = workdir / TRACKING_FILE
-    ids: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
+    ids = _read_ids(path)
     run_id = None if goes_back else ids.get(name)
     try:
         with redirect_stdout(sys.stderr):  # for --json, which has stdout for itself
@@ -266,8 +267,17 @@ def start_tracker(
             f"--track={name} cannot start: {_first_line(error)}; {_REMEDIES[name]}, or leave "
             "--track out"
         ) from error
-    path.write_text(json.dumps(ids | {name: tracker.run_id}) + "\n")
+    write_whole(path, json.dumps(ids | {name: tracker.run_id}) + "\n")
     return Unbreakable(tracker, name, warn)
+
+
+def _read_ids(path: Path) -> dict[str, str]:
+    """Return the run's id in each tracker; {} if the file is not there or damaged."""
+    try:
+        ids = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return {}
+    return ids if isinstance(ids, dict) else {}
 
 
 def _first_line(error: Exception) -> str:

@@ -12,6 +12,7 @@ from flax import nnx
 from configs.experiment import Experiment
 from zoo.checkpoints import checkpoint
 from zoo.checkpoints.history import Event, History
+from zoo.common import folders
 from zoo.common.errors import DivergedError, StoppedError
 from zoo.common.signals import StopRequest
 from zoo.distribution.hosts import Hosts
@@ -85,17 +86,21 @@ def run(setup: Setup, report: RunReport, hosts: Hosts, reporter: Reporter | None
 
 def _recover(setup: Setup, diverged: DivergedStep, report: RunReport, hosts: Hosts) -> Setup:
     """Go back to an earlier checkpoint if that is the policy. Raises DivergedError if not."""
-    saved = checkpoint.saved_steps(setup.folder)
+    saved = hosts.gather(checkpoint.saved_steps(setup.folder))[0]
     rewind = rewind_after(diverged, saved, setup.experiment)
     if rewind is not None:
         event, history = rewind
         report.warn(f"step {event.step}: {event.message}")
-        return go_back(setup, int(event.numbers["to_step"] or 0), history, hosts)
-    if hosts.is_primary:
-        event = Event(diverged.step, "abort", diverged.reason, diverged.numbers)
-        write_events(setup.folder, diverged.history.with_event(event))
+        return go_back(setup, int(event.numbers["to_step"] or 0), history, report, hosts)
+    event = Event(diverged.step, "abort", diverged.reason, diverged.numbers)
+    hosts.on_primary(lambda: _write_events(setup.folder, diverged.history.with_event(event)))
     command = report.resuming_command()
     raise DivergedError(abort_message(diverged, setup.experiment, setup.folder, saved, command))
+
+
+def _write_events(folder: Path, history: History) -> None:
+    with folders.writing(folder):
+        write_events(folder, history)
 
 
 def _train(
@@ -120,19 +125,21 @@ def _train(
                 stopped_by = session.stop_signal()
                 evaluates = done == num_steps or done % experiment.eval_every == 0
                 saves = done == num_steps or done % experiment.save_every == 0 or stopped_by
-                evaluation, converged = None, False
+                evaluation, converged, is_best = None, False, False
                 if evaluates:
                     jax.block_until_ready(metrics)  # so that the step counts as training
                     with log.paused():
                         evaluation = evaluate_run(setup, state)
                         report.evaluation(done, evaluation, setup.baselines)
                     session.note_evaluation(done, evaluation["eval/loss"])
-                converged = _is_converged(session.history, experiment)
+                    converged = _is_converged(session.history, experiment)
+                    # A run that waits for its best evaluation must have the weights of it.
+                    is_best = experiment.patience and session.history.best_step == done
                 if evaluates or saves:
                     # Before saving: what `flush` finds diverged is never saved.
                     log.flush(evaluation)
                 with log.paused():
-                    if saves or converged:
+                    if saves or converged or is_best:
                         session.save(state, done, evaluation)
                     if stopped_by:
                         break
@@ -141,7 +148,8 @@ def _train(
                     if converged:
                         break
         history = session.history
-        if done < experiment.num_steps and _is_converged(history, experiment):
+        converged = done < experiment.num_steps and _is_converged(history, experiment)
+        if converged:
             report.converged(done, history, setup.folder)
         elif stopped_by is not None and done < num_steps:
             raise StoppedError(
@@ -153,7 +161,14 @@ def _train(
         sample = sample_run(setup, state)
     events = history.counts()
     report.events(events, setup.folder)
-    report.end(setup.folder, experiment, evaluation["eval/bits_per_byte"], setup.baselines, sample)
+    report.end(
+        setup.folder,
+        experiment,
+        evaluation["eval/bits_per_byte"],
+        setup.baselines,
+        sample,
+        converged=converged,
+    )
     return TrainingResult(
         name=setup.name,
         workdir=setup.folder,

@@ -55,7 +55,7 @@ class MetricsWriter:
 
 
 def read_metrics(workdir: Path) -> list[dict[str, float]]:
-    """Read the rows of metrics.jsonl, without a last line that a crash cut short."""
+    """Read the rows of metrics.jsonl, without lines that a crash has cut short or damaged."""
     return list(_rows(workdir))
 
 
@@ -63,9 +63,11 @@ def _rows(workdir: Path) -> Iterator[dict[str, float]]:
     path = workdir / METRICS_FILE
     if not path.exists():
         return
-    with path.open() as file:
+    with path.open(encoding="utf-8", errors="replace") as file:
         for line in file:
             try:
-                yield json.loads(line)
-            except json.JSONDecodeError:
-                return
+                row = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(row, dict) and isinstance(row.get("step"), int):
+                yield row

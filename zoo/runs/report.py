@@ -141,8 +141,13 @@ class RunReport(Progress):
         bits_per_byte: float,
         baselines: dict[str, float],
         sample: str,
+        *,
+        converged: bool,
     ) -> None:
-        """Show the verdict, a sample, and what to do next."""
+        """Show the verdict, a sample, and what to do next.
+
+        `converged`: the run has ended before its last step.
+        """
         lost = [name for name, value in baselines.items() if bits_per_byte >= value]
         if lost:
             self.warn(
@@ -165,8 +170,12 @@ class RunReport(Progress):
             f"python -m zoo.watch {quoted}    # or open {folder}/report.html",
         ]
         if self._flags is not None:
-            flags = _without(self._flags, _ONCE | _BUDGETS)
-            flags.append(f"--num-steps={2 * experiment.num_steps}")
+            if converged:
+                longer = _without(self._flags, _ONCE | {"--patience"})
+                flags = [*longer, f"--patience={2 * (experiment.patience or 1)}"]
+            else:
+                longer = _without(self._flags, _ONCE | _BUDGETS)
+                flags = [*longer, f"--num-steps={2 * experiment.num_steps}"]
             commands.append(f"python -m zoo.train {shlex.join(flags)}    # resumes from here")
         for command in commands:
             self._console.print("  " + command, markup=False, soft_wrap=True)
@@ -192,5 +201,5 @@ def _without(flags: Sequence[str], names: frozenset[str]) -> list[str]:
         name, has_value, _ = flag.replace("_", "-").partition("=")
         if not (value_follows or name in names):
             kept.append(flag)
-        value_follows = name in names & _BUDGETS and not has_value
+        value_follows = name in names - _ONCE and not has_value
     return kept

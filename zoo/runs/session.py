@@ -91,17 +91,21 @@ def open_session(
     """
     experiment, program, data, folder = setup.experiment, setup.program, setup.data, setup.folder
     with folders.writing(folder), ExitStack() as stack:
-        if hosts.is_primary:
-            workdir.write_config(folder, experiment)
+        hosts.on_primary(lambda: workdir.write_config(folder, experiment))
         run = Run(experiment, data.fingerprint)
         checkpoints = stack.enter_context(CheckpointWriter(folder, run, data.vocabulary))
         writer = events = None
-        if reporter is not None:
-            events = stack.enter_context(EventsWriter(folder, setup.history))
-            trackers = reporter.start_tracker(to_json(experiment), first_step)
-            writer = stack.enter_context(
-                MetricsWriter(folder, first_step=first_step, trackers=trackers)
-            )
+
+        def open_records() -> None:
+            nonlocal writer, events
+            if reporter is not None:
+                events = stack.enter_context(EventsWriter(folder, setup.history))
+                trackers = reporter.start_tracker(to_json(experiment), first_step)
+                writer = stack.enter_context(
+                    MetricsWriter(folder, first_step=first_step, trackers=trackers)
+                )
+
+        hosts.on_primary(open_records)
         stack.enter_context(report.bar(first_step, experiment.num_steps))
         stop = stack.enter_context(StopRequest(setup.deadline_s))
         # Step k reads batch k + skipped: rewinds leave batches out.

@@ -98,7 +98,7 @@ def prepare(
     hosts.connect(mesh)
     report.line(f"workdir: {folder}")
 
-    found = Survey(None, {}, []) if fresh else _survey(folder, hosts)
+    found = Survey(None, {}, {}) if fresh else _survey(folder, hosts)
     resume_from = _newest_checkpoint(found, experiment, folder, report)
     data = _load_data(program, folder, resume_from, report, hosts)
     experiment = with_budget(experiment, budget, data)
@@ -118,17 +118,23 @@ def prepare(
     )
 
 
-def go_back(setup: Setup, step: int, history: History, hosts: Hosts) -> Setup:
+def go_back(setup: Setup, step: int, history: History, report: RunReport, hosts: Hosts) -> Setup:
     """Return the setup that continues from an earlier checkpoint, or from step 0 if that is `step`.
 
     Checkpoints of later steps are deleted. `history` says how many batches are left out then.
+    Raises CheckpointError, and deletes nothing, if the checkpoint is damaged.
     """
-    hosts.on_primary(lambda: checkpoint.delete_after(setup.folder, step))
     resume_from, stream, before = None, None, History()
     if step > 0:
-        resume_from = folder = checkpoint.find(setup.folder)
-        stream = hosts.together(lambda: checkpoint.read_stream(folder))
-        before = checkpoint.read_history(folder)
+        resume_from = folder = (setup.folder / checkpoint.FOLDER / str(step)).absolute()
+        hosts.on_primary(lambda: recovery.verify(folder))
+    hosts.on_primary(lambda: _delete_after(setup.folder, step))
+    if resume_from is not None:
+        allow_change = setup.experiment.data.allow_change
+        stream = _saved_stream(
+            setup.data, setup.folder, resume_from, report, hosts, allow_change=allow_change
+        )
+        before = checkpoint.read_history(resume_from)
     return dataclasses.replace(
         setup,
         resume_from=resume_from,
@@ -136,6 +142,11 @@ def go_back(setup: Setup, step: int, history: History, hosts: Hosts) -> Setup:
         history=history.with_evaluations_of(before),
         discarded_batches=history.skipped_batches - before.skipped_batches,
     )
+
+
+def _delete_after(folder: Path, step: int) -> None:
+    with folders.writing(folder):
+        checkpoint.delete_after(folder, step)
 
 
 def initial_state(setup: Setup) -> TrainState:
@@ -171,8 +182,8 @@ def _choose_micro_batches(
         return experiment
     from zoo.planning import accumulation
 
-    chosen, reason = accumulation.choose(experiment, mesh.shape, bytes_per_device())
-    hosts.require_same("micro_batches", {"number": chosen.micro_batches}, ConfigError)
+    smallest = min(hosts.gather(bytes_per_device()))
+    chosen, reason = accumulation.choose(experiment, mesh.shape, smallest)
     report.line(f"micro-batches: {reason}")
     return chosen
 
@@ -213,6 +224,11 @@ def _newest_checkpoint(
 
     Raises ConfigError if it belongs to another experiment or holds imported weights.
     """
+    for name, damage in found.half_deleted.items():
+        report.warn(
+            f"the checkpoint of step {name} is deleted: it lacks a file ({damage}), as a deletion "
+            "that was interrupted leaves it"
+        )
     for name, damage in found.damaged.items():
         report.warn(
             f"the checkpoint of step {name} is damaged: {damage}; the run resumes from step "

@@ -1,5 +1,9 @@
 import functools
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any, get_args
 
 import pytest
@@ -7,6 +11,7 @@ import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import data
 from data.config import VocabularyStyle
 from data.errors import DataConfigError, DataError
 from data.vocabularies import styles
@@ -145,6 +150,27 @@ def test_llama_has_metas_ids_and_a_space_before_the_text(trained):
 def test_what_cannot_be_trained_is_explained(size, style, model_type, message):
     with pytest.raises(DataConfigError, match=message):
         train(TEXTS, size, style, model_type)
+
+
+def test_another_process_trains_the_same_vocabularies():
+    """Also where the order of sets and hash maps differs."""
+    code = (
+        "import sys; from data.vocabularies.styles import train; from pathlib import Path;"
+        "texts = [Path(path).read_text() for path in sys.argv[1:]];"
+        "print([train(texts, 400, style).fingerprint for style in ('gpt1', 'gpt2')])"
+    )
+    files = [str(path) for path in sorted(Path(data.__file__).parent.glob("*.py"))]
+    one, other = (
+        subprocess.run(
+            [sys.executable, "-c", code, *files],
+            env=os.environ | {"PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    )
+    assert one == other != ""
 
 
 def test_a_vocabulary_is_trained_once(tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""How many malformed inputs to try, and the random generator of each."""
+"""The number of malformed inputs to try, and the random generator of each."""
 
 import math
 import os

@@ -41,7 +41,7 @@ def test_on_a_cpu_each_policy_keeps_less_and_repeats_more(name: str):
         mesh = sharding.make_mesh(Mesh(), jax.device_count())
         compiled = compilation.lower(experiment, mesh).compile()
         temporaries.append(compiled.memory_analysis().temp_size_in_bytes)
-        flops.append(compiled.cost_analysis()["flops"])
+        flops.append((compiled.cost_analysis() or {})["flops"])
     assert all(more > less for more, less in pairwise(temporaries)), temporaries
     assert all(less < more for less, more in pairwise(flops)), flops
 

@@ -151,7 +151,7 @@ def next_commands(flags: tuple[str, ...], folder: str, data: Data, sample: str) 
     """The commands that the end of a run names, as a shell reads them."""
     screen = Screen(terminal=False, flags=flags)
     experiment = dataclasses.replace(EXPERIMENT, data=data)
-    screen.report.end(Path(folder), experiment, 2.0, {"xz -9": 2.5}, sample)
+    screen.report.end(Path(folder), experiment, 2.0, {"xz -9": 2.5}, sample, converged=False)
     lines = screen.text.split(" next ")[1].splitlines()[1:]
     return [shlex.split(line, comments=True) for line in lines]
 

@@ -4,7 +4,7 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Iterable
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import jax
 import jax.numpy as jnp
@@ -21,8 +21,10 @@ from configs.optimizers import (
     InverseSquareRoot,
     Optimizer,
     RateCorrectedAdam,
+    Schedule,
     WarmupCosine,
 )
+from data.config import MAY_CHANGE
 from models.transformer import abstract_params
 from tests.models import samples
 from tests.reference import adafactor, gpt1_adam
@@ -95,6 +97,12 @@ def test_adafactor_follows_palms_equations(settings: dict[str, Any]):
         # Relative to how far each parameter has come.
         moved = np.abs(theirs[name] - before[name]).max()
         np.testing.assert_allclose(ours[name], theirs[name], atol=1e-4 * moved, err_msg=name)
+
+
+@pytest.mark.parametrize("schedule", get_args(Schedule))
+def test_a_resumed_run_may_lower_the_peak_of_every_schedule(schedule: type):
+    (peak,) = (field for field in dataclasses.fields(schedule) if field.name == "peak_lr")
+    assert dict(peak.metadata) == MAY_CHANGE
 
 
 @pytest.mark.parametrize("decays", ["matrices", "all"])
