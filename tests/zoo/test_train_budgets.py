@@ -3,6 +3,8 @@
 import dataclasses
 import itertools
 import json
+import random
+import string
 from fractions import Fraction
 from pathlib import Path
 
@@ -70,8 +72,9 @@ def test_an_epoch_is_as_many_steps_as_its_sequences_fill(experiment, tmp_path):
 
 def short_text(folder: Path) -> str:
     """Return the glob of a text of few sequences."""
-    lines = (f"line {number * number % 97} of {number % 7} words\n" for number in range(500))
-    (folder / "text.txt").write_text("".join(lines))
+    draws = random.Random(0)
+    words = ["".join(draws.choices(string.ascii_lowercase, k=6)) for _ in range(300)]
+    (folder / "text.txt").write_text(" ".join(draws.choices(words, k=2000)))
     return str(folder / "*.txt")
 
 

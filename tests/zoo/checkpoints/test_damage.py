@@ -233,7 +233,7 @@ def test_damage_is_found_and_named(name: str, copied: Path, run_here):
 @pytest.mark.parametrize("name", [".DS_Store", "params/._d", "params/.nfs0001"])
 def test_files_that_systems_add_do_no_harm(name: str, copied: Path):
     (copied / "checkpoints" / "6" / name).write_text("")
-    assert recovery.survey(copied) == recovery.Survey("6", {}, [])
+    assert recovery.survey(copied) == recovery.Survey("6", {}, {})
 
 
 @pytest.mark.parametrize(

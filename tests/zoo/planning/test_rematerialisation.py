@@ -40,7 +40,9 @@ def test_on_a_cpu_each_policy_keeps_less_and_repeats_more(name: str):
         experiment = with_policy(resolve_dtype(configs.get(name)), remat)
         mesh = sharding.make_mesh(Mesh(), jax.device_count())
         compiled = compilation.lower(experiment, mesh).compile()
-        temporaries.append(compiled.memory_analysis().temp_size_in_bytes)
+        memory_analysis = compiled.memory_analysis()
+        assert memory_analysis is not None
+        temporaries.append(memory_analysis.temp_size_in_bytes)
         flops.append((compiled.cost_analysis() or {})["flops"])
     assert all(more > less for more, less in pairwise(temporaries)), temporaries
     assert all(less < more for less, more in pairwise(flops)), flops

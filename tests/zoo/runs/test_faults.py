@@ -30,7 +30,7 @@ def test_a_disk_that_fails_while_saving_keeps_what_was_saved(
     assert f"--workdir={copied} cannot be written: {os.strerror(number)}; " in said
     assert "the finished checkpoints in it are whole" in said
     assert "Traceback" not in outcome.stderr
-    assert recovery.survey(copied) == recovery.Survey("6", {}, [])
+    assert recovery.survey(copied) == recovery.Survey("6", {}, {})
     assert (copied / "checkpoints" / "9.orbax-checkpoint-tmp").exists()
 
     again = run_here(train.main, *flags)

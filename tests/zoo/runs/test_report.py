@@ -142,7 +142,7 @@ def test_evaluation_stands_beside_the_baselines(screen):
     ],
 )
 def test_end_tells_whether_the_baselines_were_beaten(baselines, verdict, screen):
-    screen.report.end(Path("runs/x"), EXPERIMENT, 2.0, baselines, "[bold]def[/]")
+    screen.report.end(Path("runs/x"), EXPERIMENT, 2.0, baselines, "[bold]def[/]", converged=False)
     assert verdict in screen.text
     assert "[bold]def[/]" in screen.text  # the sample as it is, not as markup
 
