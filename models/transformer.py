@@ -190,16 +190,8 @@ class Transformer(nnx.Module):
                 return self._apply((blocks, indices, keys), x, positions, None)[0]
 
             # Gradients of the ticks add up in the precision of the layers that they close over.
-            blocks, indices, keys = layers
-            blocks = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), blocks)
-            x = run_stages(
-                stage,
-                (blocks, indices, keys),
-                x,
-                positions,
-                axis=axis,
-                num_micro_batches=micro_batches,
-            )
+            layers = (jax.tree.map(lambda leaf: leaf.astype(jnp.float32), layers[0]), *layers[1:])
+            x = run_stages(stage, layers, x, positions, axis=axis, num_micro_batches=micro_batches)
         x = x if self.final_norm is None else self.final_norm(x)
         return constrain(x, "batch", "length", "residual"), cache
 
@@ -297,14 +289,13 @@ class Transformer(nnx.Module):
                 return apply_layer
             case "dots":
                 policy = jax.checkpoint_policies.save_any_names_but_these()
-                return jax.checkpoint(apply_layer, policy=policy)
             case "narrow":
                 policy = jax.checkpoint_policies.save_any_names_but_these("mlp")
-                return jax.checkpoint(apply_layer, policy=policy)
             case "full":
-                return jax.checkpoint(apply_layer)
+                policy = None
             case _:
                 assert_never(self.execution.remat)
+        return jax.checkpoint(apply_layer, policy=policy)
 
 
 def abstract_model(config: ModelConfig, execution: Execution = FLOAT32) -> Transformer:

@@ -93,9 +93,10 @@ def train(
     DivergedError, OutOfMemoryError once training starts, and StoppedError after a signal; see
     zoo/common/errors.py.
     """
+    from zoo.common import lock
     from zoo.distribution.devices import configure
     from zoo.distribution.join import join
-    from zoo.runs import lock, loop
+    from zoo.runs import loop
     from zoo.runs.out_of_memory import explained_out_of_memory
     from zoo.runs.report import RunReport
     from zoo.runs.setup import prepare

@@ -143,7 +143,7 @@ def test_patience_counts_over_interruptions(experiment, rising_loss, tmp_path):
 
 
 def test_the_log_says_which_micro_batches_were_chosen(experiment, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("zoo.runs.setup.bytes_per_device", lambda: 0.005 * 2**30)
+    monkeypatch.setattr("zoo.runs.devices.bytes_per_device", lambda: 0.005 * 2**30)
     auto = dataclasses.replace(experiment, num_steps=1, micro_batches="auto", mesh=Mesh())
     train(auto, tmp_path / "auto")
     assert "micro-batches: " in capsys.readouterr().err

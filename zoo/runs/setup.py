@@ -21,16 +21,13 @@ from zoo.checkpoints.recovery import Survey
 from zoo.common import folders
 from zoo.common.errors import WorkdirError
 from zoo.distribution.devices import (
-    bytes_per_device,
     describe_devices,
-    num_neighbours,
-    resolve_dtype,
     unused_accelerator,
 )
 from zoo.distribution.hosts import Hosts, launched_as
-from zoo.distribution.sharding import make_mesh, rows_to_share
 from zoo.runs import workdir
 from zoo.runs.budget import Budget, with_budget
+from zoo.runs.devices import on_these_devices
 from zoo.runs.report import RunReport
 from zoo.runs.resume import check_same_architecture, check_same_data, check_same_experiment
 from zoo.training.program import Program
@@ -91,9 +88,7 @@ def prepare(
     if complaint := unused_accelerator():
         report.warn(complaint)
 
-    experiment = _choose_mesh(resolve_dtype(experiment), report, hosts)
-    mesh = _make_mesh(experiment, report)
-    experiment = _choose_micro_batches(experiment, mesh, report, hosts)
+    experiment, mesh = on_these_devices(experiment, report, hosts)
     program = Program(experiment, mesh)
     hosts.connect(mesh)
     report.line(f"workdir: {folder}")
@@ -157,54 +152,6 @@ def initial_state(setup: Setup) -> TrainState:
     if init_from is None:
         return program.init()
     return program.start(checkpoint.read_params_like(checkpoint.find(init_from), program.params))
-
-
-def _choose_mesh(experiment: Experiment, report: RunReport, hosts: Hosts) -> Experiment:
-    """Return the experiment with the mesh that --mesh=auto chooses for these devices."""
-    if not experiment.mesh.auto:
-        return experiment
-    # Imported late: a run loads the planner only for this choice.
-    from zoo.planning import auto_mesh
-
-    mesh, reason = auto_mesh.choose(
-        experiment, jax.device_count(), bytes_per_device(), num_neighbours()
-    )
-    hosts.require_same("the mesh", dataclasses.asdict(mesh), ConfigError)
-    report.line(f"mesh: {reason}")
-    return dataclasses.replace(experiment, mesh=mesh)
-
-
-def _choose_micro_batches(
-    experiment: Experiment, mesh: jax.sharding.Mesh, report: RunReport, hosts: Hosts
-) -> Experiment:
-    """Return the experiment with the micro-batches that --micro-batches=auto chooses."""
-    if experiment.micro_batches != "auto":
-        return experiment
-    from zoo.planning import accumulation
-
-    smallest = min(hosts.gather(bytes_per_device()))
-    chosen, reason = accumulation.choose(experiment, mesh.shape, smallest)
-    report.line(f"micro-batches: {reason}")
-    return chosen
-
-
-def _make_mesh(experiment: Experiment, report: RunReport) -> jax.sharding.Mesh:
-    """Make the mesh of the devices that the batch divides over; warn if some stay idle."""
-    num_rows = rows_to_share(experiment)
-    mesh = make_mesh(experiment.mesh, jax.device_count(), num_rows)
-    if mesh.size < jax.device_count():
-        check(
-            jax.process_count() == 1,
-            f"a batch of {num_rows} sequences divides over {mesh.size} of {jax.device_count()} "
-            "devices, and a run of several processes needs all; raise --batch-tokens, or split the "
-            "model with --mesh.tensor",
-        )
-        report.warn(
-            f"{mesh.size} of {jax.device_count()} devices are used: a batch of {num_rows} "
-            "sequences divides no further; raise --batch-tokens, or split the model with "
-            "--mesh.tensor"
-        )
-    return mesh
 
 
 def _survey(folder: Path, hosts: Hosts) -> Survey:

@@ -17,14 +17,14 @@ from pathlib import Path
 import pytest
 
 from zoo import sample, train
+from zoo.common import lock
 from zoo.common.errors import WorkdirError
-from zoo.runs import lock
 
 REPOSITORY = Path(__file__).parents[3]
 HOLD = """
 import sys, time
 from pathlib import Path
-from zoo.runs import lock
+from zoo.common import lock
 lock.BEAT_EVERY_S = 0.05
 with lock.held(Path(sys.argv[1]), print):
     print("held", flush=True)
