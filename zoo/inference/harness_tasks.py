@@ -2,7 +2,9 @@
 
 import importlib.metadata
 import importlib.util
+import sys
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +45,9 @@ def evaluate_tasks(
         "--tasks needs the LM Evaluation Harness, which is not installed; pip install "
         "'gpt-zoo[lm-eval]', or pip install lm-eval",
     )
+    for flag, number in (("--limit", limit), ("--batch-tokens", batch_tokens)):
+        check(number is None or number > 0, f"{flag}={number} must be above zero")
+    check(num_fewshot is None or num_fewshot >= 0, f"--num-fewshot={num_fewshot} is below zero")
     from lm_eval.evaluator import simple_evaluate
 
     from zoo.inference.harness import HarnessModel
@@ -54,14 +59,15 @@ def evaluate_tasks(
     length = _length(model, max_length)
     batch_size = max(1, (batch_tokens or model.experiment.batch_tokens) // length)
     try:
-        results = simple_evaluate(
-            HarnessModel(model, max_length=length, batch_size=batch_size),
-            tasks=[*found],
-            num_fewshot=num_fewshot,
-            limit=limit,
-            task_manager=manager,
-            log_samples=False,
-        )
+        with redirect_stdout(sys.stderr):  # for --json, which has stdout for itself
+            results = simple_evaluate(
+                HarnessModel(model, max_length=length, batch_size=batch_size),
+                tasks=[*found],
+                num_fewshot=num_fewshot,
+                limit=limit,
+                task_manager=manager,
+                log_samples=False,
+            )
     except OSError as error:  # also of a data set that cannot be downloaded
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
         raise DataError(

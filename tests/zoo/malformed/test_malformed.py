@@ -21,6 +21,7 @@ import data.vocabulary
 from tests.zoo.malformed.cases import cases, seeds
 from tests.zoo.malformed.mutations import mutate_file, mutated_bytes, mutated_flags
 from zoo import convert, describe, diff, evaluate, plan, sample, train
+from zoo.checkpoints import manifest
 
 Main = Callable[[list[str]], None]
 
@@ -117,7 +118,11 @@ def test_checkpoints(seed, attempt, saved, tmp_path, corpus_glob):
     step = folder / "checkpoints/0"
     # The record of the run has the most that can be wrong.
     names = ["run/metadata", "run/metadata", "tokenizer/tokenizer.model"]
-    mutate_file(rng, step / rng.choice(names))
+    damaged = step / rng.choice(names)
+    mutate_file(rng, damaged)
+    if damaged.is_file() and rng.random() < 0.5:  # written like this: the checksums are right, and the content is wrong
+        (step / manifest.FILE).unlink()
+        manifest.write(step)
     main, flags = rng.choice(CHECKPOINT_USES)
     paths = {"FOLDER": str(folder), "CORPUS": corpus_glob}
     attempt(main, *(re.sub("FOLDER|CORPUS", lambda name: paths[name[0]], f) for f in flags))
