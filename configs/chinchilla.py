@@ -178,12 +178,8 @@ PAPER = Paper(
         "with the run",
         "optimizer.schedule.peak_lr": "Table 4: 1e-4 for the 70B; section D.1: from 2e-4 for the "
         "smallest to 1.25e-4 for the largest of Table A9, read as linear in log(parameters)",
-        "num_steps": "Table 4: 1.4T tokens for the 70B. Each model of Table A9 had several runs; "
-        "here it has 20 tokens a parameter, the ratio of the 70B, so that 1500 of the smallest "
-        "one's 1678 steps are warm-up",
-        "batch_tokens": "Table 4: 3M for the 70B, read as 1536 sequences. The batch of Table A9's "
-        "models is not published; here it is 256 sequences, the 0.5M tokens with which section D.4 "
-        "compares two models",
+        "chinchilla_70b:num_steps": "Table 4: 1.4T tokens",
+        "chinchilla_70b:batch_tokens": "Table 4: 3M, read as 1536 sequences",
         "batch_ramp": "Table 4: the 70B's batch doubles midway, from 1.5M tokens, read as after "
         "half of the tokens",
         "data.vocabulary_style": "section 4.1: Gopher's SentencePiece without NFKC normalisation. "
@@ -196,6 +192,10 @@ PAPER = Paper(
         **gopher.PAPER.not_published,
         "batch_ramp.until_tokens": "half of the tokens: Table 4 does not say whether midway counts "
         "tokens or steps, nor does the paper say it of the cosine, which here counts steps",
+        "num_steps": "for Table A9's models, each of which had several runs: 20 tokens a parameter, "
+        "the ratio of the 70B. So 1500 of the smallest one's 1678 steps are warm-up",
+        "batch_tokens": "for Table A9's models: 256 sequences, the 0.5M tokens with which section "
+        "D.4 compares two models",
         "model.biases": "feed-forward, attention output and logits, none on queries, keys and "
         "values: these give all 50 sizes of Table A9 (and 43 finer ones that Besiroglu et al. 2024 "
         "read off the paper's figure)",

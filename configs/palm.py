@@ -143,6 +143,7 @@ PAPER = Paper(
         "115,000; Table 1: the 8B and the 62B grow once, to twice their first batch",
         "data.vocabulary_style": "section 2: SentencePiece, lossless, white space included; bytes "
         "for unknown characters; every digit a token of its own. The zoo chooses BPE",
+        "palm_540b:batch_ramp.until_tokens": "section 5: the tokens of 50,000 and of 115,000 steps",
         "seq_len": "section 5",
         "z_loss": "section 5: 1e-4 log^2 Z",
         "data.packing": "section 5: documents are concatenated, with [eod] between them, and "
@@ -151,8 +152,8 @@ PAPER = Paper(
         "100 steps before, and 200 to 500 batches left out, those of the spike among them",
     },
     not_published={
-        "batch_ramp.until_tokens": "for the 8B and the 62B: 24 % of the tokens, after which the "
-        "540B's batch grows for the last time. The 540B's own follow from section 5's steps",
+        "batch_ramp.until_tokens": "24 % of the tokens, after which the 540B's batch grows for the "
+        "last time",
         "model.norm.eps": "1e-6, T5X's",
         "model.position.theta": "10,000, and all dimensions are rotated, as in Su et al. 2021",
         "optimizer.decays": "all, norm scales included: the Adafactor of T5X, on which PaLM's code "

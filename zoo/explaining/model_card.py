@@ -30,8 +30,8 @@ class ModelCard:
 
     @property
     def paper(self) -> Paper:
-        """The paper of the model's family."""
-        return configs.FAMILIES[self.family].PAPER
+        """The paper of the model's family, with the notes on this model."""
+        return configs.FAMILIES[self.family].PAPER.of_model(self.name)
 
     @property
     def num_params(self) -> int:

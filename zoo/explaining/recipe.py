@@ -143,13 +143,10 @@ class Recipe:
         return is_reaction and run.divergence.action == "abort"
 
     def _setting(self, path: str, value: Any) -> Setting:
-        paper = self.card.paper
-        cited, chosen = nearest(path, paper.sources), nearest(path, paper.not_published)
+        note = self.card.paper.note(path)
+        assert note is not None, f"{path} has no source"
         in_published_sizes = any(sizes.get(path, ...) == value for sizes in self._published)
-        if cited is not None and len(cited) > len(chosen or ""):
-            return Setting(path, value, "paper", paper.sources[cited], in_published_sizes)
-        assert chosen is not None, f"{path} has no source"
-        return Setting(path, value, "zoo", paper.not_published[chosen], in_published_sizes)
+        return Setting(path, value, note.origin, note.text, in_published_sizes)
 
 
 def groups(settings: Sequence[Setting]) -> Iterator[list[Setting]]:

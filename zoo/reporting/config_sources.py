@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import configs
-from configs.paper import nearest
 from zoo.common.serialize import leaves, to_json
 from zoo.reporting.recorded_run import RecordedRun
 
@@ -27,11 +26,12 @@ class ConfigValue:
 
 def config_values(run: RecordedRun) -> list[ConfigValue]:
     """Return all values of the run's config in their order."""
-    if run.base is None:
+    base = run.base
+    if base is None:
         return [ConfigValue(path, value, "") for path, value in leaves(run.config)]
-    family = configs.FAMILIES[configs.family_of(run.base)]
-    paper = family.PAPER
-    default = dict(leaves(to_json(configs.get(run.base))))
+    family = configs.FAMILIES[configs.family_of(base)]
+    paper = family.PAPER.of_model(base)
+    default = dict(leaves(to_json(configs.get(base))))
     published = [dict(leaves(to_json(experiment))) for experiment in family.PUBLISHED.values()]
 
     def value_at(path: str, value: Any) -> ConfigValue:
@@ -39,19 +39,19 @@ def config_values(run: RecordedRun) -> list[ConfigValue]:
             return ConfigValue(path, value, "auto: chosen for the devices of this run")
         if value != default.get(path):
             was = show_value(default.get(path))
-            return ConfigValue(path, value, f"this run; {run.base} has {was}", is_changed=True)
+            return ConfigValue(path, value, f"this run; {base} has {was}", is_changed=True)
         return ConfigValue(path, value, source(path, value))
 
     def source(path: str, value: Any) -> str:
-        cited, chosen = nearest(path, paper.sources), nearest(path, paper.not_published)
-        if cited is not None and len(cited) >= len(chosen or ""):
-            if any(sizes.get(path) == value for sizes in published):
-                return f"{paper.family}: {paper.sources[cited]}"
-            change = "unlike" if isinstance(value, bool | str | None) else "scaled down from"
-            return f"{change} the paper's: {paper.sources[cited]}"
-        if chosen is not None:
-            return f"the zoo's choice, not published: {paper.not_published[chosen]}"
-        return "setting of the run" if path.split(".")[0] in _SETTINGS else "the zoo's default"
+        note = paper.note(path)
+        if note is None:
+            return "setting of the run" if path.split(".")[0] in _SETTINGS else "the zoo's default"
+        if note.origin == "zoo":
+            return f"the zoo's choice, not published: {note.text}"
+        if any(sizes.get(path) == value for sizes in published):
+            return f"{paper.family}: {note.text}"
+        change = "unlike" if isinstance(value, bool | str | None) else "scaled down from"
+        return f"{change} the paper's: {note.text}"
 
     return [value_at(path, value) for path, value in leaves(run.config)]
 

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 import configs
-from configs.paper import nearest
+from configs.paper import Note
 from tests.reference.recipes import RUNS
 from zoo.explaining import recipe_words
 from zoo.explaining.model_card import model_card
@@ -42,16 +42,18 @@ def test_every_part_of_a_recipe_has_values_and_every_value_a_note(name: str):
     for section in settings.values():
         assert section
         for one in section:
-            notes = paper.sources if one.origin == "paper" else paper.not_published
-            key = nearest(one.path, notes)
-            assert key is not None
-            assert one.note == notes[key]
+            assert Note(one.origin, one.note) == paper.note(one.path)
 
 
 def test_a_value_is_the_papers_or_the_zoos_or_of_a_size_that_is_in_no_paper():
     assert setting("palm_540b", "optimizer.decay_exponent").origin == "paper"
     assert setting("palm_540b", "optimizer.decays").origin == "zoo"
     assert setting("gpt3_175b", "batch_ramp.ramp_tokens").origin == "zoo"
+    for size, origin in (("palm_540b", "paper"), ("palm_8b", "zoo")):
+        assert setting(size, "batch_ramp.until_tokens").origin == origin
+    for path in ("batch_tokens", "num_steps"):
+        assert setting("chinchilla_70b", path).origin == "paper"
+        assert setting("chinchilla_44m", path).origin == "zoo"
     assert setting("gpt3_175b", "optimizer.schedule.peak_lr").in_published_sizes
     assert not setting("gpt3_small", "optimizer.schedule.peak_lr").in_published_sizes
     assert setting("palm_small", "optimizer").in_published_sizes

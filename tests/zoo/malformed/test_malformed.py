@@ -120,7 +120,7 @@ def test_checkpoints(seed, attempt, saved, tmp_path, corpus_glob):
     names = ["run/metadata", "run/metadata", "tokenizer/tokenizer.model"]
     damaged = step / rng.choice(names)
     mutate_file(rng, damaged)
-    if damaged.is_file() and rng.random() < 0.5:  # written like this: the checksums are right, and the content is wrong
+    if damaged.is_file() and rng.random() < 0.5:  # the checksums are right, the content is not
         (step / manifest.FILE).unlink()
         manifest.write(step)
     main, flags = rng.choice(CHECKPOINT_USES)
