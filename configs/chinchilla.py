@@ -192,8 +192,8 @@ PAPER = Paper(
         **gopher.PAPER.not_published,
         "batch_ramp.until_tokens": "half of the tokens: Table 4 does not say whether midway counts "
         "tokens or steps, nor does the paper say it of the cosine, which here counts steps",
-        "num_steps": "for Table A9's models, each of which had several runs: 20 tokens a parameter, "
-        "the ratio of the 70B. So 1500 of the smallest one's 1678 steps are warm-up",
+        "num_steps": "for Table A9's models, each of which had several runs: 20 tokens a "
+        "parameter, the ratio of the 70B. So 1500 of the smallest one's 1678 steps are warm-up",
         "batch_tokens": "for Table A9's models: 256 sequences, the 0.5M tokens with which section "
         "D.4 compares two models",
         "model.biases": "feed-forward, attention output and logits, none on queries, keys and "
