@@ -1,6 +1,7 @@
 """Shared by all tests: a small text corpus, and one cache for the whole session."""
 
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,11 @@ _modules["triton"] = None
 os.environ["XLA_FLAGS"] = (
     f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=0".strip()
 )
+
+# A suite that a script starts in the background ignores Ctrl-C, and so would the processes that
+# tests send it to.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 TEXT = "a model reads tokens and learns which of them comes next ; def loss ( x ) : return x"
 

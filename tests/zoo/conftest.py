@@ -42,10 +42,11 @@ def start(*arguments: str, **options: Any) -> subprocess.Popen[str]:
 
 
 def finish(process: subprocess.Popen[str]) -> Process:
-    try:
-        stdout, stderr = process.communicate(timeout=DEADLINE_S)
-    finally:
-        process.kill()
+    with process:
+        try:
+            stdout, stderr = process.communicate(timeout=DEADLINE_S)
+        finally:
+            process.kill()
     return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
 
 
