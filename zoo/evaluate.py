@@ -29,7 +29,7 @@ class TextFlags(SourcesFlags):
     """
 
     cache_dir: str | None = None
-    """Folder of token caches. None: the folder that the run used."""
+    """Folder of token caches. None: your cache folder, whatever the run used."""
 
 
 @dataclass(frozen=True, kw_only=True)
