@@ -25,7 +25,11 @@ from zoo.planning.decode_state import from_fields, shard_fields, to_fields
 from zoo.planning.hardware import Topology
 from zoo.training.program import Program
 
-_QUICK: dict[str, Any] = {"exec_time_optimization_effort": -1.0}
+_QUICK: dict[str, Any] = (
+    {"exec_time_optimization_effort": -1.0}
+    if hasattr(jax.config, "jax_exec_time_optimization_effort")
+    else {"optimization_level": "O1"}  # later versions of jax
+)
 """Less optimisation. On two cores LLaMA-65B compiles in 8 s instead of 33 s, and PaLM-540B in 21 s
 instead of 65 s. They report 36.2 instead of 36.7 and 13.3 instead of 10.4 GiB per device, which is
 near enough to tell what fits with a tenth to spare."""
