@@ -2,6 +2,7 @@
 command in this process, and as a process that is sent a signal on its way.
 """
 
+import dataclasses
 import fcntl
 import glob
 import json
@@ -19,6 +20,9 @@ from typing import Any
 import jax
 import pytest
 
+import configs
+from configs.experiment import Experiment
+from data.config import Files
 from zoo import cli
 from zoo.runs.metrics import METRICS_FILE, read_metrics
 
@@ -186,6 +190,20 @@ def trained(session_folder: Path, nano: list[str]) -> Trained:
 
 def _plain_environment() -> dict[str, str]:
     return {key: value for key, value in os.environ.items() if key != "GLIBC_TUNABLES"}
+
+
+@pytest.fixture
+def nano_experiment(corpus_glob: str) -> Experiment:
+    """The run of the `nano` flags, for `zoo.train.train`."""
+    palm = configs.get("palm_nano")
+    return dataclasses.replace(
+        palm,
+        model=dataclasses.replace(palm.model, vocab_size=400),
+        data=dataclasses.replace(palm.data, source=Files(corpus_glob)),
+        num_steps=6,
+        eval_every=3,
+        save_every=3,
+    )
 
 
 @pytest.fixture

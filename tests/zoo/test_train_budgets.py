@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-import configs
 from configs.experiment import Experiment, Mesh, SteppedRamp
 from data.config import Files, Mixture, Part
 from models.config import ConfigError
@@ -26,17 +25,9 @@ from zoo.train import train
 
 
 @pytest.fixture
-def experiment(corpus_glob) -> Experiment:
-    """A run of the smallest model on 30 small files."""
-    palm = configs.get("palm_nano")
-    return dataclasses.replace(
-        palm,
-        model=dataclasses.replace(palm.model, vocab_size=400),
-        data=dataclasses.replace(palm.data, source=Files(corpus_glob)),
-        num_steps=6,
-        eval_every=1,
-        save_every=2,
-    )
+def experiment(nano_experiment) -> Experiment:
+    """A run of six steps that is evaluated after each."""
+    return dataclasses.replace(nano_experiment, eval_every=1, save_every=2)
 
 
 def test_budgets_become_steps_that_the_schedule_follows(experiment, tmp_path):

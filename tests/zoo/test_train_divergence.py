@@ -7,10 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import configs
 from configs.experiment import Divergence, Experiment
 from data.batches.readers import ComputedReader
-from data.config import Files
 from zoo.checkpoints import checkpoint, recovery
 from zoo.common.errors import CheckpointError, DivergedError
 from zoo.reporting.recorded_run import read_events
@@ -21,17 +19,9 @@ train_batch = ComputedReader.train_batch
 
 
 @pytest.fixture
-def experiment(corpus_glob) -> Experiment:
+def experiment(nano_experiment) -> Experiment:
     """A run of 12 steps that is saved at every third."""
-    palm = configs.get("palm_nano")
-    return dataclasses.replace(
-        palm,
-        model=dataclasses.replace(palm.model, vocab_size=400),
-        data=dataclasses.replace(palm.data, source=Files(corpus_glob)),
-        num_steps=12,
-        eval_every=6,
-        save_every=3,
-    )
+    return dataclasses.replace(nano_experiment, num_steps=12, eval_every=6)
 
 
 @pytest.fixture

@@ -6,9 +6,7 @@ import threading
 
 import pytest
 
-import configs
 from configs.experiment import Experiment, SteppedRamp
-from data.config import Files
 from models.config import ConfigError
 from zoo.checkpoints import checkpoint
 from zoo.common.errors import DivergedError
@@ -16,17 +14,9 @@ from zoo.train import train
 
 
 @pytest.fixture
-def experiment(corpus_glob) -> Experiment:
+def experiment(nano_experiment) -> Experiment:
     """The run of the `nano` flags."""
-    palm = configs.get("palm_nano")
-    return dataclasses.replace(
-        palm,
-        model=dataclasses.replace(palm.model, vocab_size=400),
-        data=dataclasses.replace(palm.data, source=Files(corpus_glob)),
-        num_steps=6,
-        eval_every=3,
-        save_every=3,
-    )
+    return nano_experiment
 
 
 def test_a_program_trains_as_the_command_does_and_resumes(experiment, trained, tmp_path, losses):
