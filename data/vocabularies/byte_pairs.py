@@ -9,7 +9,7 @@ from tokenizers.models import BPE
 from tokenizers.trainers import BpeTrainer
 
 from data.errors import DataConfigError
-from data.vocabularies.imported import JSON_FILE, vocabulary_from_hf
+from data.vocabularies.hugging_face import JSON_FILE, vocabulary_from_hf
 from data.vocabularies.vocabulary import Vocabulary
 
 _GPT1_CHARACTERS = 238

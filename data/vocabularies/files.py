@@ -4,14 +4,14 @@ import json
 from pathlib import Path
 
 from data.errors import DataError
-from data.vocabularies.imported import (
+from data.vocabularies.hugging_face import (
     JSON_FILE,
     NUM_IDS_FILE,
     SETTINGS_FILES,
     SPECIAL_IDS_FILE,
     SpecialIds,
     TokenIds,
-    imported_vocabulary,
+    vocabulary_from_hf_files,
 )
 from data.vocabularies.lossless import LosslessVocabulary
 from data.vocabularies.sentencepiece_model import MODEL_FILE
@@ -31,7 +31,7 @@ def vocabulary_from_files(files: dict[str, bytes]) -> Vocabulary:
         raise DataError(f"{SPECIAL_IDS_FILE} is damaged: {error}") from error
     if NUM_IDS_FILE in files:
         return TokenIds(files, special_ids)
-    return imported_vocabulary(files, special_ids)
+    return vocabulary_from_hf_files(files, special_ids)
 
 
 def read_vocabulary(path: str) -> Vocabulary:

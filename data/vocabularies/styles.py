@@ -11,11 +11,11 @@ from data.config import VocabularyStyle
 from data.errors import DataConfigError, DataError
 from data.storage import replace_file
 from data.vocabularies import byte_pairs
-from data.vocabularies.imported import (
+from data.vocabularies.hugging_face import (
     JSON_FILE,
     SpecialIds,
-    imported_vocabulary,
     vocabulary_from_hf,
+    vocabulary_from_hf_files,
 )
 from data.vocabularies.lossless import LosslessVocabulary, train_vocabulary
 from data.vocabularies.sentencepiece_model import (
@@ -183,7 +183,7 @@ def _from_model(model: bytes, style: VocabularyStyle) -> Vocabulary:
             return LosslessVocabulary(model)
         case "gopher":
             special_ids = SpecialIds(bos_id=BOS_ID, eos_id=EOS_ID, pad_id=PAD_ID, unk_id=UNK_ID)
-            return imported_vocabulary({MODEL_FILE: model}, special_ids)
+            return vocabulary_from_hf_files({MODEL_FILE: model}, special_ids)
         case "llama":
             config = json.dumps(_LLAMA_TOKENIZER_CONFIG, indent=2).encode()
             return vocabulary_from_hf({MODEL_FILE: model, "tokenizer_config.json": config}, {})

@@ -118,8 +118,11 @@ def find(path: str | Path, *, step: Step | None = None, flag: str = "--checkpoin
 
 def validation_loss(folder: Path) -> float | None:
     """Return the validation loss of one step's folder; None if it was saved without one."""
+    path = folder / "metrics" / "metrics"
     try:
-        return float(json.loads((folder / "metrics" / "metrics").read_text())["eval/loss"])
+        if path.is_symlink() or (path.exists() and not path.is_file()):
+            raise ValueError("not a regular file")
+        return float(json.loads(path.read_text())["eval/loss"])
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -173,7 +176,7 @@ def delete_after(workdir: Path, step: int) -> None:
 def read_run(folder: Path) -> Run:
     """Read the record of the run that wrote the checkpoint."""
     try:
-        return Run.from_json(_read(folder, "run", ocp.args.JsonRestore()))
+        return Run.from_json(_read_record(folder))
     except (KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(
             f"the record of the run in {folder} is damaged ({error!r}); use another step's folder"
@@ -183,7 +186,7 @@ def read_run(folder: Path) -> Run:
 def read_history(folder: Path) -> History:
     """Read the events of the run until this checkpoint; none in one of an earlier version."""
     try:
-        return History.from_json(_read(folder, "run", ocp.args.JsonRestore()).get("history", {}))
+        return History.from_json(_read_record(folder).get("history", {}))
     except (TypeError, AttributeError) as error:
         raise CheckpointError(
             f"the events of the run in {folder} are damaged ({error!r}); use another step's folder"
@@ -247,9 +250,21 @@ def read_state(folder: Path, target: TrainState) -> TrainState:
     params = read_params_like(folder, target.params)
     abstract = {"step": target.step, "opt": target.opt_state}
     training = _read(folder, "training", ocp.args.StandardRestore(abstract))
-    record = _read(folder, "run", ocp.args.JsonRestore())
-    recent = Recent.from_json(record.get("recent", {}), target.recent)
+    recent = Recent.from_json(_read_record(folder).get("recent", {}), target.recent)
     return TrainState(training["step"], params, training["opt"], recent)
+
+
+def _read_record(folder: Path) -> dict[str, Any]:
+    """Read the record of the run, which tells a command what it needs before it verifies the rest.
+
+    Reading a pipe in its place would never end, and a link may lead out of the folder.
+    """
+    path = folder / "run" / "metadata"  # Orbax names the file
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        raise CheckpointError(
+            f"{path} is not a regular file: the checkpoint is damaged; use another step's folder"
+        )
+    return _read(folder, "run", ocp.args.JsonRestore())
 
 
 def _read(folder: Path, item: str, args: ocp.args.CheckpointArgs) -> Any:

@@ -17,7 +17,7 @@ from flax import nnx
 from configs import recipes
 from configs.experiment import Experiment, Mesh
 from data.errors import DataError
-from data.vocabularies.imported import (
+from data.vocabularies.hugging_face import (
     HF_FILES,
     JSON_FILE,
     TokenIds,

@@ -14,7 +14,7 @@ from configs.experiment import Experiment, Mesh
 from data import evaluation_text
 from data.config import Source, without_code
 from data.evaluation_text import EvaluationText
-from data.vocabularies.imported import check_has_text
+from data.vocabularies.hugging_face import check_has_text
 from models.config import Learned, Relative, Rotary, check
 from zoo.checkpoints import checkpoint, recovery
 from zoo.common.progress import Progress

@@ -20,7 +20,7 @@ from lm_eval.models.utils import (
 )
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
-from data.vocabularies.imported import JSON_FILE, SPECIAL_IDS_FILE
+from data.vocabularies.hugging_face import JSON_FILE, SPECIAL_IDS_FILE
 from data.vocabularies.vocabulary import Vocabulary
 from models.config import check
 from zoo.inference.decode import Prompts, Sampling, generate

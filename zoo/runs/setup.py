@@ -11,7 +11,7 @@ from configs.experiment import Experiment
 from data.errors import DataError
 from data.text.corpus import SavedFiles
 from data.training_data import TrainingData, load
-from data.vocabularies.imported import TokenIds
+from data.vocabularies.hugging_face import TokenIds
 from models.config import ConfigError, check
 from models.flops import train_flops_palm
 from models.transformer import num_params

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from data.errors import DataError
 from data.vocabularies.files import vocabulary_from_files
-from data.vocabularies.imported import TokenizersVocabulary, vocabulary_from_hf
+from data.vocabularies.hugging_face import TokenizersVocabulary, vocabulary_from_hf
 from tests.zoo import hf_folders
 
 TEXT = "A model reads  tokens; it's é😀\n\tnext 12\u2028x "

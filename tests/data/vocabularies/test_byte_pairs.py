@@ -9,7 +9,7 @@ import transformers
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.vocabularies.imported import JSON_FILE
+from data.vocabularies.hugging_face import JSON_FILE
 from data.vocabularies.styles import train
 from data.vocabularies.vocabulary import Vocabulary
 from tests.data.samples import small_documents

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import zoo
-from zoo import sample, train
+from zoo import evaluate, sample, train
 from zoo.checkpoints import checkpoint, manifest, recovery
 from zoo.common.errors import CheckpointError
 
@@ -288,6 +288,21 @@ def test_an_older_damaged_checkpoint_does_not_stop_a_run(copied: Path, nano, run
     assert outcome.code == 0, outcome.stderr
     assert "the checkpoint of step 3 is damaged" in outcome.stderr
     assert "resuming from checkpoints/6" in outcome.stderr
+
+
+@pytest.mark.parametrize("link", [True, False], ids=["link", "pipe"])
+def test_no_command_reads_a_record_that_is_not_a_file(link: bool, copied: Path, nano, run_here):
+    """Some commands read it first, to know what to verify the checkpoint for."""
+    path = copied / "checkpoints" / "6" / "run" / "metadata"
+    if link:
+        path.symlink_to(shutil.move(path, copied / "outside"))
+    else:
+        path.unlink()
+        os.mkfifo(path)
+    for main, flag in (evaluate.main, "--checkpoint"), (train.main, "--init-from"):
+        outcome = run_here(main, f"{flag}={copied}")
+        assert outcome.code == 3, outcome.stderr
+        assert f"{path} is not a regular file" in outcome.stderr.replace("\n", "")
 
 
 # --- checkpoints of earlier versions -----------------------------------------------------------

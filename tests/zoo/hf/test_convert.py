@@ -16,7 +16,7 @@ from safetensors.numpy import load_file, save_file
 
 import zoo
 from configs.experiment import Mesh
-from data.vocabularies.imported import SentencePieceVocabulary, TokenizersVocabulary
+from data.vocabularies.hugging_face import SentencePieceVocabulary, TokenizersVocabulary
 from data.vocabularies.lossless import train_vocabulary
 from models.config import ConfigError
 from models.transformer import abstract_params

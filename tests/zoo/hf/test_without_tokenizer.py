@@ -9,7 +9,7 @@ import pytest
 import zoo
 from data.errors import DataConfigError
 from data.vocabularies.files import vocabulary_from_files
-from data.vocabularies.imported import TokenIds
+from data.vocabularies.hugging_face import TokenIds
 from data.vocabularies.lossless import train_vocabulary
 from models.config import ConfigError
 from tests.zoo import hf_folders

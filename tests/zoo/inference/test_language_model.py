@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from data.vocabularies.imported import vocabulary_from_hf
+from data.vocabularies.hugging_face import vocabulary_from_hf
 from data.vocabularies.lossless import LosslessVocabulary, train_vocabulary
 from models.config import ConfigError
 from tests.models import experiments, samples

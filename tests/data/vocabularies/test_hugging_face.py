@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from data.errors import DataError
 from data.vocabularies.files import vocabulary_from_files
-from data.vocabularies.imported import (
+from data.vocabularies.hugging_face import (
     SentencePieceVocabulary,
     TokenizersVocabulary,
     vocabulary_from_hf,

@@ -1,7 +1,7 @@
-"""Vocabularies in the files of Hugging Face: imported ones, and trained ones that must read alike.
+"""Vocabularies in the files of Hugging Face: imported ones, and trained ones of the same kind.
 
-Imported ones return the ids that the weights were trained on, even if that changes the text: some
-make it lower case, some add a space.
+They return the ids that the tokenizer defines, even if that changes the text: some make it lower
+case, some add a space.
 """
 
 import functools
@@ -48,8 +48,8 @@ class SpecialIds:
     unk_id: int | None
 
 
-class _ImportedVocabulary(Vocabulary):
-    """The part that both kinds share: special ids, and files that are kept unchanged."""
+class _HuggingFaceVocabulary(Vocabulary):
+    """The part that all kinds share: special ids, and files that are kept unchanged."""
 
     def __init__(self, files: dict[str, bytes], special_ids: SpecialIds, size: int):
         self.bos_id, self.eos_id = special_ids.bos_id, special_ids.eos_id
@@ -71,7 +71,7 @@ class _ImportedVocabulary(Vocabulary):
         return checked
 
 
-class TokenizersVocabulary(_ImportedVocabulary):
+class TokenizersVocabulary(_HuggingFaceVocabulary):
     """A tokenizer.json, run by the `tokenizers` library."""
 
     def __init__(self, files: dict[str, bytes], special_ids: SpecialIds):
@@ -142,8 +142,8 @@ class _TokenizersDecoder:
         return whole.removeprefix(shown)
 
 
-class SentencePieceVocabulary(_ImportedVocabulary):
-    """A SentencePiece model made elsewhere; LLaMA's, for one, puts a space before every text."""
+class SentencePieceVocabulary(_HuggingFaceVocabulary):
+    """A SentencePiece model that may change the text; LLaMA's puts a space before every text."""
 
     def __init__(self, files: dict[str, bytes], special_ids: SpecialIds):
         """Read tokenizer.model. Raises DataError if it is damaged or lacks a special id."""
@@ -192,7 +192,7 @@ class _FirstWordDecoder(ByteDecoder):
         return text.removeprefix(" ")
 
 
-class TokenIds(_ImportedVocabulary):
+class TokenIds(_HuggingFaceVocabulary):
     """The ids of a model that came without a tokenizer. They stand for no text that is known."""
 
     def __init__(self, files: dict[str, bytes], special_ids: SpecialIds):
@@ -249,7 +249,7 @@ def vocabulary_from_hf(files: dict[str, bytes], config: dict[str, Any]) -> Vocab
     if JSON_FILE not in files and files.keys() >= {VOCAB_FILE, MERGES_FILE}:
         kept[JSON_FILE], usual_tokens = to_tokenizer(files, tokenizer_config)
         settings = usual_tokens | settings
-    vocabulary = imported_vocabulary(kept, SpecialIds(None, None, None, None))
+    vocabulary = vocabulary_from_hf_files(kept, SpecialIds(None, None, None, None))
 
     def special_id(name: str) -> int | None:
         token = settings.get(f"{name}_token")
@@ -263,7 +263,7 @@ def vocabulary_from_hf(files: dict[str, bytes], config: dict[str, Any]) -> Vocab
     # Some tokenizers also use another special token as padding: then there is no padding token.
     pad_id = None if pad_id in (bos_id, eos_id, unk_id) else pad_id
     unk_id = None if unk_id in (bos_id, eos_id) else unk_id
-    return imported_vocabulary(kept, SpecialIds(bos_id, eos_id, pad_id, unk_id))
+    return vocabulary_from_hf_files(kept, SpecialIds(bos_id, eos_id, pad_id, unk_id))
 
 
 _SPECIAL_NAMES = ("bos", "eos", "pad", "unk")
@@ -277,7 +277,7 @@ def _id_of_config(config: dict[str, Any], name: str, size: int) -> int | None:
     return token_id if type(token_id) is int and 0 <= token_id < size else None
 
 
-def imported_vocabulary(
+def vocabulary_from_hf_files(
     files: dict[str, bytes], special_ids: SpecialIds
 ) -> TokenizersVocabulary | SentencePieceVocabulary:
     """Return the vocabulary of tokenizer.json or, without one, of tokenizer.model.
