@@ -49,7 +49,7 @@ def from_json(value: Any) -> Any:
             kind = value["type"]
             fields = _UPDATES.get(kind, lambda fields: fields)(value)
             items = {name: from_json(item) for name, item in fields.items() if name != "type"}
-            _check_types(_TYPES[kind], items)
+            check_types(_TYPES[kind], items)
             return _TYPES[kind](**items)
         except (KeyError, TypeError, AttributeError, ArithmeticError) as error:
             raise ConfigError(
@@ -60,7 +60,7 @@ def from_json(value: Any) -> Any:
     return value
 
 
-def _check_types(kind: type, items: Fields) -> None:
+def check_types(kind: type, items: Fields) -> None:
     """Raise TypeError, which names the field, for a value that its annotation excludes."""
     hints = _hints(kind)
     for name, item in items.items():
@@ -90,6 +90,12 @@ def _fits(item: Any, hint: Any) -> bool:
             and len(item) == len(arguments)
             and all(map(_fits, item, arguments))
         )
+    if origin is list:
+        return isinstance(item, list) and all(_fits(part, arguments[0]) for part in item)
+    if origin is dict:
+        return isinstance(item, dict) and all(_fits(part, arguments[1]) for part in item.values())
+    if hint is Any:
+        return True
     if hint is float:
         return type(item) in (int, float)
     if hint is int:

@@ -134,7 +134,7 @@ class HistoryReader:
 
     def read(self) -> History:
         """Return the history with all complete rows that are in the file by now."""
-        if not self._path.exists():
+        if not self._path.is_file():
             return self._history
         with self._path.open("rb") as file:
             file.seek(self._offset - len(self._last_row))

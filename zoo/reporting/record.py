@@ -6,10 +6,12 @@ import os
 import platform
 import socket
 import sys
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from zoo.common.serialize import check_types
 
 RECORD_FILE = "run.json"
 FINISHED = "finished"
@@ -44,8 +46,11 @@ class Start:
     @property
     def wall_s(self) -> float:
         """Seconds from the start to the last time at which the page was written."""
-        times = [datetime.fromisoformat(time) for time in (self.started_at, self.updated_at)]
-        return (times[1] - times[0]).total_seconds()
+        started, updated = map(datetime.fromisoformat, (self.started_at, self.updated_at))
+        return (updated - started).total_seconds()
+
+    def __post_init__(self):
+        _ = self.wall_s  # raises for times of another form
 
     @property
     def is_running(self) -> bool:
@@ -81,7 +86,7 @@ def read_record(workdir: Path) -> RunRecord | None:
     try:
         saved = json.loads((workdir / RECORD_FILE).read_text(encoding="utf-8"))
         starts = [Start(**_known(Start, start)) for start in saved.get("starts", ())]
-        return replace(RunRecord(**_known(RunRecord, saved)), starts=starts)
+        return RunRecord(**_known(RunRecord, saved | {"starts": starts}))
     except (OSError, ValueError, TypeError, AttributeError):
         return None
 
@@ -105,8 +110,10 @@ def versions() -> dict[str, str]:
 
 
 def _known(kind: type, values: dict[str, Any]) -> dict[str, Any]:
-    """Return the values of the fields of this version."""
-    return {f.name: values[f.name] for f in fields(kind) if f.name in values}
+    """Return the values of the fields of this version. Raises TypeError for one of another type."""
+    known = {f.name: values[f.name] for f in fields(kind) if f.name in values}
+    check_types(kind, known)
+    return known
 
 
 def _is_alive(process_id: int) -> bool:

@@ -92,7 +92,7 @@ class RecordedRun:
         folder = self.workdir / SAMPLES_FOLDER
         files = sorted(folder.glob("*.txt")) if folder.is_dir() else []
         return [
-            (int(file.stem), file.read_text(encoding="utf-8", errors="replace"))
+            (int(file.stem), _read_text(file))
             for file in files
             if file.stem.isdecimal() and int(file.stem) <= self.history.step
         ]
@@ -103,11 +103,19 @@ class RecordedRun:
         return read_events(self.workdir)
 
 
+def _read_text(path: Path) -> str:
+    """Return the text of a file of the run, "" if there is none that can be read."""
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
 def read_events(workdir: Path) -> list[dict[str, Any]]:
     """Read the lines of events.jsonl, without one that is half written; [] if nothing happened."""
     path = workdir / EVENTS_FILE
     events = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+    for line in _read_text(path).splitlines():
         try:
             event = json.loads(line)
         except ValueError:

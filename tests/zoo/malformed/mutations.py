@@ -126,6 +126,12 @@ def mutate_file(rng: random.Random, path: Path) -> str:
     if kind == "json" and path.name.endswith(("json", "metadata")):
         path.write_bytes(json.dumps(mutated_json(rng, json.loads(content))).encode("utf-8"))
         return f"json of {path.name}"
+    if kind == "json" and path.name.endswith("jsonl"):
+        lines = content.decode().splitlines()
+        where = rng.randrange(len(lines))
+        lines[where] = json.dumps(mutated_json(rng, json.loads(lines[where])))
+        path.write_text("\n".join(lines) + "\n")
+        return f"line {where + 1} of {path.name}"
     if kind == "json" and path.name.endswith(".safetensors"):
         path.write_bytes(_with_header(content, lambda header: mutated_json(rng, header)))
         return f"header of {path.name}"

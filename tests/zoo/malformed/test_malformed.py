@@ -8,6 +8,7 @@ import contextlib
 import functools
 import gzip
 import io
+import json
 import random
 import re
 import shutil
@@ -20,8 +21,9 @@ import data.inspect
 import data.vocabulary
 from tests.zoo.malformed.cases import cases, seeds
 from tests.zoo.malformed.mutations import mutate_file, mutated_bytes, mutated_flags
-from zoo import convert, describe, diff, evaluate, plan, sample, train
+from zoo import compare, convert, describe, diff, evaluate, plan, sample, train
 from zoo.checkpoints import manifest
+from zoo.reporting.server import PageServer
 
 Main = Callable[[list[str]], None]
 
@@ -156,3 +158,31 @@ def test_data_files(seed, attempt, tmp_path):
         ]
     )
     attempt(main, *flags)
+
+
+def watch_once(argv: list[str]) -> None:
+    """Make the page that `zoo.watch` serves."""
+    PageServer(Path(argv[0]), port=0, refresh_s=1).server_close()
+
+
+@cases(0.2, "workdir")
+def test_workdirs(seed, attempt, trained, tmp_path):
+    rng = random.Random(seed)
+    folder = shutil.copytree(
+        trained.workdir, tmp_path / "run", ignore=shutil.ignore_patterns("checkpoints")
+    )
+    # The record of the run has the most that can be wrong.
+    names = [
+        "run.json",
+        "run.json",
+        "config.json",
+        "events.jsonl",
+        "metrics.jsonl",
+        "samples/000003.txt",
+    ]
+    name = rng.choice(names)
+    event = {"step": 3, "kind": "spike", "message": "m", "numbers": {"train/loss": 3.0}}
+    (folder / "events.jsonl").write_text(json.dumps(event) + "\n")
+    mutate_file(rng, folder / name)
+    main = rng.choice([watch_once, compare.main])
+    attempt(main, str(folder))
