@@ -1,7 +1,11 @@
 # `make train` and `make test` work on a machine with only Python >= 3.11, pip, git and make, in any
 # order; a second run installs nothing. The other targets are what pre-commit and CI run.
 
-PYTHON ?= python3
+# The newest Python that works: newer versions of JAX need a newer Python. PYTHON=... takes another.
+PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
+    $$python -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' 2> /dev/null \
+    && echo $$python && break; done)
+NO_PYTHON := there is no Python >= 3.11 with venv; install one, or write PYTHON=PATH
 VENV   := .venv
 BIN    := $(VENV)/bin
 ARGS   ?=
@@ -32,7 +36,7 @@ clean:
 
 # A stamp is newer than pyproject.toml once its installation has succeeded.
 $(VENV)/bin/python:
-	$(PYTHON) -m venv $(VENV)
+	$(or $(PYTHON),$(error $(NO_PYTHON))) -m venv $(VENV)
 
 $(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --editable .
