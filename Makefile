@@ -10,7 +10,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 ARGS   ?=
 
-.PHONY: train test lint format types check clean
+.PHONY: train test lint format types docs check clean
 
 train: $(VENV)/.installed
 	$(BIN)/python -m zoo.train --model=palm_small $(ARGS)
@@ -25,14 +25,18 @@ lint: $(VENV)/.installed-dev
 types: $(VENV)/.installed-dev
 	$(BIN)/pyright
 
-check: lint types test
+# A warning, such as a link that leads nowhere, is an error.
+docs: $(VENV)/.installed-dev
+	$(BIN)/python -m sphinx -b html --fail-on-warning --keep-going --quiet docs docs/_build/html
+
+check: lint types docs test
 
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
 clean:
-	rm -rf $(VENV) *.egg-info
+	rm -rf $(VENV) *.egg-info docs/_build docs/_generated
 
 # A stamp is newer than pyproject.toml once its installation has succeeded.
 $(VENV)/bin/python:

@@ -19,6 +19,7 @@ extensions = [
     "sphinx.ext.viewcode",
     "sphinx_copybutton",
     # in docs/extensions/
+    "docstrings",
     "generated",
     "mathml",
     "source_links",
@@ -30,7 +31,11 @@ exclude_patterns = ["_build", "families.md"]
 myst_enable_extensions = ["dollarmath", "deflist"]
 myst_heading_anchors = 3
 
-autodoc_default_options = {"members": True, "member-order": "bysource", "show-inheritance": False}
+autodoc_default_options = {
+    "members": True,
+    "member-order": "bysource",
+    "special-members": "__call__",
+}
 autodoc_class_signature = "separated"
 autodoc_typehints = "signature"
 python_use_unqualified_type_names = True
@@ -38,7 +43,11 @@ viewcode_line_numbers = True
 
 html_theme = "sphinx_book_theme"
 html_title = "gpt-zoo"
-html_theme_options = {"use_download_button": False, "use_fullscreen_button": False}
+html_theme_options = {
+    "use_download_button": False,
+    "use_fullscreen_button": False,
+    "navbar_persistent": [],
+}
 html_math_renderer = "mathml"
 html_static_path = ["static"]
 html_css_files = ["zoo.css"]

@@ -1,6 +1,7 @@
 """Equations as MathML, which browsers show by themselves: no script is loaded from a network."""
 
 from docutils import nodes
+from docutils.utils.math import MathError
 from docutils.utils.math.latex2mathml import tex2mathml
 from sphinx.application import Sphinx
 from sphinx.util import logging
@@ -12,7 +13,7 @@ logger = logging.getLogger(__name__)
 def _convert(node: nodes.Element, *, as_block: bool) -> str:
     try:
         return tex2mathml(node.astext(), as_block=as_block)
-    except Exception as error:  # docutils raises an error class of its own for each kind of mistake
+    except MathError as error:
         logger.warning("equation cannot be converted: %s", error, location=node)
         return ""
 

@@ -39,7 +39,9 @@ def find(path: str) -> tuple[str, str]:
     module, names = _import(path)
     found: Any = module
     for name in names:
-        found = inspect.getattr_static(found, name) if inspect.isclass(found) else getattr(found, name)
+        found = (
+            inspect.getattr_static(found, name) if inspect.isclass(found) else getattr(found, name)
+        )
     inner = inspect.unwrap(found) if callable(found) else found
     return getattr(inner, "__module__", None) or module.__name__, ".".join(names)
 
@@ -59,7 +61,7 @@ def resolve(app: Sphinx, tree: nodes.document, page: str) -> None:
     for link in tree.findall(SourceLink):
         module, name = link["module"], link["name"]
         target = f"_modules/{module.replace('.', '/')}"
-        if module not in app.env._viewcode_modules:  # ty: the extension's own attribute
+        if module not in app.env.domains.python_domain.modules:
             logger.warning("%s has no page in the reference", module, location=link)
             continue
         uri = f"{app.builder.get_relative_uri(page, target)}#{name}"

@@ -1,4 +1,4 @@
-"""The text of docs/families.md: a page per family, and an explanation of every choice."""
+"""A page per family, and an explanation of every choice: docs/families.md, and the site's pages."""
 
 from collections.abc import Iterator, Sequence
 from itertools import groupby
@@ -37,24 +37,35 @@ def markdown() -> str:
         *(f"- {name}: {meaning}" for name, meaning in COLUMNS.items() if meaning),
     ]
     for family in configs.FAMILIES:
-        lines += ["", *_family(family)]
-    return "\n".join([*lines, "", *_explanations(), ""])
+        drawing = ["```", draw(largest(family).experiment.model), "```"]
+        lines += ["", f"## {configs.FAMILIES[family].PAPER.family}", "", *page(family, drawing)]
+    return "\n".join([*lines, "", "## The choices", "", *explanations(), ""])
 
 
-def _family(family: str) -> Iterator[str]:
+def largest(family: str) -> ModelCard:
+    """Return the largest published size of a family."""
+    return max(family_cards(family), key=lambda card: card.num_params)
+
+
+def page(family: str, drawing: Sequence[str], *, choices_page: str = "") -> Iterator[str]:
+    """Yield the lines of a family's page in Markdown, without its heading.
+
+    Args:
+      drawing: the lines that show the model.
+      choices_page: the file that explains the choices; "": they stand on the same page.
+    """
     paper, cards = configs.FAMILIES[family].PAPER, family_cards(family)
-    largest = max(cards, key=lambda card: card.num_params)
-    model = largest.experiment.model
-    yield from [f"## {paper.family}", ""]
+    experiment = largest(family).experiment
+    model = experiment.model
     yield f"{paper.title}. {paper.authors}, {_link(paper.reference)}. `configs/{family}.py`."
-    yield from ["", "```", draw(model), "```", ""]
+    yield from ["", *drawing, ""]
     by_axis = {choice.explanation.axis: choice for choice in choices(model)}
     rows = [
-        [_axis(axis), choice.name, _source(paper, axis), paper.reasons.get(axis, "")]
+        [_axis(axis, choices_page), choice.name, _source(paper, axis), paper.reasons.get(axis, "")]
         for axis, choice in by_axis.items()
     ]
     yield from _table(["", "choice", "source", "the paper's reason"], rows)
-    data = largest.experiment.data
+    data = experiment.data
     yield from ["", f"Documents in a sequence: {data.packing} ({_source(paper, 'data.packing')})."]
     style = f"{data.vocabulary_style} ({_source(paper, 'data.vocabulary_style')})"
     yield from ["", f"Tokenizer: {style}."]
@@ -90,10 +101,11 @@ def _notes(title: str, notes: dict[str, str]) -> Iterator[str]:
         yield from (f"- `{name}`: {note}." for name, note in notes.items())
 
 
-def _explanations() -> Iterator[str]:
-    yield from ["## The choices", "", "All the choices that the zoo knows. " + LETTERS]
+def explanations(level: int = 3) -> Iterator[str]:
+    """Yield the lines that explain every choice of the zoo, with headings of that level."""
+    yield "All the choices that the zoo knows. " + LETTERS
     for axis, kinds in groupby(EXPLANATIONS.items(), key=lambda item: item[1].axis):
-        yield from ["", f"### {AXES[axis]}", ""]
+        yield from ["", f"{'#' * level} {AXES[axis]}", ""]
         rows = [[kind, e.effect, f"`{e.equation}`", e.source] for kind, e in kinds]
         yield from _table(["choice", "effect", "equation", "source"], rows)
 
@@ -103,8 +115,8 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str
         yield f"| {' | '.join(cells)} |"
 
 
-def _axis(axis: str) -> str:
-    return f"[{AXES[axis]}](#{_anchor(AXES[axis])})"
+def _axis(axis: str, choices_page: str) -> str:
+    return f"[{AXES[axis]}]({choices_page}#{_anchor(AXES[axis])})"
 
 
 def _anchor(heading: str) -> str:

@@ -30,8 +30,8 @@ def test_everything_lies_inside(name):
         assert 0 <= left < left + wide <= width
         assert 0 <= top < top + high <= height
     for text in root.iter("text"):
-        # A box has room for some 40 characters of its second line, and 28 of its first.
-        assert len(text.text or "") <= (28 if text.attrib["font-size"] == "15" else 48)
+        # A box has room for some 40 characters of its second line, and 30 of its first.
+        assert len(text.text or "") <= (30 if text.attrib["font-size"] == "15" else 48)
 
 
 def test_norms_stand_where_the_layout_puts_them():

@@ -21,7 +21,7 @@ from zoo.reporting.recorded_run import read_run
 from zoo.verification.comparison import Compared, RunComparison
 from zoo.verification.verification import Verification
 
-DOCS = Path(__file__).parents[1] / "docs"
+DOCS = Path(__file__).parents[2] / "docs"
 NANO = on_accelerator(configs.get("palm_nano"))
 GPUS = hardware.parse("h100:8", 1)
 
@@ -86,9 +86,12 @@ def test_the_example_of_training_from_a_program_runs(tmp_path, monkeypatch, caps
         "README.md",
         "CONTRIBUTING.md",
         "docs/evaluation.md",
+        "docs/glossary.md",
+        "docs/index.md",
         "docs/launch.md",
         "docs/plans.md",
         "docs/runs.md",
+        "docs/start.md",
     ],
 )
 def test_every_file_and_command_that_a_page_names_exists(page):
