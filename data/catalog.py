@@ -20,11 +20,17 @@ from data.text.corpus import (
     file_corpus,
 )
 from data.text.files import TextFiles
+from data.text.packages import packages_corpus
 from data.text.stand_ins import StandIns
 from data.text.stdlib import stdlib_corpus
 from data.text.survey import Split
 
-BUILT_IN = ("stdlib", *tfds_sets.SETS)
+INSTALLED: dict[str, Callable[[Path], Corpus]] = {
+    "stdlib": stdlib_corpus,
+    "packages": packages_corpus,
+}
+"""The tasks whose text is on every machine; each takes the cache folder."""
+BUILT_IN = (*INSTALLED, *tfds_sets.SETS)
 """The tasks that need no data.module."""
 
 
@@ -103,8 +109,8 @@ def built_in(task: Task, folder: Path) -> Corpus:
     Args:
       folder: the cache.
     """
-    if task.name == "stdlib":
-        return stdlib_corpus(folder)
+    if task.name in INSTALLED:
+        return INSTALLED[task.name](folder)
     prepared = tfds_sets.find_prepared(task.name, task.data_dir)
 
     def register():

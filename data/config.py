@@ -18,7 +18,7 @@ the end of a cosine schedule."""
 
 @dataclass(frozen=True)
 class Task:
-    """A task: `stdlib`, a set of TensorFlow Datasets, or a task or mixture of seqio."""
+    """A task: `stdlib`, `packages`, a set of TensorFlow Datasets, or a task or mixture of seqio."""
 
     name: str = "stdlib"
     module: str | None = None

@@ -133,9 +133,10 @@ def load(
 
 
 def _can_be_streamed(source: Source) -> bool:
-    """Return whether `source` may be streamed: neither the standard library nor files may."""
+    """Return whether `source` may be streamed: neither installed text nor files may."""
     return all(
-        isinstance(leaf, PaperMixture) or (isinstance(leaf, Task) and leaf.name != "stdlib")
+        isinstance(leaf, PaperMixture)
+        or (isinstance(leaf, Task) and leaf.name not in catalog.INSTALLED)
         for leaf in leaves(source)
     )
 

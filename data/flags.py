@@ -42,8 +42,8 @@ class OneTaskFlag:
 
     task: Annotated[str | None, tyro.conf.arg(aliases=("--task",))] = None
     """A task or mixture of seqio: `stdlib`, the Python standard library's own source text;
-    `tiny_shakespeare`, `wiki40b_en`, `lm1b`, `c4_en`, `pg19` and others through TensorFlow
-    Datasets; or one that --data.module registers."""
+    `packages`, that of the installed packages; `tiny_shakespeare`, `wiki40b_en`, `lm1b`, `c4_en`,
+    `pg19` and others through TensorFlow Datasets; or one that --data.module registers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,8 +57,8 @@ class TasksFlag:
         ]
     ] = ()
     """One or more tasks or mixtures of seqio: `stdlib`, the Python standard library's own source
-    text; `tiny_shakespeare`, `wiki40b_en`, `lm1b`, `c4_en`, `pg19` and others through TensorFlow
-    Datasets; or what --data.module registers."""
+    text; `packages`, that of the installed packages; `tiny_shakespeare`, `wiki40b_en`, `lm1b`,
+    `c4_en`, `pg19` and others through TensorFlow Datasets; or what --data.module registers."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,6 +15,7 @@ import numpy as np
 
 from data.errors import DataConfigError, DataError
 from data.storage import cache_folder
+from data.text.packages import packages_corpus
 from data.text.stdlib import stdlib_corpus
 from data.text.survey import Split
 from data.text.tfds_sets import SETS
@@ -175,8 +176,13 @@ def _stdlib_texts(split: Split) -> Iterator[str]:
     return stdlib_corpus(cache_folder(None)).texts(split)
 
 
+def _packages_texts(split: Split) -> Iterator[str]:
+    return packages_corpus(cache_folder(None)).texts(split)
+
+
 # Tasks that a user's own mixture may name, and that T5X may read.
 register("stdlib", _stdlib_texts)
+register("packages", _packages_texts)
 for _name, _set in SETS.items():
     _splits = _set.splits(_set.max_held_out)
     register_tfds(_name, f"{_set.name}:{_set.version}", None, _splits, _set.field)
