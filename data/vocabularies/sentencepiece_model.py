@@ -2,6 +2,7 @@
 
 import io
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -43,6 +44,10 @@ TRAINER_OPTIONS = {
 # The trainer strips the end of each "sentence": if each were one line, it would never learn
 # newlines. Whole files are too long for it.
 TRAINING_PART_CHARACTERS = 4096
+_LEAST_COVERAGE = 0.98
+"""The trainer refuses to spell more of its text in bytes."""
+_TOO_MANY_CHARACTERS = re.compile(r"required_chars\. \S+ vs (\d+)")
+"""The trainer's message, with the tokens that its text needs at the least."""
 
 
 def train_sentencepiece(
@@ -50,23 +55,40 @@ def train_sentencepiece(
 ) -> bytes:
     """Train a SentencePiece model of `size` tokens and return it serialized.
 
-    `options` of SentencePiece's trainer replace those of a lossless vocabulary. Raises
-    DataConfigError, which names `setting`, if the texts have too many different characters for
-    `size`, or too few repetitions to fill it.
+    `options` of SentencePiece's trainer replace those of a lossless vocabulary. If the texts have
+    more different characters than fit, only the most frequent ones become tokens, at most a quarter
+    of all; the others are spelled in bytes. Raises DataConfigError, which names `setting`, if the
+    bytes alone do not fit, or the texts have too few repetitions to fill `size`.
     """
-    model = io.BytesIO()
+    parts = [part for text in texts for part in split_text(text, TRAINING_PART_CHARACTERS)]
+    settings = TRAINER_OPTIONS | dict(options) | {"vocab_size": size}
     try:
-        sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=(
-                part for text in texts for part in split_text(text, TRAINING_PART_CHARACTERS)
-            ),
-            model_writer=model,
-            vocab_size=size,
-            **(TRAINER_OPTIONS | dict(options)),
-        )
+        try:
+            return _train(parts, settings)
+        except RuntimeError as error:
+            if _TOO_MANY_CHARACTERS.search(str(error)) is None:
+                raise
+            coverage = max(_LEAST_COVERAGE, _coverage(parts, size // 4))
+            return _train(parts, settings | {"character_coverage": coverage})
     except (RuntimeError, ValueError) as error:  # ValueError: more than an int can hold
         raise DataConfigError(_size_error(str(error), size, setting)) from error
+
+
+def _train(parts: list[str], settings: Mapping[str, Any]) -> bytes:
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(parts), model_writer=model, **settings
+    )
     return model.getvalue()
+
+
+def _coverage(parts: list[str], num_characters: int) -> float:
+    """Return the share of the text that its most frequent characters make up."""
+    counts = Counter[str]()
+    for part in parts:
+        counts.update(part)
+    frequent = sum(count for _, count in counts.most_common(num_characters))
+    return frequent / counts.total()
 
 
 def split_text(text: str, max_characters: int) -> Iterator[str]:
@@ -108,7 +130,7 @@ def _size_error(message: str, size: int, setting: str) -> str:
             f"{setting}={size} is more than the training text has tokens for; "
             f"set it to at most {largest[1]}, or add text"
         )
-    if smallest := re.search(r"required_chars\. \S+ vs (\d+)", message):
+    if smallest := _TOO_MANY_CHARACTERS.search(message):
         return (
             f"{setting}={size} is less than the training text's characters, the 256 bytes "
             f"and 4 special tokens need; set it to at least {smallest[1]}"

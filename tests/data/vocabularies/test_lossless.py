@@ -126,3 +126,14 @@ def test_a_vocabulary_smaller_than_the_characters_names_the_smallest():
 def test_a_vocabulary_that_cannot_be_trained_is_explained(texts, size):
     with pytest.raises(DataConfigError, match=f"model.vocab_size={size} .* 300 or more"):
         train_vocabulary(texts, size)
+
+
+def test_rare_characters_of_a_text_with_too_many_are_spelled_in_bytes():
+    rare = "".join(map(chr, range(0x4E00, 0x4E00 + 700)))
+    vocabulary = train_vocabulary([*TEXTS * 3, rare], 512)
+    assert vocabulary.size == 512
+    assert vocabulary.decode(vocabulary.encode(rare)) == rare
+    num_tokens = len(vocabulary.encode(rare))
+    # At most 128 characters are tokens; the others have three bytes each.
+    assert 3 * (700 - 128) + 128 <= num_tokens <= 3 * 700
+    assert any(len(vocabulary.bytes_of(token_id)) > 3 for token_id in range(260, 512))
