@@ -18,7 +18,7 @@ SOURCES = {
 }
 MAX_LINES = 320
 MAX_FILES = 15
-HEAVY = {"jax", "flax", "optax", "orbax", "numpy", "tensorflow", "seqio", "matplotlib"}
+HEAVY = {"jax", "flax", "optax", "orbax", "numpy", "tensorflow", "seqio", "matplotlib", "scipy"}
 TENSORFLOW = {"tensorflow", "seqio", "tensorflow_datasets"}
 READ_BY_SEQIO = "data.seqio_tasks"
 FLOORS = (
@@ -32,7 +32,7 @@ FLOORS = (
     ("zoo.planning", "zoo.explaining"),
     ("zoo.reporting",),
     ("zoo.runs",),
-    ("zoo.hf", "zoo.verification"),
+    ("zoo.hf", "zoo.verification", "zoo.scaling_laws"),
 )
 """The rooms from the ground up: a room imports only from those on floors below its own, and from
 what stands at the top of the packages, `data` and `zoo`, and is no command."""

@@ -4,6 +4,7 @@ import contextlib
 import importlib
 import io
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from unittest import mock
@@ -153,10 +154,19 @@ def _commands() -> Iterator[str]:
 def _command(module: str) -> Iterator[str]:
     yield from [f"# {module}", "", f"{summary(module)}.", ""]
     yield "The [exit codes](../../exit_codes.md) are those of all commands."
-    yield from ["", "```text", _help(module).rstrip(), "```"]
+    shown = _help(module)
+    yield from ["", "```text", shown.rstrip(), "```"]
+    for name in _subcommands(shown):
+        yield from ["", f"## {module} {name}", "", "```text", _help(module, name).rstrip(), "```"]
 
 
-def _help(module: str) -> str:
+def _subcommands(shown: str) -> list[str]:
+    """Return the names that the first line of a help offers, as in {fit,plan}."""
+    offered = re.search(r"\{([\w,]+)\}", shown.split("\n\n", 1)[0])
+    return [] if offered is None else offered[1].split(",")
+
+
+def _help(module: str, *subcommand: str) -> str:
     """Return what `--help` prints."""
     shown = io.StringIO()
     columns = {"COLUMNS": str(HELP_WIDTH), "NO_COLOR": "1"}
@@ -165,7 +175,7 @@ def _help(module: str) -> str:
         contextlib.redirect_stdout(shown),
         mock.patch.dict(os.environ, columns),
     ):
-        importlib.import_module(module).main(["--help"])
+        importlib.import_module(module).main([*subcommand, "--help"])
     return shown.getvalue()
 
 

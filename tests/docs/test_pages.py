@@ -9,6 +9,7 @@ import pytest
 import configs
 from configs.experiment import Mesh
 from tests.zoo.reporting.runs import make_run
+from tests.zoo.scaling_laws.synthetic import grid
 from zoo import diff, verify
 from zoo.distribution.sharding import mesh_shape
 from zoo.explaining.model_card import model_card
@@ -18,6 +19,8 @@ from zoo.planning.serving import plan_serving
 from zoo.planning.training import on_accelerator, plan_training
 from zoo.reporting.comparison import Comparison
 from zoo.reporting.recorded_run import read_run
+from zoo.scaling_laws.fit import Question, fit
+from zoo.scaling_laws.plan import plan as scaling_plan
 from zoo.verification.comparison import Compared, RunComparison
 from zoo.verification.verification import Verification
 
@@ -32,7 +35,9 @@ def test_every_json_field_is_documented_and_no_other(tmp_path):
     of_describe, of_recipe = of_describe.split("## `python -m zoo.describe --model=NAME --recipe")
     of_diff, rest = rest.split("## `python -m zoo.plan")
     of_plan, rest = rest.split("## `python -m zoo.compare")
-    of_compare, of_verify = rest.split("## `python -m zoo.verify")
+    of_compare, rest = rest.split("## `python -m zoo.verify")
+    of_verify, rest = rest.split("## `python -m zoo.scaling fit")
+    of_fit, of_budget = rest.split("## `python -m zoo.scaling plan")
     described = model_card("gpt3_175b")
     assert fields(of_describe) == set(described.to_json())
     assert fields(of_recipe) == set(Recipe(described).to_json())
@@ -52,6 +57,18 @@ def test_every_json_field_is_documented_and_no_other(tmp_path):
     assert fields(of_verify) == set(verified)
     for field in {**comparison.to_json(), **nothing.to_json()}:
         assert f"`{field}`" in of_verify
+    fitted = fit(grid(noise=0.01), Question(leave_out=1, num_resamples=1)).to_json()
+    assert fields(of_fit) == {*fitted, "out"}
+    for parts in ("fits", "left_out", "budgets", "held_out", "next_runs"):
+        for field in fitted[parts][0]:
+            assert f"`{field}`" in of_fit
+    for field in fitted["fits"][0]["approaches"]["law (approach 3)"]:
+        assert f"`{field}`" in of_fit
+    budget = scaling_plan(1e21, ["h100:8"], 0.4).to_json()
+    assert fields(of_budget) == set(budget)
+    for parts in ("splits", "costs", "standings"):
+        for field in budget[parts][0]:
+            assert f"`{field}`" in of_budget
     for choice in described.to_json()["choices"]:
         assert f"`{choice}`" in of_describe
     for number in diff.LABELS:
@@ -91,6 +108,7 @@ def test_the_example_of_training_from_a_program_runs(tmp_path, monkeypatch, caps
         "docs/launch.md",
         "docs/plans.md",
         "docs/runs.md",
+        "docs/scaling.md",
         "docs/start.md",
     ],
 )

@@ -80,9 +80,10 @@ def tiles(items: Iterable[tuple[str, Any, str]]) -> Html:
 
 
 def figure(panel: Panel) -> Html:
-    """Return the picture of a panel with its title, and a legend if it has several lines."""
+    """Return the picture of a panel with its title, and a legend if several lines have names."""
     title = element("figcaption", panel.title)
-    names = [element("li", Html(sample(line.style)), line.label) for line in panel.lines]
+    named = [line for line in panel.lines if line.label]
+    names = [element("li", Html(sample(line.style)), line.label) for line in named]
     legend = [element("ul", *names, class_="legend")] if len(names) > 1 else []
     return element("figure", title, *legend, Html(svg(panel)))
 

@@ -20,6 +20,10 @@ SMOOTHING = 50
 """A smooth curve is the mean over this fraction of the run: one fiftieth."""
 
 
+Scale = Literal["linear", "log"]
+"""The way an axis places its values."""
+
+
 @dataclass(frozen=True)
 class Line:
     """One curve of a panel."""
@@ -33,6 +37,8 @@ class Line:
     """Draw it pale, with a smooth curve on top."""
     style: int = 0
     """Number of its color and dashes."""
+    is_joined: bool = True
+    """Draw the line; False: only the points."""
 
     @property
     def main(self) -> np.ndarray:
@@ -42,7 +48,8 @@ class Line:
     @property
     def has_markers(self) -> bool:
         """True if each point is marked: there are few, or a line needs two."""
-        return len(self.x) == 1 or (not self.is_noisy and len(self.x) <= 20)
+        few = len(self.x) == 1 or (not self.is_noisy and len(self.x) <= 20)
+        return few or not self.is_joined
 
 
 @dataclass(frozen=True)
@@ -60,15 +67,21 @@ class Panel:
     shows: Literal["all", "end", "usual"] = "all"
     """all: every value. end: the smooth curves without the first twentieth of the run. usual: from
     0, without rare peaks."""
+    scales: tuple[Scale, Scale] = ("linear", "linear")
+    """The horizontal and the vertical axis."""
 
     def x_range(self) -> tuple[float, float]:
-        """Return 0 and a little more than the largest value."""
+        """Return 0 and a little more than the largest value; of a log axis, its two ends."""
+        if self.scales[0] == "log":
+            return _log_range([line.x for line in self.lines])
         ends = [float(line.x[-1]) for line in self.lines if len(line.x)]
         return 0.0, 1.015 * max(ends, default=1.0)
 
     def y_range(self) -> tuple[float, float]:
         """Return the ends of the vertical axis, with a margin and with the levels inside."""
         lines = [line for line in self.lines if len(line.y)]
+        if self.scales[1] == "log":
+            return _log_range([line.y for line in lines])
         if self.shows == "usual" and lines:
             return 0.0, 1.3 * max(float(np.quantile(line.y, 0.95)) for line in lines) or 1.0
         if self.shows == "end":
@@ -80,6 +93,13 @@ class Panel:
         low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 1.0)
         margin = 0.09 * (high - low) or 0.1 * abs(high) or 1.0
         return low - margin, high + margin
+
+
+def _log_range(values: Sequence[np.ndarray]) -> tuple[float, float]:
+    """Return the ends of a log axis, with a margin."""
+    logs = np.log(np.concatenate(values)) if values else np.zeros(1)
+    margin = 0.05 * float(np.ptp(logs)) or 1.0
+    return float(np.exp(logs.min() - margin)), float(np.exp(logs.max() + margin))
 
 
 def smoothed(values: np.ndarray) -> np.ndarray:
@@ -144,7 +164,7 @@ def _draw(panel: Panel, axes: "Axes") -> None:
             axes.plot(line.x, line.y, color=color, alpha=0.3, linewidth=0.7)
         axes.plot(
             line.x, line.main, label=line.label, color=color, linewidth=1.6,
-            linestyle=(0, dashes) if dashes else "-", markersize=3,
+            linestyle=((0, dashes) if dashes else "-") if line.is_joined else "", markersize=3,
             marker="o" if line.has_markers else "",
         )  # fmt: skip
     highest = max(panel.levels.values(), default=0.0)
@@ -156,6 +176,8 @@ def _draw(panel: Panel, axes: "Axes") -> None:
             ha="right", va="bottom" if above else "top", xytext=(-2, 1 if above else -1),
             textcoords="offset points",
         )  # fmt: skip
+    axes.set_xscale(panel.scales[0])
+    axes.set_yscale(panel.scales[1])
     axes.set_xlim(*panel.x_range())
     axes.set_ylim(*panel.y_range())
     axes.set_title(panel.title, color=INK, fontsize=10)

@@ -4,10 +4,11 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from html import escape
+from typing import assert_never
 
 import numpy as np
 
-from zoo.reporting.plots import COLORS, DASHES, LEVEL_DASHES, Line, Panel, with_unit
+from zoo.reporting.plots import COLORS, DASHES, LEVEL_DASHES, Line, Panel, Scale, with_unit
 
 _WIDTH, _HEIGHT = 520, 290
 _LEFT, _RIGHT, _TOP, _BOTTOM = 80, 508, 8, 248
@@ -56,6 +57,37 @@ class _Axis:
             yield self.at(k * step), _number(k * step, step)
 
 
+@dataclass(frozen=True)
+class _LogAxis(_Axis):
+    """The places of the logarithms of the values."""
+
+    def place(self, values: np.ndarray) -> np.ndarray:
+        low, high = math.log(self.low), math.log(self.high)
+        return _Axis(low, high, self.start, self.end).place(np.log(values))
+
+    def ticks(self) -> Iterator[tuple[float, str]]:
+        """Yield the places of powers of ten and, if they are few, of round numbers between them."""
+        powers = math.log10(self.high / self.low)
+        digits = (1, 2, 5) if powers < 2.5 else (1, 3) if powers < 4 else (1,)
+        first, last = math.floor(math.log10(self.low)), math.ceil(math.log10(self.high))
+        every = max(1, round(powers / 8))
+        for power in range(first, last + 1, every):
+            for digit in digits:
+                value = digit * 10.0**power
+                if self.low <= value <= self.high:
+                    yield self.at(value), with_unit(float(f"{value:.3g}"))
+
+
+def _axis(scale: Scale, low: float, high: float, start: float, end: float) -> _Axis:
+    match scale:
+        case "linear":
+            return _Axis(low, high, start, end)
+        case "log":
+            return _LogAxis(low, high, start, end)
+        case _:
+            assert_never(scale)
+
+
 def _number(value: float, step: float) -> str:
     """Return a multiple of `step` with as many decimals as `step` has."""
     if step >= 100:
@@ -65,11 +97,11 @@ def _number(value: float, step: float) -> str:
 
 
 def _x(panel: Panel) -> _Axis:
-    return _Axis(*panel.x_range(), _LEFT, _RIGHT)
+    return _axis(panel.scales[0], *panel.x_range(), _LEFT, _RIGHT)
 
 
 def _y(panel: Panel) -> _Axis:
-    return _Axis(*panel.y_range(), _BOTTOM, _TOP)
+    return _axis(panel.scales[1], *panel.y_range(), _BOTTOM, _TOP)
 
 
 def _axes(panel: Panel) -> Iterator[str]:
@@ -115,7 +147,9 @@ def _curve(line: Line, axis: _Axis, y: Callable[[np.ndarray], np.ndarray]) -> It
     elif line.is_noisy:
         yield f'<path class="noise" stroke="{color}" d="M{_points(x, y(line.y))}"/>'
     kept = slice((len(x) - 1) % every, None, every)  # the last point among them
-    yield f'<path class="line" {_stroke(line.style)}d="M{_points(x[kept], y(line.main)[kept])}"/>'
+    if line.is_joined:
+        path = _points(x[kept], y(line.main)[kept])
+        yield f'<path class="line" {_stroke(line.style)}d="M{path}"/>'
     if line.has_markers:
         for place, height in zip(x, y(line.main), strict=True):
             yield f'<circle r="3" fill="{color}" cx="{place:.1f}" cy="{height:.1f}"/>'

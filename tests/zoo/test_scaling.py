@@ -1,0 +1,92 @@
+import csv
+import json
+
+import pytest
+
+from tests.zoo.reporting.pages import parse
+from tests.zoo.scaling_laws.synthetic import TRUE, grid
+from zoo import scaling
+
+
+@pytest.fixture
+def points(tmp_path) -> str:
+    runs = grid(noise=0.002)
+    file = tmp_path / "runs.csv"
+    with file.open("w", newline="") as lines:
+        writer = csv.writer(lines)
+        writer.writerow(["params", "tokens", "loss"])
+        loss = runs.loss.copy()
+        loss[3] *= 1.2
+        writer.writerows(zip(runs.params, runs.tokens, loss, strict=True))
+    return str(file)
+
+
+def test_fit_prints_tables_and_writes_a_page(points, tmp_path, run_here):
+    out = tmp_path / "law.html"
+    flags = ["fit", f"--points={points}", f"--out={out}", "--resamples=4"]
+    outcome = run_here(scaling.main, *flags)
+    assert outcome.code == 0, outcome.stderr
+    for text in ("all 28 runs", "without 1 runs", "Runs that do not fit the law", "The next run"):
+        assert text in outcome.stdout
+    page = parse(out.read_text())
+    assert page.tags.count("figure") == 3
+    assert "variable projection" in page.text
+    assert f"wrote {out}" in outcome.stderr.replace("\n", "")
+
+
+def test_fit_as_json_has_both_fits_and_the_run_that_is_left_out(points, tmp_path, run_here):
+    flags = [f"--points={points}", f"--out={tmp_path}/law.html", "--resamples=4", "--json"]
+    outcome = run_here(scaling.main, "fit", *flags, "--corpus-tokens=1e9", "--flops=1e24")
+    found = json.loads(outcome.stdout)
+    every, kept = found["fits"]
+    assert [each["run"] for each in found["left_out"]] == [4]
+    assert (every["num_points"], kept["num_points"]) == (28, 27)
+    assert kept["law"]["exponent"] == pytest.approx(TRUE.exponent, abs=0.02)
+    assert kept["approaches"]["law (approach 3)"]["params"] == pytest.approx(
+        TRUE.optimum.params(1e24), rel=0.3
+    )
+    assert len(found["budgets"]) == len(found["held_out"]) == 4
+    assert any("read the text more than once" in warning for warning in found["warnings"])
+    assert any("far out of the data" in warning for warning in found["warnings"])
+    outcome = run_here(scaling.main, "fit", *flags, "--leave-out=0")
+    found = json.loads(outcome.stdout)
+    assert found["left_out"] == []
+    assert len(found["fits"]) == 1
+
+
+def test_plan_prices_a_budget_and_places_the_models_of_the_zoo(tmp_path, run_here):
+    out = tmp_path / "plan.html"
+    flags = ["plan", "--flops=5.76e23", "--topology", "h100:512", "--mfu=0.5"]
+    found = json.loads(run_here(scaling.main, *flags, "--json").stdout)
+    (cost,) = found["costs"]
+    assert cost["days_at_peak"] == pytest.approx(5.76e23 / (512 * 989e12) / 86_400)
+    assert cost["days"] == 2 * cost["days_at_peak"]
+    models = {each["model"]: each for each in found["standings"]}
+    assert models["chinchilla_70b"]["compute_multiple"] == pytest.approx(1, abs=0.01)
+    assert models["gopher_280b"]["compute_multiple"] < 0.6
+    assert models["gpt3_175b"]["flops"] == pytest.approx(3.14e23, rel=0.01)
+    assert "gpt2_124m" in found["left_out"]
+    assert not {"gpt2_124m", "chinchilla_44m"} & set(models)
+    outcome = run_here(scaling.main, *flags, f"--out={out}")
+    assert "Chinchilla, approach 3  40.4B" in outcome.stdout
+    assert parse(out.read_text()).tags.count("figure") == 1
+
+
+@pytest.mark.parametrize(
+    ("flags", "code", "message"),
+    [
+        (["fit", "--points=missing.csv"], 2, "--points=missing.csv is not a file"),
+        (["fit", "--points=a.csv", "--out=a.png"], 2, "--out=a.png must end in .html"),
+        (["fit", "--points=a.csv", "--out=no/a.html"], 2, "cannot be written: make its folder"),
+        (["fit", "--points=a.csv", "--resamples=0"], 2, "--resamples=0 must be above zero"),
+        (["fit", "--points=a.csv", "--leave-out=-1"], 2, "--leave-out=-1 must not be negative"),
+        (["plan", "--flops=0"], 2, "--flops=0 must be above zero"),
+        (["plan", "--flops=1e21", "--mfu=2"], 2, "--mfu=2 must lie between 0 and 1"),
+        (["plan", "--flops=1e21", "--topology", "h9:4"], 2, "--topology='h9:4' is not known"),
+    ],
+)
+def test_a_mistake_is_one_message(flags, code, message, run_here):
+    outcome = run_here(scaling.main, *flags)
+    assert outcome.code == code
+    assert message in " ".join(outcome.stderr.split())
+    assert "Traceback" not in outcome.stderr

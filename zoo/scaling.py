@@ -1,0 +1,156 @@
+"""Scaling laws: `python -m zoo.scaling fit --points=runs.csv`, or `plan`, `run`, `length`."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from models.config import check
+from zoo import cli
+from zoo.common.errors import WorkdirError
+
+if TYPE_CHECKING:
+    from zoo.scaling_laws.fit import Fit
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitCommand:
+    """Fit a scaling law to finished runs."""
+
+    points: str
+    """CSV file with the columns params, tokens and loss (nats per token); others are ignored."""
+    out: str = "scaling.html"
+    """Page to write."""
+    leave_out: int | None = None
+    """Leave this many runs out of the second fit: those furthest from the law, one by one; 0: fit
+    all runs only. None: all runs beyond 6 robust deviations. They are always listed."""
+    resamples: int = 200
+    """Bootstrap samples of the runs, for the intervals."""
+    flops: float | None = None
+    """Budget to give the best model for; None: ten times that of the largest run."""
+    family: str | None = None
+    """Family of the zoo whose sizes the runs have: adds the exponents by other counts of parameters
+    and FLOPs."""
+    corpus_tokens: float | None = None
+    """Tokens of the training text, for a warning where runs repeat it."""
+    json: bool = False
+    """Print one JSON object and nothing else on stdout."""
+
+    def __post_init__(self):
+        for name in ("resamples", "flops", "corpus_tokens"):
+            value, flag = getattr(self, name), name.replace("_", "-")
+            check(value is None or value > 0, f"--{flag}={value} must be above zero")
+        check(
+            self.leave_out is None or self.leave_out >= 0,
+            f"--leave-out={self.leave_out} must not be negative; write --leave-out=0 to fit all",
+        )
+        _check_page(self.out)
+
+    def run(self) -> None:
+        """Fit, print the tables and write the page."""
+        from zoo.scaling_laws.conventions import counts_of_family
+        from zoo.scaling_laws.fit import Question, fit
+        from zoo.scaling_laws.points import read_points
+
+        points = read_points(self.points)
+        counts = None if self.family is None else counts_of_family(points, self.family)
+        question = Question(self.leave_out, self.resamples, self.flops, self.corpus_tokens)
+        cli.console.print(f"fitting {len(points)} runs", markup=False)
+        _show_fit(fit(points, question, counts), self.points, self.out, is_json=self.json)
+
+
+def _check_page(out: str) -> None:
+    check(out.endswith(".html"), f"--out={out} must end in .html; write for example --out=a.html")
+    check(Path(out).parent.is_dir(), f"--out={out} cannot be written: make its folder first")
+
+
+def _show_fit(fit: "Fit", source: str, out: str, *, is_json: bool) -> None:
+    from zoo.explaining.terminal import stdout_console
+    from zoo.scaling_laws.fit_report import fit_page, fit_tables, show_tables
+
+    _write(out, fit_page(fit, source))
+    if is_json:
+        print(json.dumps({**fit.to_json(), "out": out}))
+    else:
+        show_tables(stdout_console(), fit_tables(fit))
+        cli.console.print(f"\nwrote {out}", markup=False, soft_wrap=True)
+
+
+def _write(out: str, content: str) -> None:
+    from zoo.reporting.record import write_whole
+
+    try:
+        write_whole(Path(out), content)
+    except OSError as error:
+        raise WorkdirError(
+            f"--out={out} cannot be written: {error.strerror}; name another file"
+        ) from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanCommand:
+    """Split a compute budget by the published laws, with its cost and the models of the zoo."""
+
+    flops: float
+    """Training FLOPs, such as 5.76e23."""
+    topology: tuple[str, ...] = ("v4:8x8x16", "v5p:8x8x8", "h100:512")
+    """Hardware to price, as for zoo.plan."""
+    mfu: float = 0.4
+    """Model FLOPs utilisation of the price."""
+    out: str | None = None
+    """Page to write. None: none."""
+    json: bool = False
+    """Print one JSON object and nothing else on stdout."""
+
+    def __post_init__(self):
+        check(0 < self.flops < float("inf"), f"--flops={self.flops:g} must be above zero")
+        check(0 < self.mfu <= 1, f"--mfu={self.mfu:g} must lie between 0 and 1; write --mfu=0.4")
+        if self.out is not None:
+            _check_page(self.out)
+
+    def run(self) -> None:
+        """Print the tables, and write the page if one is asked for."""
+        from zoo.explaining.terminal import stdout_console
+        from zoo.scaling_laws.fit_report import show_tables
+        from zoo.scaling_laws.plan import plan
+        from zoo.scaling_laws.plan_report import plan_page, plan_tables
+
+        found = plan(self.flops, self.topology, self.mfu)
+        if self.out is not None:
+            _write(self.out, plan_page(found))
+        if self.json:
+            print(json.dumps(found.to_json()))
+            return
+        show_tables(stdout_console(), plan_tables(found))
+        if self.out is not None:
+            cli.console.print(f"\nwrote {self.out}", markup=False, soft_wrap=True)
+
+
+Action = (
+    Annotated[FitCommand, tyro.conf.subcommand("fit")]
+    | Annotated[PlanCommand, tyro.conf.subcommand("plan")]
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScalingCommand:
+    """The subcommands of `python -m zoo.scaling`."""
+
+    action: tyro.conf.OmitSubcommandPrefixes[Action]
+
+
+def main(argv: list[str]) -> None:
+    """Run one of the subcommands."""
+    command = cli.parse(
+        ScalingCommand,
+        argv,
+        prog="python -m zoo.scaling",
+        description="Fit scaling laws, plan a run with them, and measure them with own runs.",
+    )
+    command.action.run()
+
+
+if __name__ == "__main__":
+    cli.run(main)
