@@ -20,9 +20,9 @@ from models.transformer import Transformer
 from zoo.common.errors import is_out_of_memory, out_of_memory_reason
 from zoo.distribution.devices import expect_no_tpu
 from zoo.inference.decode import DecodeState, Sampling, decode
-from zoo.planning.collectives import Collective, collectives
 from zoo.planning.decode_state import from_fields, shard_fields, to_fields
 from zoo.planning.hardware import Topology
+from zoo.planning.speed.collectives import Collective, collectives
 from zoo.training.program import Program
 
 _QUICK: dict[str, Any] = (

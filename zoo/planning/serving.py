@@ -7,11 +7,12 @@ from typing import Any
 from configs.experiment import Experiment
 from models.config import check
 from models.flops import forward_flops_per_token
-from zoo.planning import Effort, compilation, memory, roofline
+from zoo.planning import Effort, compilation, memory
 from zoo.planning.compilation import DoesNotFitError
 from zoo.planning.hardware import Topology
 from zoo.planning.memory import ServingBytes
 from zoo.planning.plan import Plan
+from zoo.planning.speed import roofline
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,13 +6,14 @@ from typing import Any
 
 from configs.experiment import Experiment
 from zoo.distribution.sharding import mesh_flags, pipeline_micro_batches
-from zoo.planning import Effort, compilation, memory, roofline
-from zoo.planning.collectives import Collective
+from zoo.planning import Effort, compilation, memory
 from zoo.planning.compilation import DoesNotFitError
 from zoo.planning.hardware import Topology
 from zoo.planning.memory import TrainingBytes
 from zoo.planning.plan import Plan
-from zoo.planning.roofline import Roofline
+from zoo.planning.speed import roofline
+from zoo.planning.speed.collectives import Collective
+from zoo.planning.speed.roofline import Roofline
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ from models.config import ConfigError
 from tests.models import experiments
 from zoo.distribution import sharding
 from zoo.planning import compilation, hardware
-from zoo.planning.collectives import collectives
+from zoo.planning.speed.collectives import collectives
 from zoo.planning.training import on_accelerator
 
 CUBE = sharding.mesh_shape(Mesh(fsdp=2, tensor=2), 4)

@@ -6,8 +6,9 @@ import configs
 from configs.experiment import Mesh
 from models.transformer import num_params
 from zoo.distribution.sharding import mesh_shape
-from zoo.planning import hardware, roofline
-from zoo.planning.collectives import Collective
+from zoo.planning import hardware
+from zoo.planning.speed import roofline
+from zoo.planning.speed.collectives import Collective
 from zoo.planning.training import on_accelerator
 
 LLAMA = on_accelerator(configs.get("llama_7b"))

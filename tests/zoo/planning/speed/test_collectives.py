@@ -6,7 +6,7 @@ import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from tests.models import experiments
-from zoo.planning.collectives import Collective, collectives
+from zoo.planning.speed.collectives import Collective, collectives
 
 HLO = """HloModule m, num_partitions=8
 

@@ -9,8 +9,8 @@ from models.flops import train_flops_palm
 from models.parameters import num_up_matrices
 from models.transformer import num_params
 from zoo.distribution.sharding import pipeline_micro_batches, rows_per_pass
-from zoo.planning.collectives import Collective, ring_bytes
 from zoo.planning.hardware import PlannableChip, Topology
+from zoo.planning.speed.collectives import Collective, ring_bytes
 
 
 @dataclass(frozen=True, kw_only=True)
