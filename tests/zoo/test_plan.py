@@ -26,11 +26,27 @@ def test_json_has_the_documented_keys(run_here):
     assert {"kind", "count", "bytes", "across_slices"} == set(summary["collectives"][0])
 
 
+def test_json_has_the_prediction_and_the_published_run_that_is_nearest(run_here):
+    summary = json.loads(run_here(plan.main, *FITS, "--json").stdout)
+    predicted = summary["prediction"]
+    parts = ("products_s", "attention_s", "memory_s", "exposed_s")
+    assert predicted["step_s"] == pytest.approx(sum(predicted[part] for part in parts))
+    assert 0 < predicted["mfu"] < summary["estimate"]["mfu"] <= 1
+    assert predicted["nearest_run"]["name"] == "MPT-1B"
+    assert predicted["is_far"] is True  # palm_nano fills no H100
+
+
+def test_a_prediction_far_from_any_published_run_says_so(run_here):
+    assert "MORE THAN 15 POINTS AWAY" in run_here(plan.main, *FITS).stdout
+
+
 def test_the_table_marks_an_estimate(run_here):
     outcome = run_here(plan.main, *FITS)
     assert "estimated, not compiled" in outcome.stdout
     assert "fits" in outcome.stdout
     assert "MFU at most" in outcome.stdout
+    assert "MFU probably" in outcome.stdout
+    assert "nearest published" in outcome.stdout
 
 
 def test_a_plan_that_does_not_fit_exits_5_with_the_breakdown_and_three_remedies(run_here):

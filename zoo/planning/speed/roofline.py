@@ -60,7 +60,7 @@ def step_bounds(
     """
     chip, model = topology.chip, experiment.model
     model_flops = flops_per_step(experiment)
-    hardware_flops = model_flops * (1 + _repeated_share(experiment) / 3)
+    hardware_flops = model_flops * (1 + repeated_share(experiment) / 3)
     num_passes, stages = passes(experiment, shape), shape["pipeline"]
     num_micro_batches = experiment.num_micro_batches * pipeline_micro_batches(experiment, shape)
     slowdown = num_passes / num_micro_batches  # above 1 by the bubble of a pipeline
@@ -126,18 +126,19 @@ def expected_collectives(
                 traffic.count * ring_bytes(traffic.kind, traffic.array_bytes, traffic.num_devices)
             ),
         )
-        for traffic in _expected_traffic(experiment, shape)
+        for traffic in expected_traffic(experiment, shape)
         if traffic.num_devices > 1
     ]
 
 
-def _expected_traffic(experiment: Experiment, shape: dict[str, int]) -> list[Traffic]:
+def expected_traffic(experiment: Experiment, shape: dict[str, int]) -> list[Traffic]:
+    """Return what a step sends along every axis; axes of one device are included."""
     model = experiment.model
     tensor, fsdp, stages = shape["tensor"], shape["fsdp"], shape["pipeline"]
     sequence, copies = shape["sequence"], shape["data"] * shape["sequence"]
     layers, num_passes = model.num_layers // stages, passes(experiment, shape)
     # For the forward and the backward pass, and for recomputing the forward pass.
-    num_gathers = 2 + _repeated_share(experiment)
+    num_gathers = 2 + repeated_share(experiment)
     layer_params = num_params(model) / (tensor * stages) / layers
     rows = rows_per_pass(experiment, shape) / (shape["data"] * fsdp)
     tokens = rows * experiment.seq_len / sequence  # per device and pass
@@ -158,7 +159,7 @@ def _expected_traffic(experiment: Experiment, shape: dict[str, int]) -> list[Tra
     ]
 
 
-def _repeated_share(experiment: Experiment) -> float:
+def repeated_share(experiment: Experiment) -> float:
     """Return the share of the forward pass's products that the backward pass repeats."""
     model = experiment.model
     match experiment.execution.remat:
