@@ -92,9 +92,9 @@ def plan_training(
 ) -> TrainingPlan:
     """Plan one train step of a resolved experiment on a mesh of `shape`.
 
-    Any effort but "estimate" needs libtpu and a topology of TPUs. A step that the compiler refuses
-    is a plan, too, with the estimate's bytes. Raises ConfigError if the model or the batch does not
-    divide over the mesh.
+    Any effort but "estimate" needs a compiler; see `compilation.why_estimated`. A step that the
+    compiler refuses is a plan, too, with the estimate's bytes. Raises ConfigError if the model or
+    the batch does not divide over the mesh.
     """
     refusal = None
     if effort != "estimate":

@@ -30,7 +30,7 @@ def nearest_run(experiment: Experiment, topology: Topology) -> PublishedRun:
 
 
 def _matrix_entries(experiment: Experiment) -> float:
-    one_device = dict.fromkeys(AXES, 1)
+    one_device: dict[str, int] = dict.fromkeys(AXES, 1)
     layer = (each for each in products(experiment, one_device) if each.is_in_layer)
     return experiment.model.num_layers * sum(p.count * p.inner * p.columns for p in layer)
 

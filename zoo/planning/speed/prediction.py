@@ -25,6 +25,7 @@ from zoo.planning.speed.collectives import ring_bytes
 from zoo.planning.speed.roofline import (
     expected_traffic,
     flops_per_step,
+    neighbours,
     passes,
     repeated_share,
 )
@@ -171,11 +172,11 @@ def _attention_flops(experiment: Experiment, shape: dict[str, int]) -> float:
 def _sent_s(experiment: Experiment, topology: Topology, shape: dict[str, int]) -> float:
     """Return the seconds that one device sends in a step, one collective after the other."""
     chip, seconds = topology.chip, 0.0
-    neighbours = _neighbours(shape, topology.devices_per_island)
+    near = neighbours(shape, topology.devices_per_island)
     for traffic in expected_traffic(experiment, shape):
         if traffic.num_devices == 1:
             continue
-        bandwidth = _bandwidth(chip, traffic.num_devices, neighbours[traffic.axis])
+        bandwidth = _bandwidth(chip, traffic.num_devices, near[traffic.axis])
         sent = ring_bytes(traffic.kind, traffic.array_bytes, traffic.num_devices)
         # Along a torus there are two directions; NCCL has trees for short messages.
         size = traffic.num_devices
@@ -184,20 +185,11 @@ def _sent_s(experiment: Experiment, topology: Topology, shape: dict[str, int]) -
     return seconds
 
 
-def _bandwidth(chip: PlannableChip, num_devices: int, neighbours: int) -> float:
+def _bandwidth(chip: PlannableChip, num_devices: int, near: int) -> float:
     """Return the bytes per second that each device sends in a ring over the devices of an axis.
 
     A ring that leaves its island enters it again once: all its devices there share their networks.
     """
-    if num_devices <= neighbours:
+    if num_devices <= near:
         return chip.link_bytes_per_s
-    return min(chip.link_bytes_per_s, chip.network_bytes_per_s * neighbours)
-
-
-def _neighbours(shape: dict[str, int], devices_per_island: int) -> dict[str, int]:
-    """Return for every axis how many devices of one of its groups lie on the same island."""
-    neighbours, before = {}, 1
-    for axis in reversed(shape):
-        neighbours[axis] = max(1, min(shape[axis], devices_per_island // before))
-        before *= shape[axis]
-    return neighbours
+    return min(chip.link_bytes_per_s, chip.network_bytes_per_s * near)

@@ -8,7 +8,7 @@ import dataclasses
 import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, cast
 
 import configs
 from configs.experiment import Experiment, Mesh
@@ -264,7 +264,7 @@ def _run(
     mesh: dict[str, int],
     num_rows: int,
     seq_len: int,
-    remat: Literal["none", "dots", "narrow", "full"],
+    remat: str,
     *,
     mfu: float,
     source: str,
@@ -275,7 +275,7 @@ def _run(
 ) -> PublishedRun:
     base = configs.get("llama_7b")
     devices = hardware.parse(topology, slices)
-    parts = Mesh(**mesh, pipeline_micro_batches=in_flight)
+    parts = dataclasses.replace(Mesh(pipeline_micro_batches=in_flight), **cast(Any, mesh))
     experiment = dataclasses.replace(
         base,
         model=dataclasses.replace(model, context_length=seq_len),
@@ -284,7 +284,7 @@ def _run(
         batch_tokens=num_rows * seq_len,
         batch_ramp=None,
         micro_batches=micro_batches,
-        execution=dataclasses.replace(base.execution, dtype="bfloat16", remat=remat),
+        execution=dataclasses.replace(base.execution, dtype="bfloat16", remat=cast(Any, remat)),
     )
     return PublishedRun(
         name=name,

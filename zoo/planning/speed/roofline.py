@@ -90,10 +90,8 @@ def communication_s(collectives: Iterable[Collective], chip: PlannableChip) -> t
     """Return the seconds that the links within a slice or node, and the network, are busy."""
     links, network = 0, 0
     for collective in collectives:
-        if collective.across_slices:
-            network += collective.bytes
-        else:
-            links += collective.bytes
+        links += collective.bytes - collective.network_bytes
+        network += collective.network_bytes
     return links / chip.link_bytes_per_s, network / chip.network_bytes_per_s
 
 
@@ -116,19 +114,17 @@ def expected_collectives(
     along tensor. A sequence axis gathers keys and values. The stages of a pipeline pass the
     residual stream on.
     """
-    is_across = _crosses_islands(shape, devices_per_island)
-    return [
-        Collective(
-            traffic.kind,
-            is_across[traffic.axis],
-            traffic.count,
-            round(
-                traffic.count * ring_bytes(traffic.kind, traffic.array_bytes, traffic.num_devices)
-            ),
-        )
-        for traffic in expected_traffic(experiment, shape)
-        if traffic.num_devices > 1
-    ]
+    near = neighbours(shape, devices_per_island)
+    sent = []
+    for traffic in expected_traffic(experiment, shape):
+        size = traffic.num_devices
+        if size == 1:
+            continue
+        is_across = near[traffic.axis] < size
+        ring = traffic.count * ring_bytes(traffic.kind, traffic.array_bytes, size)
+        network = round(ring / near[traffic.axis]) if is_across else 0
+        sent.append(Collective(traffic.kind, is_across, traffic.count, round(ring), network))
+    return sent
 
 
 def expected_traffic(experiment: Experiment, shape: dict[str, int]) -> list[Traffic]:
@@ -174,10 +170,14 @@ def repeated_share(experiment: Experiment) -> float:
             assert_never(experiment.execution.remat)
 
 
-def _crosses_islands(shape: dict[str, int], devices_per_island: int) -> dict[str, bool]:
-    """Return for every axis whether it joins devices of different islands."""
-    crosses, num_devices = {}, 1
+def neighbours(shape: dict[str, int], devices_per_island: int) -> dict[str, int]:
+    """Return for every axis how many devices of one of its groups lie on the same island.
+
+    Gradients are summed along `data` and `sequence` at once: `data` stands for a group of both.
+    """
+    found, before = {}, 1
     for axis in reversed(shape):  # the devices along the last axis are the nearest
-        num_devices *= shape[axis]
-        crosses[axis] = num_devices > devices_per_island
-    return crosses
+        found[axis] = max(1, min(shape[axis], devices_per_island // before))
+        before *= shape[axis]
+    found["data"] *= found["sequence"]
+    return found

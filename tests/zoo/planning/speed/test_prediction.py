@@ -10,6 +10,7 @@ from zoo.distribution.sharding import mesh_shape
 from zoo.planning import hardware
 from zoo.planning.speed import prediction
 from zoo.planning.speed.prediction import FITTED, Prediction, predict
+from zoo.planning.speed.roofline import neighbours
 from zoo.planning.training import on_accelerator
 
 LLAMA = on_accelerator(configs.get("llama_7b"))
@@ -66,8 +67,8 @@ def test_a_ring_that_leaves_its_node_shares_the_networks_of_the_node():
     assert prediction._bandwidth(chip, 64, 8) == 8 * 50e9
     assert prediction._bandwidth(chip, 64, 1) == 50e9
     shape = mesh_shape(Mesh(data=4, fsdp=8, tensor=4), 128)
-    neighbours = prediction._neighbours(shape, 8)
-    assert (neighbours["tensor"], neighbours["fsdp"], neighbours["data"]) == (4, 2, 1)
+    near = neighbours(shape, 8)
+    assert (near["tensor"], near["fsdp"], near["data"]) == (4, 2, 1)
 
 
 def test_slow_communication_is_exposed():
