@@ -29,10 +29,13 @@ FLOORS = (
     ("zoo.training",),
     ("zoo.checkpoints",),
     ("zoo.inference",),
+    ("zoo.planning.hardware",),
+    ("zoo.planning.speed",),
     ("zoo.planning", "zoo.explaining"),
     ("zoo.reporting",),
     ("zoo.runs",),
     ("zoo.hf", "zoo.verification", "zoo.scaling_laws"),
+    ("zoo.benchmarking",),
 )
 """The rooms from the ground up: a room imports only from those on floors below its own, and from
 what stands at the top of the packages, `data` and `zoo`, and is no command."""

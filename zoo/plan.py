@@ -41,8 +41,9 @@ class PlanCommand:
     decodes one token for every sequence. --search and --decode are short forms."""
     effort: Effort = "full"
     """`full`: compile the program as a run does. `quick`: compile it about three times as fast,
-    with less optimisation, which a search always does; bytes are within about a tenth. `estimate`:
-    do not compile, as for GPUs and without libtpu. Short forms: --quick, --estimate-only."""
+    with less optimisation (TPUs only), which a search always does; bytes are within about a tenth.
+    `estimate`: do not compile, as without libtpu (for TPUs) or the CUDA wheels (for GPUs). Short
+    forms: --quick, --estimate-only."""
     decode_batch: int = 64
     """Sequences decoded together, each with a full context."""
     json: bool = False
@@ -66,7 +67,7 @@ def main(argv: list[str]) -> None:
     from zoo.common.errors import OutOfMemoryError
     from zoo.distribution.sharding import mesh_shape
     from zoo.planning import auto_mesh, hardware, tables
-    from zoo.planning.compilation import can_compile
+    from zoo.planning.compilation import why_estimated
     from zoo.planning.remedies import plan_message
     from zoo.planning.search import compile_best, search
     from zoo.planning.serving import plan_serving
@@ -85,11 +86,10 @@ def main(argv: list[str]) -> None:
         )
         cli.console.print(f"mesh: {reason}", soft_wrap=True)
         experiment = dataclasses.replace(experiment, mesh=mesh)
-    if topology.is_tpu and not can_compile():
-        cli.console.print(
-            'libtpu is missing; to compile instead of estimating: pip install "gpt-zoo[tpu]"'
-        )
-    effort = command.effort if topology.is_tpu and can_compile() else "estimate"
+    reason = None if command.effort == "estimate" else why_estimated(topology)
+    if reason is not None:
+        cli.console.print(reason, markup=False, soft_wrap=True)
+    effort = command.effort if reason is None else "estimate"
 
     match command.goal:
         case "train":

@@ -5,6 +5,7 @@ rows: each is smaller than a model that has one.
 """
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -68,8 +69,9 @@ HEAD = """# A plan for every published size
 
 Made by `python -m zoo.plan_table --out=docs/plans.md`. Each row is the real train step at the
 paper's batch and sequence length, with full rematerialisation. libtpu compiled it (as with
-`--effort=quick`) for hardware that was not present. GiB are per device. Step and MFU are estimates
-from published peaks, with everything overlapping perfectly: bounds, not promises.
+`--effort=quick`) for hardware that was not present. GiB are per device. "At best" and "at most"
+are bounds from published peaks, with everything overlapping perfectly. "Probably" is the prediction
+that the end of this page explains.
 
 Sizes that were trained on GPUs are planned on TPUs with at least the memory that they need. The 50
 models of Chinchilla's scaling study have no rows: each is smaller than a model that has one.
@@ -86,6 +88,8 @@ COLUMNS = (
     "FLOPs per step",
     "step at best",
     "MFU at most",
+    "step, probably",
+    "MFU, probably",
     "compiled in",
 )
 
@@ -144,12 +148,55 @@ def main(argv: list[str]) -> None:
 def _read_lines(path: Path) -> dict[str, str]:
     """Return the lines of an earlier table, by model."""
     text = path.read_text(encoding="utf-8") if path.exists() else ""
+    text = text.partition("## The prediction")[0]
     lines = [line for line in text.splitlines() if line.startswith("| ")]
     return {line.split("|")[1].strip(): f"{line}\n" for line in lines}
 
 
 def _table(lines: list[str]) -> str:
-    return HEAD + _cells(*COLUMNS) + "|---" * len(COLUMNS) + "|\n" + "".join(lines)
+    return HEAD + _cells(*COLUMNS) + _rule(COLUMNS) + "".join(lines) + _published()
+
+
+def _published() -> str:
+    """Return the section about the prediction: its coefficients, and every run and its residual."""
+    from zoo.planning.speed import calibration
+    from zoo.planning.speed.prediction import FITTED
+    from zoo.planning.speed.published_runs import published_runs
+
+    c = FITTED
+    median, rms = 100 * calibration.LEFT_OUT_MEDIAN, 100 * calibration.LEFT_OUT_RMS
+    head = f"""
+## The prediction
+
+A step takes the time of its matrix products, of attention, of the memory traffic between them, and
+of the communication that they do not hide (`zoo/planning/speed/prediction.py` has the equation).
+Five numbers are fitted to the {len(published_runs())} published runs below. A large product reaches
+{c.tpu:.0%} of the peak of a TPU, {c.a100:.0%} of an A100 and {c.hopper:.0%} of an H100 or later;
+attention, with all keys counted, runs at {c.attention:.2f} of that speed; {c.exposed:.0%} of the
+communication is never hidden. A product of small matrices is slower, by the bytes that it moves.
+For a run that is left out of the fit, the error is {median:.1f} points of MFU in the median and
+{rms:.1f} in the root mean square. MFU is PaLM's, 6N + 12LHQT per token. The runs are other people's
+programs: the prediction says what good software reaches on this hardware, not what the zoo was seen
+to reach. A plan is marked if it lies more than 15 points from the published run nearest to it in
+size on chips of its kind.
+
+"""
+    columns = "run", "devices", "mesh", "published", "predicted", "difference", "source"
+    rows = []
+    for run in published_runs():
+        predicted = calibration.predict_run(run)
+        far = " (more than 15 points)" if calibration.is_far(predicted, run) else ""
+        assumed = f" (assumed: {run.assumed})" if run.assumed else ""
+        slices = f"{run.topology.num_slices} x " if run.topology.num_slices > 1 else ""
+        mesh = " ".join(f"{axis} {size}" for axis, size in run.shape.items() if size > 1)
+        cells = run.name, f"{slices}{run.topology.name}", mesh, f"{run.mfu:.1%}"
+        difference = f"{100 * (predicted.mfu - run.mfu):+.1f}{far}"
+        rows.append(_cells(*cells, f"{predicted.mfu:.1%}", difference, run.source + assumed))
+    return head + _cells(*columns) + _rule(columns) + "".join(rows)
+
+
+def _rule(columns: Sequence[str]) -> str:
+    return "|---" * len(columns) + "|\n"
 
 
 def _line(row: Row, plan: "TrainingPlan") -> str:
@@ -168,6 +215,8 @@ def _line(row: Row, plan: "TrainingPlan") -> str:
         f"{plan.flops_per_step:.2g}",
         f"{plan.roofline.step_s:.2f} s",
         f"{plan.roofline.mfu:.0%}",
+        f"{plan.prediction.step_s:.2f} s",
+        f"{plan.prediction.mfu:.0%}{' (far from the nearest)' if plan.is_far else ''}",
         "estimated" if plan.compile_s is None else f"{plan.compile_s:.0f} s",
     )
 

@@ -1,4 +1,4 @@
-"""Scaling laws: `python -m zoo.scaling fit --points=runs.csv`, or `plan`, `run`, `length`."""
+"""Fit scaling laws, plan with them: `python -m zoo.scaling fit --points=runs.csv`, or `plan`."""
 
 import json
 from dataclasses import dataclass

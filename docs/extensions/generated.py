@@ -112,8 +112,8 @@ def _family(family: str, plans: list[str]) -> Iterator[str]:
     yield f"Learning rate and batch of `{largest.name}` over its run. All settings, with sources:"
     yield from ["", "```", f"python -m zoo.describe --model={largest.name} --recipe", "```", ""]
     yield f"![learning rate and batch over tokens]({family}_recipe.svg)"
-    rows = [row for row in plans if row.startswith(f"| {family}_")]
     header = plans.index(next(row for row in plans if row.startswith("| model")))
+    rows = [row for row in plans if row.startswith(f"| {family}_")]
     yield from ["", "## Planned on hardware", ""]
     yield "The train step, compiled for hardware that was not present; [all plans](../../plans.md)."
     yield from ["", *plans[header : header + 2], *rows]

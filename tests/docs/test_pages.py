@@ -1,5 +1,6 @@
 """The pages in docs/ agree with the commands."""
 
+import dataclasses
 import re
 import runpy
 from pathlib import Path
@@ -8,9 +9,11 @@ import pytest
 
 import configs
 from configs.experiment import Mesh
+from tests.zoo.benchmarking.results import result as bench_result
 from tests.zoo.reporting.runs import make_run
 from tests.zoo.scaling_laws.synthetic import grid
 from zoo import diff, verify
+from zoo.benchmarking.results import Change
 from zoo.distribution.sharding import mesh_shape
 from zoo.explaining.model_card import model_card
 from zoo.explaining.recipe import Recipe
@@ -37,7 +40,8 @@ def test_every_json_field_is_documented_and_no_other(tmp_path):
     of_plan, rest = rest.split("## `python -m zoo.compare")
     of_compare, rest = rest.split("## `python -m zoo.verify")
     of_verify, rest = rest.split("## `python -m zoo.scaling fit")
-    of_fit, of_budget = rest.split("## `python -m zoo.scaling plan")
+    of_fit, rest = rest.split("## `python -m zoo.scaling plan")
+    of_budget, of_bench = rest.split("## `python -m zoo.bench")
     described = model_card("gpt3_175b")
     assert fields(of_describe) == set(described.to_json())
     assert fields(of_recipe) == set(Recipe(described).to_json())
@@ -69,6 +73,11 @@ def test_every_json_field_is_documented_and_no_other(tmp_path):
     for parts in ("splits", "costs", "standings"):
         for field in budget[parts][0]:
             assert f"`{field}`" in of_budget
+    measured = bench_result(1.0)
+    assert fields(of_bench) == {*measured.to_json(), "change"}
+    side = measured.figures["step_s"].to_json()
+    for field in (*side, *(field.name for field in dataclasses.fields(Change))):
+        assert f"`{field}`" in of_bench
     for choice in described.to_json()["choices"]:
         assert f"`{choice}`" in of_describe
     for number in diff.LABELS:

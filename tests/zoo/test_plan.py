@@ -5,9 +5,16 @@ import json
 import pytest
 
 from zoo import plan
+from zoo.planning import compilation
 
 FITS = ["--model=palm_nano", "--topology=h100:8", "--mesh.fsdp=4", "--mesh.tensor=2"]
 TOO_LARGE = ["--model=llama_65b", "--topology=a100_80gb:8", "--mesh.fsdp=8"]
+
+
+@pytest.fixture(autouse=True)
+def without_cuda_wheels(monkeypatch):
+    """These tests are about the command; test_compilation.py compiles for GPUs."""
+    monkeypatch.setattr(compilation, "has_cuda_wheels", lambda: False)
 
 
 def test_json_has_the_documented_keys(run_here):
@@ -23,7 +30,22 @@ def test_json_has_the_documented_keys(run_here):
     assert summary["hbm_bytes"] == 80_000_000_000
     assert (summary["fits"], summary["source"], summary["compile_s"]) == (True, "estimated", None)
     assert summary["flops_per_step"] > 0
-    assert {"kind", "count", "bytes", "across_slices"} == set(summary["collectives"][0])
+    fields = {"kind", "count", "bytes", "network_bytes", "across_slices"}
+    assert set(summary["collectives"][0]) == fields
+
+
+def test_json_has_the_prediction_and_the_published_run_that_is_nearest(run_here):
+    summary = json.loads(run_here(plan.main, *FITS, "--json").stdout)
+    predicted = summary["prediction"]
+    parts = ("products_s", "attention_s", "memory_s", "exposed_s")
+    assert predicted["step_s"] == pytest.approx(sum(predicted[part] for part in parts))
+    assert 0 < predicted["mfu"] < summary["estimate"]["mfu"] <= 1
+    assert predicted["nearest_run"]["name"] == "MPT-1B"
+    assert predicted["is_far"] is True  # palm_nano fills no H100
+
+
+def test_a_prediction_far_from_any_published_run_says_so(run_here):
+    assert "MORE THAN 15 POINTS AWAY" in run_here(plan.main, *FITS).stdout
 
 
 def test_the_table_marks_an_estimate(run_here):
@@ -31,6 +53,8 @@ def test_the_table_marks_an_estimate(run_here):
     assert "estimated, not compiled" in outcome.stdout
     assert "fits" in outcome.stdout
     assert "MFU at most" in outcome.stdout
+    assert "MFU probably" in outcome.stdout
+    assert "nearest published" in outcome.stdout
 
 
 def test_a_plan_that_does_not_fit_exits_5_with_the_breakdown_and_three_remedies(run_here):
@@ -101,10 +125,17 @@ def test_an_unknown_topology_exits_2(run_here):
 
 
 def test_without_libtpu_a_tpu_is_estimated_and_a_line_says_it(run_here, monkeypatch):
-    from zoo.planning import compilation
-
     monkeypatch.setattr(compilation, "can_compile", lambda: False)
     outcome = run_here(plan.main, "--model=palm_nano", "--topology=v5e:2x2", "--mesh.fsdp=4")
     assert outcome.code == 0
     assert "libtpu is missing" in outcome.stderr
     assert "estimated, not compiled" in outcome.stdout
+
+
+def test_without_the_cuda_wheels_gpus_are_estimated_and_a_line_says_why_and_the_remedy(run_here):
+    outcome = run_here(plan.main, *FITS)
+    assert outcome.code == 0
+    assert "the CUDA wheels are missing; to compile instead of estimating" in outcome.stderr
+    assert 'pip install "gpt-zoo[gpu]"' in outcome.stderr
+    assert "estimated, not compiled" in outcome.stdout
+    assert "CUDA" not in run_here(plan.main, *FITS, "--estimate-only").stderr

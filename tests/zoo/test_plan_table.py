@@ -43,6 +43,11 @@ def test_rows_are_added_to_an_existing_table(run_here, tmp_path):
     for model in ("gpt2_124m", "gpt1"):
         flags = [f"--only={model}", f"--out={path}", "--estimate-only"]
         assert run_here(plan_table.main, *flags).code == 0
-    lines = path.read_text().splitlines()
+    table, published = path.read_text().split("## The prediction")
+    lines = table.strip().splitlines()
     assert [line.split("|")[1].strip() for line in lines[-2:]] == ["gpt1_117m", "gpt2_124m"]
     assert sum(line.startswith("| model") for line in lines) == 1
+    gopher = next(line for line in published.splitlines() if line.startswith("| Gopher-280B"))
+    assert "32.5%" in gopher
+    assert "more than 15 points" in gopher
+    assert published.count("\n| MaxText") == 9

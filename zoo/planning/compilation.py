@@ -1,4 +1,4 @@
-"""The real train step and the real decode step, compiled for TPUs that need not be present."""
+"""The real train and decode steps, compiled for TPUs or GPUs that need not be present."""
 
 import dataclasses
 import importlib.util
@@ -15,14 +15,15 @@ from jax.experimental import topologies
 from jax.sharding import AxisType
 
 from configs.experiment import Experiment
-from models.config import ConfigError
+from models.config import ConfigError, check
 from models.transformer import Transformer
 from zoo.common.errors import is_out_of_memory, out_of_memory_reason
 from zoo.distribution.devices import expect_no_tpu
 from zoo.inference.decode import DecodeState, Sampling, decode
-from zoo.planning.collectives import Collective, collectives
 from zoo.planning.decode_state import from_fields, shard_fields, to_fields
-from zoo.planning.hardware import Topology
+from zoo.planning.hardware import GPUS_PER_NODE, Topology
+from zoo.planning.hardware.gpu_targets import target_config
+from zoo.planning.speed.collectives import Collective, collectives
 from zoo.training.program import Program
 
 _QUICK: dict[str, Any] = (
@@ -55,13 +56,37 @@ def can_compile() -> bool:
     return importlib.util.find_spec("libtpu") is not None
 
 
+def has_cuda_wheels() -> bool:
+    """Return whether jax has its plugin for CUDA, with which it brings NVIDIA's compilers."""
+    plugins = ("jax_cuda13_plugin", "jax_cuda12_plugin")
+    return any(importlib.util.find_spec(name) is not None for name in plugins)
+
+
+def why_estimated(topology: Topology) -> str | None:
+    """Return why a plan for these devices cannot be compiled here, and the remedy; None if it can.
+
+    Compiling for GPUs was tried with jax 0.12, which needs Python 3.12; it takes no GPU.
+    """
+    if topology.is_tpu:
+        if can_compile():
+            return None
+        return 'libtpu is missing; to compile instead of estimating: pip install "gpt-zoo[tpu]"'
+    if has_cuda_wheels() and jax.__version_info__ >= (0, 12):
+        return None
+    problem = f"jax is {jax.__version__}" if has_cuda_wheels() else "the CUDA wheels are missing"
+    return (
+        f"{problem}; to compile instead of estimating, which takes no GPU: pip install "
+        '"gpt-zoo[gpu]" (5 GB) with Python 3.12 or later and jax 0.12 or later'
+    )
+
+
 def compile_step(
     experiment: Experiment, topology: Topology, shape: dict[str, int], *, quick: bool = False
 ) -> Compiled:
     """Compile the train step of zoo.train, with its shardings, for the devices of a topology.
 
     Raises DoesNotFitError with the compiler's numbers if a device has too little memory, and
-    ConfigError if libtpu refuses the topology.
+    ConfigError if libtpu refuses the topology or GPUs are not whole nodes.
 
     Args:
       quick: spend less on optimising the program, which makes its bytes less exact.
@@ -135,7 +160,7 @@ def _compile(
 ) -> Compiled:
     start_s = time.monotonic()
     try:
-        executable = lower_program().compile(_QUICK if quick else {})
+        executable = lower_program().compile(_QUICK if quick and topology.is_tpu else {})
     except jax.errors.JaxRuntimeError as error:
         if not is_out_of_memory(error):
             raise
@@ -153,6 +178,12 @@ def _compile(
 
 
 def _mesh(topology: Topology, shape: dict[str, int]) -> jax.sharding.Mesh:
+    description = _tpus(topology) if topology.is_tpu else _gpus(topology)
+    devices = np.array(description.devices).reshape(tuple(shape.values()))
+    return jax.sharding.Mesh(devices, tuple(shape), axis_types=(AxisType.Auto,) * len(shape))
+
+
+def _tpus(topology: Topology) -> topologies.TopologyDescription:
     expect_no_tpu()
     options: dict[str, int | str] = {}
     if topology.num_slices > 1:
@@ -160,10 +191,23 @@ def _mesh(topology: Topology, shape: dict[str, int]) -> jax.sharding.Mesh:
     if topology.chip.device_kind == "TPU v4":
         options["chip_config_name"] = "megacore"  # both cores of a chip as one device
     try:
-        description = topologies.get_topology_desc(topology.name, "tpu", **options)
+        return topologies.get_topology_desc(topology.name, "tpu", **options)
     except jax.errors.JaxRuntimeError as error:
         reason = str(error).splitlines()[0]
         message = f"--topology={topology.name!r} is refused by libtpu: {reason}"
         raise ConfigError(message) from error
-    devices = np.array(description.devices).reshape(tuple(shape.values()))
-    return jax.sharding.Mesh(devices, tuple(shape), axis_types=(AxisType.Auto,) * len(shape))
+
+
+def _gpus(topology: Topology) -> topologies.TopologyDescription:
+    """Describe whole nodes, or a part of one."""
+    num_gpus, per_node = topology.num_devices, min(topology.num_devices, GPUS_PER_NODE)
+    check(
+        num_gpus % per_node == 0,
+        f"--topology={topology.name} is not whole nodes of {per_node} GPUs; write a multiple, or "
+        "--effort=estimate",
+    )
+    return topologies.get_topology_desc(
+        platform="cuda",
+        target_config=target_config(topology.chip),
+        topology=f"1x{num_gpus // per_node}x{per_node}",
+    )

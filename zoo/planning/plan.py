@@ -5,9 +5,9 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from zoo.planning.collectives import Collective
 from zoo.planning.hardware import Topology
 from zoo.planning.memory import DeviceBytes
+from zoo.planning.speed.collectives import Collective
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,11 +7,12 @@ from typing import Any
 from configs.experiment import Experiment
 from models.config import check
 from models.flops import forward_flops_per_token
-from zoo.planning import Effort, compilation, memory, roofline
+from zoo.planning import Effort, compilation, memory
 from zoo.planning.compilation import DoesNotFitError
 from zoo.planning.hardware import Topology
 from zoo.planning.memory import ServingBytes
 from zoo.planning.plan import Plan
+from zoo.planning.speed import roofline
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,9 +50,9 @@ def plan_serving(
 ) -> ServingPlan:
     """Plan the decode step of a resolved experiment's model on a mesh of `shape`.
 
-    Any effort but "estimate" needs libtpu and a topology of TPUs. A step that the compiler refuses
-    is a plan, too, with the estimate's bytes. Raises ConfigError if the model or `batch_size` does
-    not divide over the mesh, or if the mesh has a pipeline or sequence axis.
+    Any effort but "estimate" needs a compiler; see `compilation.why_estimated`. A step that the
+    compiler refuses is a plan, too, with the estimate's bytes. Raises ConfigError if the model or
+    `batch_size` does not divide over the mesh, or if the mesh has a pipeline or sequence axis.
     """
     check(
         shape["pipeline"] == shape["sequence"] == 1,

@@ -13,7 +13,11 @@ MAX_RANKED = 10
 """Plans that the table of a search shows, at most."""
 
 Row = tuple[str, str]
-ESTIMATE: Row = ("estimate", "from published peaks, everything overlapping perfectly")
+PREDICTION: Row = (
+    "prediction",
+    "fitted to published runs (docs/plans.md); 5 points off in the median",
+)
+ESTIMATE: Row = ("bound", "from published peaks, everything overlapping perfectly")
 
 
 def ranking_table(ranked: Sequence[TrainingPlan]) -> str:
@@ -28,7 +32,10 @@ def ranking_table(ranked: Sequence[TrainingPlan]) -> str:
 
 def training_table(plan: TrainingPlan, name: str) -> str:
     """Return the table of a train step of the model `name`."""
-    bounds = plan.roofline
+    bounds, predicted, nearest = plan.roofline, plan.prediction, plan.nearest_run
+    comparison = f"{nearest.name}, {nearest.topology.name}: {nearest.mfu:.1%} MFU"
+    if plan.is_far:
+        comparison += "; THE PREDICTION IS MORE THAN 15 POINTS AWAY, do not rely on it"
     return _table(
         ("model", f"{name}, {plan.flags}"),
         _devices(plan),
@@ -41,6 +48,13 @@ def training_table(plan: TrainingPlan, name: str) -> str:
         ("  links", format_seconds(bounds.links_s)),
         ("  network", format_seconds(bounds.network_s)),
         ("  step", f"{format_seconds(bounds.step_s)}, {bounds.mfu:.1%} MFU at most"),
+        PREDICTION,
+        ("  products", format_seconds(predicted.products_s)),
+        ("  attention", format_seconds(predicted.attention_s)),
+        ("  memory", format_seconds(predicted.memory_s)),
+        ("  exposed traffic", format_seconds(predicted.exposed_s)),
+        ("  step", f"{format_seconds(predicted.step_s)}, {predicted.mfu:.1%} MFU probably"),
+        ("  nearest published", comparison),
     )
 
 

@@ -6,13 +6,16 @@ from typing import Any
 
 from configs.experiment import Experiment
 from zoo.distribution.sharding import mesh_flags, pipeline_micro_batches
-from zoo.planning import Effort, compilation, memory, roofline
-from zoo.planning.collectives import Collective
+from zoo.planning import Effort, compilation, memory
 from zoo.planning.compilation import DoesNotFitError
 from zoo.planning.hardware import Topology
 from zoo.planning.memory import TrainingBytes
 from zoo.planning.plan import Plan
-from zoo.planning.roofline import Roofline
+from zoo.planning.speed import calibration, roofline
+from zoo.planning.speed.collectives import Collective
+from zoo.planning.speed.prediction import Prediction, predict
+from zoo.planning.speed.published_runs import PublishedRun
+from zoo.planning.speed.roofline import Roofline
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +26,19 @@ class TrainingPlan(Plan):
     bytes: TrainingBytes
     flops_per_step: float
     roofline: Roofline
+    """The bound that the published peaks set."""
+    prediction: Prediction
+    """The speed that published runs make likely."""
+
+    @property
+    def nearest_run(self) -> PublishedRun:
+        """The published run of the most similar size on chips of the same kind."""
+        return calibration.nearest_run(self.experiment, self.topology)
+
+    @property
+    def is_far(self) -> bool:
+        """True if the predicted MFU lies more than 15 points from that of the nearest run."""
+        return calibration.is_far(self.prediction, self.nearest_run)
 
     @property
     def flags(self) -> str:
@@ -50,6 +66,13 @@ class TrainingPlan(Plan):
             "flops_per_step": self.flops_per_step,
         }
 
+    def summary(self, name: str) -> dict[str, Any]:
+        """Return the object that --json prints for the model `name`."""
+        nearest = {"name": self.nearest_run.name, "mfu": self.nearest_run.mfu}
+        prediction = dataclasses.asdict(self.prediction)
+        prediction |= {"nearest_run": nearest, "is_far": self.is_far}
+        return super().summary(name) | {"prediction": prediction}
+
     def speed(self) -> dict[str, float]:
         """Return the bounds of the roofline."""
         return dataclasses.asdict(self.roofline)
@@ -69,9 +92,9 @@ def plan_training(
 ) -> TrainingPlan:
     """Plan one train step of a resolved experiment on a mesh of `shape`.
 
-    Any effort but "estimate" needs libtpu and a topology of TPUs. A step that the compiler refuses
-    is a plan, too, with the estimate's bytes. Raises ConfigError if the model or the batch does not
-    divide over the mesh.
+    Any effort but "estimate" needs a compiler; see `compilation.why_estimated`. A step that the
+    compiler refuses is a plan, too, with the estimate's bytes. Raises ConfigError if the model or
+    the batch does not divide over the mesh.
     """
     refusal = None
     if effort != "estimate":
@@ -119,4 +142,5 @@ def _plan(
         collectives=collectives,
         flops_per_step=roofline.flops_per_step(experiment),
         roofline=roofline.step_bounds(experiment, topology, shape, state_bytes, collectives),
+        prediction=predict(experiment, topology, shape, state_bytes),
     )

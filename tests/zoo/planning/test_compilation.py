@@ -13,7 +13,7 @@ from models.config import ConfigError
 from tests.models import experiments
 from zoo.distribution import sharding
 from zoo.planning import compilation, hardware
-from zoo.planning.collectives import collectives
+from zoo.planning.speed.collectives import collectives
 from zoo.planning.training import on_accelerator
 
 CUBE = sharding.mesh_shape(Mesh(fsdp=2, tensor=2), 4)
@@ -80,3 +80,47 @@ class TestWithLibtpu:
             compilation.compile_step(
                 on_accelerator(configs.get("palm_nano")), hardware.parse("v5e:3x1", 1), shape
             )
+
+
+GPUS = hardware.parse("h100:8", 1)
+CANNOT_COMPILE_FOR_GPUS = compilation.why_estimated(GPUS)
+
+
+def test_gpus_that_are_not_whole_nodes_are_a_config_error():
+    with pytest.raises(ConfigError, match=r"--topology=h100:12 is not whole nodes of 8 GPUs"):
+        compilation._gpus(hardware.parse("h100:12", 1))
+
+
+def test_an_older_jax_with_the_wheels_is_named(monkeypatch):
+    monkeypatch.setattr(compilation, "has_cuda_wheels", lambda: True)
+    monkeypatch.setattr(jax, "__version_info__", (0, 10, 2))
+    reason = compilation.why_estimated(GPUS)
+    assert reason is not None
+    assert reason.startswith("jax is 0.")
+    monkeypatch.setattr(jax, "__version_info__", (0, 12, 0))
+    assert compilation.why_estimated(GPUS) is None
+
+
+@pytest.mark.skipif(CANNOT_COMPILE_FOR_GPUS is not None, reason=str(CANNOT_COMPILE_FOR_GPUS))
+class TestWithCudaWheels:
+    """Real compilations. The wheels are 5 GB, which CI does not install; CONTRIBUTING.md says how
+    to run these tests, and pytest's summary says that they were left out.
+    """
+
+    @pytest.mark.parametrize("name", ["h100:4", "a100_80gb:4", "b200:4"])
+    def test_a_step_is_compiled_and_its_bytes_are_plausible(self, name: str):
+        topology = hardware.parse(name, 1)
+        compiled = compilation.compile_step(
+            on_accelerator(configs.get("palm_nano")), topology, CUBE
+        )
+        assert 0 < compiled.argument_bytes < topology.chip.hbm_bytes
+        assert compiled.temporary_bytes > 0
+        assert {"all-gather", "all-reduce"} <= {c.kind for c in compiled.collectives}
+        assert not any(c.across_slices for c in compiled.collectives)
+
+    def test_two_nodes_talk_over_the_network(self):
+        shape = sharding.mesh_shape(Mesh(data=2, fsdp=8), 16)
+        experiment = dataclasses.replace(on_accelerator(configs.get("palm_nano")), batch_ramp=None)
+        experiment = dataclasses.replace(experiment, batch_tokens=16 * experiment.seq_len)
+        compiled = compilation.compile_step(experiment, hardware.parse("h100:16", 1), shape)
+        assert any(c.across_slices for c in compiled.collectives)

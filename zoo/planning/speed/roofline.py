@@ -9,8 +9,8 @@ from models.flops import train_flops_palm
 from models.parameters import num_up_matrices
 from models.transformer import num_params
 from zoo.distribution.sharding import pipeline_micro_batches, rows_per_pass
-from zoo.planning.collectives import Collective, ring_bytes
 from zoo.planning.hardware import PlannableChip, Topology
+from zoo.planning.speed.collectives import Collective, ring_bytes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +60,7 @@ def step_bounds(
     """
     chip, model = topology.chip, experiment.model
     model_flops = flops_per_step(experiment)
-    hardware_flops = model_flops * (1 + _repeated_share(experiment) / 3)
+    hardware_flops = model_flops * (1 + repeated_share(experiment) / 3)
     num_passes, stages = passes(experiment, shape), shape["pipeline"]
     num_micro_batches = experiment.num_micro_batches * pipeline_micro_batches(experiment, shape)
     slowdown = num_passes / num_micro_batches  # above 1 by the bubble of a pipeline
@@ -90,10 +90,8 @@ def communication_s(collectives: Iterable[Collective], chip: PlannableChip) -> t
     """Return the seconds that the links within a slice or node, and the network, are busy."""
     links, network = 0, 0
     for collective in collectives:
-        if collective.across_slices:
-            network += collective.bytes
-        else:
-            links += collective.bytes
+        links += collective.bytes - collective.network_bytes
+        network += collective.network_bytes
     return links / chip.link_bytes_per_s, network / chip.network_bytes_per_s
 
 
@@ -116,28 +114,27 @@ def expected_collectives(
     along tensor. A sequence axis gathers keys and values. The stages of a pipeline pass the
     residual stream on.
     """
-    is_across = _crosses_islands(shape, devices_per_island)
-    return [
-        Collective(
-            traffic.kind,
-            is_across[traffic.axis],
-            traffic.count,
-            round(
-                traffic.count * ring_bytes(traffic.kind, traffic.array_bytes, traffic.num_devices)
-            ),
-        )
-        for traffic in _expected_traffic(experiment, shape)
-        if traffic.num_devices > 1
-    ]
+    near = neighbours(shape, devices_per_island)
+    sent = []
+    for traffic in expected_traffic(experiment, shape):
+        size = traffic.num_devices
+        if size == 1:
+            continue
+        is_across = near[traffic.axis] < size
+        ring = traffic.count * ring_bytes(traffic.kind, traffic.array_bytes, size)
+        network = round(ring / near[traffic.axis]) if is_across else 0
+        sent.append(Collective(traffic.kind, is_across, traffic.count, round(ring), network))
+    return sent
 
 
-def _expected_traffic(experiment: Experiment, shape: dict[str, int]) -> list[Traffic]:
+def expected_traffic(experiment: Experiment, shape: dict[str, int]) -> list[Traffic]:
+    """Return what a step sends along every axis; axes of one device are included."""
     model = experiment.model
     tensor, fsdp, stages = shape["tensor"], shape["fsdp"], shape["pipeline"]
     sequence, copies = shape["sequence"], shape["data"] * shape["sequence"]
     layers, num_passes = model.num_layers // stages, passes(experiment, shape)
     # For the forward and the backward pass, and for recomputing the forward pass.
-    num_gathers = 2 + _repeated_share(experiment)
+    num_gathers = 2 + repeated_share(experiment)
     layer_params = num_params(model) / (tensor * stages) / layers
     rows = rows_per_pass(experiment, shape) / (shape["data"] * fsdp)
     tokens = rows * experiment.seq_len / sequence  # per device and pass
@@ -158,7 +155,7 @@ def _expected_traffic(experiment: Experiment, shape: dict[str, int]) -> list[Tra
     ]
 
 
-def _repeated_share(experiment: Experiment) -> float:
+def repeated_share(experiment: Experiment) -> float:
     """Return the share of the forward pass's products that the backward pass repeats."""
     model = experiment.model
     match experiment.execution.remat:
@@ -173,10 +170,14 @@ def _repeated_share(experiment: Experiment) -> float:
             assert_never(experiment.execution.remat)
 
 
-def _crosses_islands(shape: dict[str, int], devices_per_island: int) -> dict[str, bool]:
-    """Return for every axis whether it joins devices of different islands."""
-    crosses, num_devices = {}, 1
+def neighbours(shape: dict[str, int], devices_per_island: int) -> dict[str, int]:
+    """Return for every axis how many devices of one of its groups lie on the same island.
+
+    Gradients are summed along `data` and `sequence` at once: `data` stands for a group of both.
+    """
+    found, before = {}, 1
     for axis in reversed(shape):  # the devices along the last axis are the nearest
-        num_devices *= shape[axis]
-        crosses[axis] = num_devices > devices_per_island
-    return crosses
+        found[axis] = max(1, min(shape[axis], devices_per_island // before))
+        before *= shape[axis]
+    found["data"] *= found["sequence"]
+    return found

@@ -5,6 +5,7 @@ XLA's own cost analysis counts the body of a loop once; here it counts as often 
 
 import math
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -33,6 +34,9 @@ class Collective:
     bytes: int
     """Bytes that the device sends: (n - 1) / n of a gathered or scattered array in a ring of n
     devices, twice that for an all-reduce."""
+    network_bytes: int
+    """The part of them that leaves the slice (or node). A ring leaves it once: of k neighbours in
+    the ring, each sends 1/k of its bytes over the network, and the rest over links."""
 
 
 @dataclass(frozen=True)
@@ -62,12 +66,14 @@ def collectives(hlo: str, devices_per_island: int) -> list[Collective]:
             kind = instruction.kind.removesuffix("-start")
             if kind not in _KINDS:
                 continue
-            size, across = _group(instruction, num_devices, devices_per_island)
+            size, neighbours = _group(instruction, num_devices, devices_per_island)
             kind = "reduce-scatter" if is_scatter and kind == "all-reduce" else kind
             sent = _sent_bytes(kind, instruction, size, is_scatter)
-            total = totals.setdefault((kind, across), [0, 0])
+            across = neighbours < size
+            total = totals.setdefault((kind, across), [0, 0, 0])
             total[0] += times
             total[1] += times * round(sent)
+            total[2] += times * round(sent / neighbours) if across else 0
     ordered = sorted(totals.items(), key=lambda item: -item[1][1])
     return [Collective(*key, *total) for key, total in ordered]
 
@@ -121,21 +127,19 @@ def _trip_count(computations: dict, loop: _Instruction) -> int:
     return 1
 
 
-def _group(
-    instruction: _Instruction, num_devices: int, devices_per_island: int
-) -> tuple[int, bool]:
-    """Return how many devices take part, and whether any of them lie on different islands."""
+def _group(instruction: _Instruction, num_devices: int, devices_per_island: int) -> tuple[int, int]:
+    """Return how many devices take part, and the fewest of them that share an island."""
     if instruction.kind.startswith("collective-permute"):
         pairs = re.search(r"source_target_pairs=\{(\{.*?\})\}", instruction.rest)
         groups = [] if pairs is None else _listed(pairs[1])
         size = 2
     elif instruction.kind == "send":
-        return 2, True  # XLA sends through the hosts
+        return 2, 1  # XLA sends through the hosts
     else:
         groups = _replica_groups(instruction.rest, num_devices)
         size = len(groups[0])
-    across = any(len({int(device) // devices_per_island for device in g}) > 1 for g in groups)
-    return size, across
+    islands = (Counter(int(device) // devices_per_island for device in g) for g in groups)
+    return size, min((min(island.values()) for island in islands), default=size)
 
 
 def _replica_groups(rest: str, num_devices: int) -> list:

@@ -6,7 +6,7 @@ import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from tests.models import experiments
-from zoo.planning.collectives import Collective, collectives
+from zoo.planning.speed.collectives import Collective, collectives
 
 HLO = """HloModule m, num_partitions=8
 
@@ -54,16 +54,20 @@ source_target_pairs={{0,1},{1,0}}
 )
 def test_every_notation_counts_loops_bytes_and_islands(groups: str, across: bool):
     program = HLO.replace("GROUPS", groups)
+    gathered = 5 * 4 * 64 * 2 * 3 // 4
+    # Two of the four devices of each such group are neighbours.
+    over_network = gathered // 2 if across else 0
     assert set(collectives(program, devices_per_island=4)) == {
-        Collective("all-gather", across, 5, 5 * 4 * 64 * 2 * 3 // 4),
-        Collective("reduce-scatter", False, 1, 64 * 4 * 3 // 4),
-        Collective("all-reduce", True, 1, 2 * (8 + 2) * 4 // 2),
-        Collective("collective-permute", False, 1, 8 * 4),
+        Collective("all-gather", across, 5, gathered, over_network),
+        Collective("reduce-scatter", False, 1, 64 * 4 * 3 // 4, 0),
+        Collective("all-reduce", True, 1, 2 * (8 + 2) * 4 // 2, 2 * (8 + 2) * 4 // 2),
+        Collective("collective-permute", False, 1, 8 * 4, 0),
     }
 
 
 def test_an_empty_list_of_groups_means_all_devices():
-    assert Collective("all-gather", True, 5, 5 * 4 * 64 * 2 * 7 // 8) in collectives(
+    gathered = 5 * 4 * 64 * 2 * 7 // 8
+    assert Collective("all-gather", True, 5, gathered, gathered // 4) in collectives(
         HLO.replace("GROUPS", "{}"), devices_per_island=4
     )
 
@@ -105,4 +109,4 @@ def compiled_scan(num_layers: int) -> list[Collective]:
 
 def test_a_compiled_scan_gathers_once_a_layer():
     compiled = experiments.on_eight_devices(compiled_scan, 6)
-    assert compiled == [Collective("all-gather", False, 6, 6 * 32 * 32 * 4 * 7 // 8)]
+    assert compiled == [Collective("all-gather", False, 6, 6 * 32 * 32 * 4 * 7 // 8, 0)]

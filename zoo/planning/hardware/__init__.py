@@ -49,7 +49,7 @@ class PlannableChip(Chip):
 # 2023 (arXiv 2304.01433), 6 links of 50 GB/s. Between slices: the 6.4 Tbit/s of a v5e pod are 3.1
 # GB/s per chip; the other pages give nothing, and v4's figure is derived from PaLM's section 4, 81
 # Tbit/s for 6144 chips. GPUs: NVIDIA's data sheets, and for the network the 200 (A100) and 400
-# Gbit/s (H100) per GPU of a DGX system.
+# Gbit/s (H100, B200) per GPU of a DGX system.
 # fmt: off
 CHIPS: tuple[Chip, ...] = (
     #                             FLOPs/s   name  axes devices     HBM   HBM/s  links  network
@@ -64,6 +64,7 @@ CHIPS: tuple[Chip, ...] = (
     PlannableChip("NVIDIA A100-SXM4-80GB", 312e12, "a100_80gb", 0, 1,  80e9, 2039e9, 300e9, 25e9),
     PlannableChip("NVIDIA H100 80GB HBM3", 989e12, "h100",      0, 1,  80e9, 3350e9, 450e9, 50e9),
     PlannableChip("NVIDIA H200",           989e12, "h200",      0, 1, 141e9, 4800e9, 450e9, 50e9),
+    PlannableChip("NVIDIA B200",          2250e12, "b200",      0, 1, 180e9, 8000e9, 900e9, 50e9),
     Chip("NVIDIA A100-PCIE-40GB", 312e12),
     Chip("NVIDIA A100 80GB PCIe", 312e12),
     Chip("NVIDIA H100 PCIe",      756e12),
@@ -88,7 +89,7 @@ class Topology:
 
     @property
     def is_tpu(self) -> bool:
-        """True if libtpu can compile the real program for it."""
+        """True for TPUs, which libtpu compiles for, and False for GPUs."""
         return self.chip.num_axes > 0
 
     @property
