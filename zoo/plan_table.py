@@ -28,6 +28,12 @@ class Row:
     tensor: int
     micro_batches: int = 1
 
+    @property
+    def key(self) -> tuple[str, str]:
+        """The model and its hardware, by which a row is found in an earlier table."""
+        slices = f"{self.num_slices} x " if self.num_slices > 1 else ""
+        return self.model, f"{slices}{self.topology}"
+
 
 # fmt: off
 ROWS = [
@@ -63,18 +69,48 @@ ROWS = [
     Row("llama_33b",      "v5p:8x8x8",    1, 4, 128,  1),
     Row("llama_65b",      "v5p:8x8x8",    1, 4, 128,  1),     # 2048 of them
 ]
+GPU_ROWS = [
+    Row("gpt1_117m",      "a100_80gb:8",    1,   1,   8,  1),
+    Row("gpt2_124m",      "a100_80gb:32",   1,   1,  32,  1),
+    Row("gpt2_355m",      "a100_80gb:32",   1,   1,  32,  1),
+    Row("gpt2_774m",      "a100_80gb:32",   1,   1,  32,  1),
+    Row("gpt2_1558m",     "a100_80gb:32",   1,   1,  32,  1),
+    Row("gpt3_125m",      "a100_80gb:256",  1,   4,  64,  1),
+    Row("gpt3_350m",      "a100_80gb:256",  1,   4,  64,  1),
+    Row("gpt3_760m",      "a100_80gb:256",  1,   4,  64,  1),
+    Row("gpt3_1.3b",      "a100_80gb:256",  1,   4,  64,  1),
+    Row("gpt3_2.7b",      "a100_80gb:256",  1,   4,  64,  1),
+    Row("gpt3_6.7b",      "a100_80gb:256",  1,   4,  64,  1),
+    Row("gpt3_13b",       "a100_80gb:256",  1,   4,  64,  1, 4),
+    Row("gpt3_175b",      "a100_80gb:1024", 1,   1, 128,  8),
+    Row("jurassic1_7.5b", "a100_80gb:256",  1,   1,  64,  4, 4),
+    Row("jurassic1_178b", "a100_80gb:1024", 1,   1, 128,  8),
+    Row("mt_nlg_530b",    "a100_80gb:1920", 1,   3,  80,  8),
+    Row("llama_7b",       "a100_80gb:2048", 1, 256,   8,  1),
+    Row("llama_13b",      "a100_80gb:2048", 1, 256,   8,  1),
+    Row("llama_33b",      "a100_80gb:2048", 1,  64,  32,  1),
+    Row("llama_65b",      "a100_80gb:2048", 1,  32,  64,  1),
+]
 # fmt: on
+"""The sizes that were trained on GPUs, on A100s of 80 GB: as LLaMA and MT-NLG were, and more modern
+than what the others had."""
+
+ALL_ROWS = [
+    row for first in ROWS for row in (first, *(r for r in GPU_ROWS if r.model == first.model))
+]
+"""All rows, those of a model together."""
 
 HEAD = """# A plan for every published size
 
 Made by `python -m zoo.plan_table --out=docs/plans.md`. Each row is the real train step at the
-paper's batch and sequence length, with full rematerialisation. libtpu compiled it (as with
-`--effort=quick`) for hardware that was not present. GiB are per device. "At best" and "at most"
-are bounds from published peaks, with everything overlapping perfectly. "Probably" is the prediction
-that the end of this page explains.
+paper's batch and sequence length, with full rematerialisation. XLA compiled it (as with
+`--effort=quick`) for hardware that was not present: libtpu for TPUs, and for GPUs the CUDA wheels
+(Python 3.12 or later, `pip install 'gpt-zoo[gpu]'`). A row that says "estimated" was not compiled.
+GiB are per device. "At best" and "at most" are bounds from published peaks, with everything
+overlapping perfectly. "Probably" is the prediction that the end of this page explains.
 
-Sizes that were trained on GPUs are planned on TPUs with at least the memory that they need. The 50
-models of Chinchilla's scaling study have no rows: each is smaller than a model that has one.
+Sizes that were trained on GPUs have two rows, on TPUs and on GPUs. The 50 models of Chinchilla's
+scaling study have no rows: each is smaller than a model that has one.
 
 """
 COLUMNS = (
@@ -99,7 +135,8 @@ class TableCommand:
     """The flags of `python -m zoo.plan_table`."""
 
     out: str = "docs/plans.md"
-    """File to write the table to. Its rows of models that are not planned now stay."""
+    """File to write the table to. Its rows that are not planned now stay, and so do rows for which
+    the compiler is missing here."""
     only: str = ""
     """Plan only the models whose names start with this text."""
     estimate_only: bool = False
@@ -121,16 +158,19 @@ def main(argv: list[str]) -> None:
     from configs.experiment import Mesh
     from zoo.distribution.sharding import mesh_shape
     from zoo.planning import hardware
+    from zoo.planning.compilation import why_estimated
     from zoo.planning.training import on_accelerator, plan_training
 
     jax.config.update("jax_platforms", "cpu")
     path = Path(command.out)
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = _read_lines(path)
-    for row in ROWS:
-        if not row.model.startswith(command.only):
-            continue
+    for row in (row for row in ALL_ROWS if row.model.startswith(command.only)):
         topology = hardware.parse(row.topology, row.num_slices)
+        reason = why_estimated(topology)
+        if reason is not None and row.key in lines and not command.estimate_only:
+            cli.console.print(f"{' on '.join(row.key)}: kept, since {reason}", soft_wrap=True)
+            continue
         experiment = on_accelerator(configs.get(row.model))
         experiment = dataclasses.replace(
             experiment,
@@ -139,18 +179,23 @@ def main(argv: list[str]) -> None:
         )
         mesh = Mesh(data=row.data, fsdp=row.fsdp, tensor=row.tensor)
         shape = mesh_shape(mesh, topology.num_devices)
-        effort = "estimate" if command.estimate_only else "quick"
-        lines[row.model] = _line(row, plan_training(experiment, topology, shape, effort))
-        cli.console.print(lines[row.model].strip(), soft_wrap=True)
-        path.write_text(_table([lines[row.model] for row in ROWS if row.model in lines]))
+        effort = "estimate" if command.estimate_only or reason is not None else "quick"
+        line = _line(row, plan_training(experiment, topology, shape, effort))
+        lines[row.key] = line
+        cli.console.print(line.strip(), soft_wrap=True)
+        path.write_text(_table([lines[row.key] for row in ALL_ROWS if row.key in lines]))
 
 
-def _read_lines(path: Path) -> dict[str, str]:
-    """Return the lines of an earlier table, by model."""
+def _read_lines(path: Path) -> dict[tuple[str, str], str]:
+    """Return the lines of an earlier table, by the key of their row."""
     text = path.read_text(encoding="utf-8") if path.exists() else ""
     text = text.partition("## The prediction")[0]
     lines = [line for line in text.splitlines() if line.startswith("| ")]
-    return {line.split("|")[1].strip(): f"{line}\n" for line in lines}
+    keys = (line.split("|")[1:3] for line in lines)
+    return {
+        (model.strip(), devices.strip().rpartition(", ")[0]): f"{line}\n"
+        for (model, devices), line in zip(keys, lines, strict=True)
+    }
 
 
 def _table(lines: list[str]) -> str:
@@ -201,12 +246,11 @@ def _rule(columns: Sequence[str]) -> str:
 
 def _line(row: Row, plan: "TrainingPlan") -> str:
     gib, held = 2**30, plan.bytes
-    slices = f"{row.num_slices} x " if row.num_slices > 1 else ""
     micro_batches = f", {row.micro_batches} micro-batches" if row.micro_batches > 1 else ""
     mesh = " ".join(f"{axis} {size}" for axis, size in plan.shape.items() if size > 1)
     return _cells(
         row.model,
-        f"{slices}{row.topology}, {plan.topology.num_devices:,}",
+        f"{row.key[1]}, {plan.topology.num_devices:,}",
         mesh + micro_batches,
         f"{(held.params + held.optimizer) / gib:.2f}",
         f"{(held.gradients + held.temporaries + held.code) / gib:.2f}",
