@@ -80,6 +80,8 @@ def test_plan_prices_a_budget_and_places_the_models_of_the_zoo(tmp_path, run_her
         (["fit", "--points=a.csv", "--out=no/a.html"], 2, "cannot be written: make its folder"),
         (["fit", "--points=a.csv", "--resamples=0"], 2, "--resamples=0 must be above zero"),
         (["fit", "--points=a.csv", "--leave-out=-1"], 2, "--leave-out=-1 must not be negative"),
+        (["run", "--budgets=3e12,many"], 2, "--budgets=3e12,many must be numbers with commas"),
+        (["run", "--family=bloom"], 2, "--family=bloom is not in the zoo"),
         (["plan", "--flops=0"], 2, "--flops=0 must be above zero"),
         (["plan", "--flops=1e21", "--mfu=2"], 2, "--mfu=2 must lie between 0 and 1"),
         (["plan", "--flops=1e21", "--topology", "h9:4"], 2, "--topology='h9:4' is not known"),
