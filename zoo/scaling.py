@@ -1,4 +1,4 @@
-"""Fit scaling laws, plan with them: `python -m zoo.scaling fit --points=runs.csv`, or `plan`."""
+"""Fit scaling laws to runs, and plan or train by them: `python -m zoo.scaling fit|plan|run`."""
 
 import json
 from dataclasses import dataclass
@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from models.config import check
+from configs.experiment import Experiment
+from models.config import ConfigError, check
 from zoo import cli
 from zoo.common.errors import WorkdirError
 
 if TYPE_CHECKING:
     from zoo.scaling_laws.fit import Fit
+    from zoo.scaling_laws.study import Trained
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,8 +116,7 @@ class PlanCommand:
         """Print the tables, and write the page if one is asked for."""
         from zoo.explaining.terminal import stdout_console
         from zoo.scaling_laws.fit_report import show_tables
-        from zoo.scaling_laws.plan import plan
-        from zoo.scaling_laws.plan_report import plan_page, plan_tables
+        from zoo.scaling_laws.plan import plan, plan_page, plan_tables
 
         found = plan(self.flops, self.topology, self.mfu)
         if self.out is not None:
@@ -128,9 +129,93 @@ class PlanCommand:
             cli.console.print(f"\nwrote {self.out}", markup=False, soft_wrap=True)
 
 
+@dataclass(frozen=True, kw_only=True)
+class RunCommand:
+    """Train a grid of sizes for each of several budgets, then fit. The same command resumes it."""
+
+    family: str = "llama"
+    """Family whose proportions and recipe the models have."""
+    budgets: str = "3e12,1e13,3e13"
+    """Training FLOPs (6ND) of a run, rising."""
+    num_sizes: int = 5
+    """Models of each budget."""
+    spacing: float = 1.6
+    """Ratio of the parameters of neighbouring models."""
+    vocab_size: int = 512
+    """Tokens of the vocabulary, which is trained on the text; of a small model, the tables are most
+    of it."""
+    seq_len: int = 128
+    """Tokens of a sequence."""
+    batch_tokens: int = 1024
+    """Tokens of a step, in every run."""
+    files: str | None = None
+    """Train on these files, a glob. None: the Python standard library's source text."""
+    workdir: str = "runs/scaling"
+    """Folder of the study: a workdir for each run, study.json, points.csv and scaling.html."""
+    resamples: int = 200
+    """Bootstrap samples of the runs, for the intervals."""
+    flops: float | None = None
+    """Budget to give the best model for; None: ten times that of the largest run."""
+    dry_run: bool = False
+    """Say what the study costs, and train nothing but a few steps."""
+    json: bool = False
+    """Print one JSON object and nothing else on stdout."""
+
+    def run(self) -> None:
+        """Train what is not trained yet, fit and write the page."""
+        from data.config import Files, Task
+        from zoo.common.lock import held
+        from zoo.scaling_laws.fit import Question, fit
+        from zoo.scaling_laws.study import Settings, Study
+
+        source = Task() if self.files is None else Files(self.files)
+        settings = Settings(
+            self.family, _numbers(self.budgets), self.num_sizes, self.spacing, self.vocab_size,
+            self.seq_len, self.batch_tokens, source.setting,
+        )  # fmt: skip
+        study = Study.open(settings, source, Path(self.workdir))
+
+        def report(line: str) -> None:
+            cli.console.print(f"study: {line}", markup=False, soft_wrap=True)
+
+        with held(study.folder, report):
+            if study.is_finished:
+                report("all runs are finished")
+            else:
+                report(study.cost(_train))
+                if self.dry_run:
+                    return
+                study.train(_train, report)
+            question = Question(None, self.resamples, self.flops, study.corpus_tokens)
+            found = fit(study.points(), question, study.counts())
+            out = str(study.folder / "scaling.html")
+            _show_fit(found, str(study.folder), out, is_json=self.json)
+
+
+def _numbers(budgets: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(number) for number in budgets.split(","))
+    except ValueError as error:
+        raise ConfigError(
+            f"--budgets={budgets} must be numbers with commas between them; write for example "
+            "--budgets=3e12,1e13,3e13"
+        ) from error
+
+
+def _train(experiment: Experiment, workdir: Path) -> "Trained":
+    """Train one run of a study."""
+    from zoo.scaling_laws.study import Trained
+    from zoo.train import train
+
+    result = train(experiment, workdir)
+    epochs = result.metrics[-1]["data/epochs"]
+    return Trained(result.evaluation["eval/loss"], epochs, result.tokens_per_s)
+
+
 Action = (
     Annotated[FitCommand, tyro.conf.subcommand("fit")]
     | Annotated[PlanCommand, tyro.conf.subcommand("plan")]
+    | Annotated[RunCommand, tyro.conf.subcommand("run")]
 )
 
 

@@ -1,11 +1,18 @@
 import csv
 import json
+import math
+import time
 
 import pytest
 
+from tests.zoo.conftest import DEADLINE_S, start
 from tests.zoo.reporting.pages import parse
 from tests.zoo.scaling_laws.synthetic import TRUE, grid
 from zoo import scaling
+from zoo.checkpoints import checkpoint
+from zoo.reporting.record import read_record
+from zoo.scaling_laws.sizes import num_params
+from zoo.scaling_laws.study import Trained
 
 
 @pytest.fixture
@@ -80,6 +87,8 @@ def test_plan_prices_a_budget_and_places_the_models_of_the_zoo(tmp_path, run_her
         (["fit", "--points=a.csv", "--out=no/a.html"], 2, "cannot be written: make its folder"),
         (["fit", "--points=a.csv", "--resamples=0"], 2, "--resamples=0 must be above zero"),
         (["fit", "--points=a.csv", "--leave-out=-1"], 2, "--leave-out=-1 must not be negative"),
+        (["run", "--budgets=3e12,many"], 2, "--budgets=3e12,many must be numbers with commas"),
+        (["run", "--family=bloom"], 2, "--family=bloom is not in the zoo"),
         (["plan", "--flops=0"], 2, "--flops=0 must be above zero"),
         (["plan", "--flops=1e21", "--mfu=2"], 2, "--mfu=2 must lie between 0 and 1"),
         (["plan", "--flops=1e21", "--topology", "h9:4"], 2, "--topology='h9:4' is not known"),
@@ -90,3 +99,55 @@ def test_a_mistake_is_one_message(flags, code, message, run_here):
     assert outcome.code == code
     assert message in " ".join(outcome.stderr.split())
     assert "Traceback" not in outcome.stderr
+
+
+def test_a_study_whose_process_is_killed_resumes_its_run_and_fits(
+    corpus_glob, tmp_path, run_here, monkeypatch
+):
+    """The first run is real and dies after its first checkpoint; a law gives the others' losses."""
+    folder = tmp_path / "study"
+    flags = ["run", "--budgets=5e8,1e9", "--vocab-size=300", "--seq-len=32", "--batch-tokens=64"]
+    flags += [f"--files={corpus_glob}", f"--workdir={folder}", "--resamples=2"]
+    first = folder / "5e+08" / "d16"
+    with start("-m", "zoo.scaling", *flags) as process:
+        give_up_at_s = time.monotonic() + 3 * DEADLINE_S
+        while process.poll() is None and time.monotonic() < give_up_at_s:
+            if checkpoint.saved_steps(first):
+                break
+            time.sleep(0.02)
+        process.kill()
+        process.communicate()
+    assert checkpoint.saved_steps(first)
+    assert not (folder / "study.json").exists()
+    trained = []
+
+    def train(run, workdir):
+        trained.append(workdir)
+        if workdir == first:
+            return real(run, workdir)
+        loss = TRUE.loss(num_params(run.model), run.num_tokens)
+        return Trained(loss, run.num_tokens / 1e5, 1000.0)
+
+    real = scaling._train
+    monkeypatch.setattr(scaling, "_train", train)
+    outcome = run_here(scaling.main, *flags, "--json")
+    assert outcome.code == 0, outcome.stderr
+    record = read_record(first)
+    assert record is not None
+    assert [start.first_step > 0 for start in record.starts] == [False, True]
+    runs = json.loads((folder / "study.json").read_text())["runs"]
+    assert trained[:2] == [folder / "calibration", first]
+    assert len(trained) == 11
+    found = json.loads(outcome.stdout)
+    assert found["num_points"] == len(runs) == 10
+    assert 0 < runs[0]["loss"] < math.log(300)
+    assert runs[0]["epochs"] > 0
+    assert len(found["conventions"]) == 4
+    assert parse((folder / "scaling.html").read_text()).tags.count("figure") == 3
+
+    trained.clear()
+    assert run_here(scaling.main, *flags).code == 0
+    assert trained == []
+    outcome = run_here(scaling.main, *flags, "--spacing=2")
+    assert outcome.code == 2
+    assert "holds a study with spacing=1.6, not 2.0" in " ".join(outcome.stderr.split())

@@ -24,6 +24,8 @@ LARGEST_SHARE = 0.25
 MANY_EPOCHS = 4.0
 """Passes over the same text up to which repeated tokens are almost as good as new ones (Muennighoff
 et al. 2023, arXiv 2305.16264)."""
+STEEPEST = 2.0
+"""Exponent of N or D beyond any that was ever found: the runs leave it open."""
 CONSTANTS = ("E", "A", "B", "alpha", "beta", "exponent")
 
 
@@ -184,6 +186,12 @@ def _left_out(points: Points, law: Law, number: int | None) -> Iterator[LeftOut]
 
 
 def _warnings(fit: Fit) -> Iterator[str]:
+    law = fit.law
+    if max(law.alpha, law.beta) > STEEPEST or law.E < 1e-3 * float(fit.points.loss.min()):
+        yield (
+            f"the runs do not determine the law (E {law.E:.2g}, alpha {law.alpha:.2g}, beta "
+            f"{law.beta:.2g}): train more sizes on both sides of the best one, and more budgets"
+        )
     budgets = fit.best.found.parabolas
     if len(budgets) < 3:
         yield (

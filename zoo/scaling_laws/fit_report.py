@@ -78,7 +78,7 @@ def _constants(fit: Fit, names: Sequence[str]) -> Table:
 
 
 def _constant(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:.4g}"
+    return f"{value:,.0f}" if 100 <= value < 1e7 else f"{value:.4g}"
 
 
 def _range(interval: Interval | None, form: Callable[[float], str]) -> str:

@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 
@@ -70,3 +72,21 @@ def test_the_end_of_a_run_fills_the_picture():
     steep = Line("run", np.arange(1.0, 1001), np.where(np.arange(1000) < 20, 100.0, 2.0))
     low, high = Panel("loss", "step", "", [steep], shows="end").y_range()
     assert low < 2.0 < high < 10
+
+
+def test_a_log_axis_places_powers_of_ten_evenly_and_unjoined_points_have_no_line():
+    x = np.array([1e18, 1e19, 1e20, 1e21])
+    points = Line("runs", x, x**0.5, is_joined=False)
+    panel = Panel("best size", "FLOPs", "parameters", [points], scales=("log", "log"))
+    drawn = svg(panel)
+    assert 'class="line"' not in drawn
+    places = [
+        (float(a), float(b))
+        for a, b in re.findall(r'<circle [^>]*cx="([\d.]+)" cy="([\d.]+)"', drawn)
+    ]
+    steps = np.diff(places, axis=0)
+    assert len(places) == 4
+    np.testing.assert_allclose(steps, np.broadcast_to(steps[0], steps.shape), atol=0.2)
+    for tick in ("1e18", "1e19", "1e20", "1e21"):
+        assert f">{tick}</text>" in drawn
+    assert picture([panel], kind="png").startswith(b"\x89PNG")
