@@ -17,10 +17,11 @@ from configs.experiment import Experiment
 from data.vocabularies.vocabulary import Vocabulary
 from models.config import check
 from models.positions import Positions
-from models.transformer import Transformer, abstract_model
+from models.transformer import Transformer
 from zoo.checkpoints import checkpoint, recovery
 from zoo.distribution.devices import quiet_libtpu, resolve_dtype
 from zoo.inference.decode import Prompts, Sampling, generate
+from zoo.inference.layout import graphdef_by_layer, params_by_layer
 from zoo.inference.new_text import NewText
 from zoo.training.loss import fewest_chunks
 
@@ -269,10 +270,11 @@ def load(path: str | Path, *, step: checkpoint.Step | None = None) -> LanguageMo
     folder = checkpoint.find(path, step=step)
     recovery.verify(folder)
     experiment = resolve_dtype(checkpoint.read_run(folder).experiment)
+    params = checkpoint.read_params(folder, experiment)
     return LanguageModel(
         experiment=experiment,
-        graphdef=nnx.graphdef(abstract_model(experiment.model, experiment.execution)),
-        params=checkpoint.read_params(folder, experiment),
+        graphdef=graphdef_by_layer(experiment.model, experiment.execution),
+        params=params_by_layer(params, experiment.execution),
         vocabulary=checkpoint.read_vocabulary(folder),
     )
 
