@@ -1,23 +1,12 @@
 """The one transformer that all families share.
 
-A block in each of the three layouts, where A is attention, F feed-forward and N a norm:
-
-    post_norm              pre_norm                 parallel
-    x ---+                 x ---+                   x ---+
-    |    A                 |    N                   |    N --+
-    + <--+                 |    A                   |    A   F
-    N                      + <--+                   + <--+   |
-    |---+                  |----+                   + <------+
-    |   F                  |    N                   |
-    + <-+                  |    F                   y = x + A(N(x)) + F(N(x))
-    N                      + <--+
-    |                      |
-    GPT-1                  GPT-2, LLaMA, ...        PaLM
-
-The parameters of all layers are stacked along a leading axis `layers`, and the forward pass scans
-over that axis, so compile time does not grow with depth.
+For training, the parameters of all layers are stacked along a leading axis `layers`, and the
+forward pass scans over that axis, so compile time does not grow with depth. A model that decodes
+has a list of layers instead, each with arrays of its own: reading them once per token is what takes
+the time, and a slice of a stack would be copied first.
 """
 
+import dataclasses
 import functools
 import operator
 from typing import assert_never
@@ -27,12 +16,11 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int, Key
 
-from models.attention import Attention
 from models.axes import constrain, mesh_axis
-from models.cache import KVCache
-from models.config import Execution, Layout, Learned, ModelConfig
+from models.block import Block
+from models.cache import Cells, KVCache, Past, num_cells
+from models.config import Execution, Learned, ModelConfig, Relative
 from models.dropout import dropout, split_key
-from models.feed_forward import FeedForward
 from models.head import Head
 from models.linear import matrix, vector
 from models.norms import Norm
@@ -41,68 +29,6 @@ from models.stages import run_stages
 
 FLOAT32 = Execution(dtype="float32")
 """The default execution, for callers that need only the parameters."""
-
-
-class Block(nnx.Module):
-    """One layer: attention and feed-forward, in the order of the config's layout."""
-
-    def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs):
-        self.layout: Layout = config.layout
-        self.dropout_rate = config.dropout_rate
-        self.attention_norm = Norm(config)
-        self.attention = Attention(config, rngs=rngs)
-        # In the parallel layout, both halves share one norm.
-        if config.layout != "parallel":
-            self.feed_forward_norm = Norm(config)
-        self.feed_forward = FeedForward(config, rngs=rngs)
-
-    def __call__(
-        self,
-        x: Float[Array, "B T D"],
-        positions: Positions,
-        cache: KVCache | None,
-        layer: Int[Array, ""],
-        window: int | None,
-        dropout_key: Key[Array, ""] | None,
-    ) -> tuple[Float[Array, "B T D"], KVCache | None]:
-        key_weights, key_a, key_f = split_key(dropout_key, 3)
-        # Everything that attention needs other than its input.
-        context = (positions, cache, layer, window, key_weights)
-        match self.layout:
-            case "post_norm":
-                a, cache = self.attention(whole(x), *context)
-                x = self.attention_norm(self.add(x, a, key_a))
-                x = self.feed_forward_norm(self.add(x, self.feed_forward(whole(x)), key_f))
-            case "pre_norm":
-                a, cache = self.attention(whole(self.attention_norm(x)), *context)
-                x = self.add(x, a, key_a)
-                x = self.add(x, self.feed_forward(whole(self.feed_forward_norm(x))), key_f)
-            case "parallel":
-                normed = whole(self.attention_norm(x))
-                a, cache = self.attention(normed, *context)
-                x = x + dropout(a, self.dropout_rate, key_a)
-                x = self.add(x, self.feed_forward(normed), key_f)
-            case _:
-                assert_never(self.layout)
-        return x, cache
-
-    def add(
-        self,
-        x: Float[Array, "B T D"],
-        branch: Float[Array, "B T D"],
-        dropout_key: Key[Array, ""] | None,
-    ) -> Float[Array, "B T D"]:
-        """Return x + dropout(branch), sharded as the residual stream."""
-        x = x + dropout(branch, self.dropout_rate, dropout_key)
-        return constrain(x, "batch", "length", "residual")
-
-
-def whole(x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
-    """Return x whole along D on every device, as attention and feed-forward read it.
-
-    `Block` calls this, rather than the two parts, so that the parallel layout gathers only once.
-    """
-    return constrain(x, "batch", "length", None)
 
 
 class Transformer(nnx.Module):
@@ -133,7 +59,7 @@ class Transformer(nnx.Module):
         def stack(rngs: nnx.Rngs) -> Block:
             return Block(config, rngs=rngs)
 
-        self.layers = stack(rngs.split(config.num_layers))
+        self.layers: Block | nnx.List[Block] = stack(rngs.split(config.num_layers))
         self.final_norm = None if config.layout == "post_norm" else Norm(config)
         self.unembedding = (
             None
@@ -170,27 +96,24 @@ class Transformer(nnx.Module):
         if cache is not None:
             cache = cache.append_positions(positions)
 
-        num_layers, num_windows = self.config.num_layers, len(self.config.attention.windows)
-        keys = None if layers_key is None else jax.random.split(layers_key, num_layers)
-        layers = jax.tree.map(
-            lambda leaf: leaf.reshape(-1, num_windows, *leaf.shape[1:]),
-            (self.layers, jnp.arange(num_layers), keys),
-        )
         axis = mesh_axis("layers")
-        if axis is None:
-            x, cache = self._apply(layers, x, positions, cache)
+        if cache is not None or not isinstance(self.layers, Block):
+            assert dropout_key is None, "dropout is for training, which scans over the stack"
+            x, cache = self._one_by_one(x, positions, cache)
+        elif axis is None:
+            x = self._scan(self._stack(layers_key), x, positions)
         else:
-            assert cache is None, "decoding does not run through a pipeline"
 
             def stage(layers, x: Array, positions: Positions, number: Array) -> Array:
-                blocks, indices, keys = layers
+                blocks, keys = layers
                 if keys is not None:
                     keys = jax.vmap(jax.vmap(lambda key: jax.random.fold_in(key, number)))(keys)
                 x = constrain(x, "batch", "length", "residual")
-                return self._apply((blocks, indices, keys), x, positions, None)[0]
+                return self._scan((blocks, keys), x, positions)
 
+            blocks, keys = self._stack(layers_key)
             # Gradients of the ticks add up in the precision of the layers that they close over.
-            layers = (jax.tree.map(lambda leaf: leaf.astype(jnp.float32), layers[0]), *layers[1:])
+            layers = (jax.tree.map(lambda leaf: leaf.astype(jnp.float32), blocks), keys)
             x = run_stages(stage, layers, x, positions, axis=axis, num_micro_batches=micro_batches)
         x = x if self.final_norm is None else self.final_norm(x)
         return constrain(x, "batch", "length", "residual"), cache
@@ -227,24 +150,52 @@ class Transformer(nnx.Module):
         positions = self.position_embedding[...].astype(jnp.float32)
         return table, dropout(positions, self.table_dropout, position_key)
 
-    def _apply(self, layers, x: Array, positions: Positions, cache: KVCache | None):
-        """Scan over the layers; one iteration applies as many layers as there are windows.
+    def _stack(self, dropout_key: Key[Array, ""] | None):
+        """Return the stacked layers and their keys, in groups of as many as there are windows."""
+        num_layers, num_windows = self.config.num_layers, len(self.config.attention.windows)
+        keys = None if dropout_key is None else jax.random.split(dropout_key, num_layers)
+        return jax.tree.map(
+            lambda leaf: leaf.reshape(-1, num_windows, *leaf.shape[1:]), (self.layers, keys)
+        )
 
-        Each layer's window is then known while tracing.
-        """
+    def _scan(self, layers, x: Float[Array, "B T D"], positions: Positions):
+        """Scan over groups of layers; each layer's window is then known while tracing."""
         windows = self.config.attention.windows
 
-        def apply_layers(carry, layers):
+        def apply_layers(x, layers):
             for i, window in enumerate(windows):
-                block, layer, key = jax.tree.map(operator.itemgetter(i), layers)
-                apply = functools.partial(block, layer=layer, window=window, dropout_key=key)
-                x, cache = carry
-                carry = self._rematerialised(apply)(x, positions, cache)
-            return carry, None
+                block, key = jax.tree.map(operator.itemgetter(i), layers)
+                apply = functools.partial(block, past=None, window=window, dropout_key=key)
+                x, _ = self._rematerialised(apply)(x, positions)
+            return x, None
 
         unroll = max(1, min(self.execution.unroll, self.config.num_layers) // len(windows))
-        carry, _ = jax.lax.scan(apply_layers, (x, cache), layers, unroll=unroll)
-        return carry
+        return jax.lax.scan(apply_layers, x, layers, unroll=unroll)[0]
+
+    def _one_by_one(
+        self, x: Float[Array, "B T D"], positions: Positions, cache: KVCache | None
+    ) -> tuple[Float[Array, "B T D"], KVCache | None]:
+        """Apply the layers, each to its own cells of the cache."""
+        all_cells = []
+        for i, window in enumerate(self.windows()):
+            past = None
+            if cache is not None:
+                start = cache.length - x.shape[1]
+                past = Past(cache.layers[i], cache.positions, start)
+            x, past = self.layer(i)(x, positions, past, window, None)
+            all_cells.append(None if past is None else past.cells)
+        return x, cache and dataclasses.replace(cache, layers=tuple(all_cells))
+
+    def layer(self, number: int) -> Block:
+        """Return one layer; from a stack, its slice, which XLA's CPU backend copies at each use."""
+        if isinstance(self.layers, Block):
+            return jax.tree.map(operator.itemgetter(number), self.layers)
+        return self.layers[number]
+
+    def windows(self) -> list[int | None]:
+        """Return the window of each layer."""
+        windows = self.config.attention.windows
+        return [windows[i % len(windows)] for i in range(self.config.num_layers)]
 
     def head(self, dropout_key: Key[Array, ""] | None = None) -> Head:
         """Return the output layer, whose matrix is the input embedding or a separate table.
@@ -272,16 +223,22 @@ class Transformer(nnx.Module):
         return self.head()(hidden)
 
     def empty_cache(self, batch_size: int, length: int) -> KVCache:
-        """Return buffers for `length` tokens a row, in the precision of the run."""
-        config, dtype = self.config, jnp.dtype(self.execution.dtype)
-        heads = (config.attention.num_kv_heads, config.attention.head_dim)
-        zeros = jnp.zeros((config.num_layers, length, batch_size, *heads), dtype)  # L S B K H
-        cells = jnp.zeros((batch_size, length), jnp.int32)
-        distance_keys = jax.lax.map(
-            lambda block: block.attention.distance_keys(length, dtype), self.layers
-        )  # L S N H
-        positions = Positions(cells, cells)
-        return KVCache(zeros, zeros, positions, jnp.zeros((), jnp.int32), distance_keys)
+        """Return cells for `length` tokens a row, in the precision of the run.
+
+        A layer with a window gets only the cells that it needs.
+        """
+        heads, dtype = self.config.attention, jnp.dtype(self.execution.dtype)
+
+        def cells(number: int, window: int | None) -> Cells:
+            # The scores of relative positions count on neighbouring cells for neighbouring tokens.
+            is_relative = isinstance(self.config.position, Relative)
+            c = num_cells(length, None if is_relative else window)
+            zeros = jnp.zeros((batch_size, heads.num_kv_heads, c, heads.head_dim), dtype)
+            return Cells(zeros, zeros, self.layer(number).attention.distance_keys(c, dtype))
+
+        layers = tuple(cells(i, window) for i, window in enumerate(self.windows()))
+        tokens = jnp.zeros((batch_size, num_cells(length, None)), jnp.int32)
+        return KVCache(layers, Positions(tokens, tokens), 0)
 
     def _rematerialised(self, apply_layer):
         match self.execution.remat:

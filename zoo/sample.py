@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from configs.experiment import Mesh
 from models.config import ConfigError
 from zoo import cli
 
@@ -45,6 +46,10 @@ class SampleCommand:
     """The number of continuations of each prompt."""
     seed: int = 0
     """The seed of the random draws; the same seed gives the same samples."""
+    mesh: Mesh = Mesh()
+    """The devices that share the weights and the cache; no --mesh flag: the first device alone."""
+    fake_devices: int = 0
+    """Rehearse a mesh of this many devices on the CPU; 0: use the real devices."""
     json: bool = False
     """Print one JSON object, {"samples": [{"prompt", "text"}, ...]}, and nothing else on stdout;
     with --ids, "ids" instead of "text"."""
@@ -70,8 +75,9 @@ def main(argv: list[str]) -> None:
     from zoo.inference.language_model import load
 
     sampling = Sampling(temperature=command.temperature, top_k=command.top_k, top_p=command.top_p)
-    configure()
-    model = load(command.checkpoint, step=command.step)
+    configure(fake_devices=command.fake_devices)
+    mesh = None if command.mesh == Mesh() else command.mesh
+    model = load(command.checkpoint, step=command.step, mesh=mesh)
     if command.ids is not None:
         _sample_ids(command, model, sampling)
         return

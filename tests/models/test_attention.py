@@ -9,15 +9,17 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from models.attention import LARGEST_BLOCK, SMALLEST_BLOCK
+from models.attention.layer import LARGEST_BLOCK, SMALLEST_BLOCK
 from models.positions import Positions, causal_mask
 from models.transformer import Transformer
 from tests.models import samples
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def step(graphdef, params, tokens, positions, cache):
+@functools.partial(jax.jit, static_argnums=(0, 5))
+def step(graphdef, params, tokens, positions, cache, cache_length: int):
+    """The first tokens come without a cache."""
     model: Transformer = nnx.merge(graphdef, params)
+    cache = model.empty_cache(tokens.shape[0], cache_length) if cache is None else cache
     hidden, cache = model(tokens, positions, cache=cache)
     return model.logits(hidden), cache
 
@@ -25,15 +27,14 @@ def step(graphdef, params, tokens, positions, cache):
 def decode(model: Transformer, tokens, positions: Positions, chunks: list[int]) -> tuple:
     """Return the logits of all tokens, decoded in chunks of these lengths, and the cache."""
     graphdef, params = nnx.split(model, nnx.Param)
-    batch_size, seq_len = tokens.shape
+    seq_len = tokens.shape[1]
     assert sum(chunks) == seq_len
-    cache = model.empty_cache(batch_size, seq_len + 2)
-    logits_of_chunks, start = [], 0
+    cache, logits_of_chunks, start = None, [], 0
     for length in chunks:
         columns = slice(start, start + length)
         # NumPy slices because JAX would compile every slice.
         chunk = jax.tree.map(lambda x, at=columns: jnp.asarray(np.asarray(x)[:, at]), positions)
-        logits, cache = step(graphdef, params, tokens[:, columns], chunk, cache)
+        logits, cache = step(graphdef, params, tokens[:, columns], chunk, cache, seq_len + 2)
         logits_of_chunks.append(logits)
         start += length
     return jnp.concatenate(logits_of_chunks, axis=1), cache
@@ -52,7 +53,7 @@ def test_decoding_with_a_cache_equals_the_full_forward_pass(name: str, chunks: l
     decoded, cache = decode(model, tokens, Positions.whole_rows(3, 13), chunks)
     np.testing.assert_allclose(decoded, samples.logits(model, tokens), rtol=1e-4, atol=1e-4)
     assert cache.length == 13
-    assert jnp.all(cache.keys[:, 13:] == 0)
+    assert all(jnp.all(cells.keys[:, :, 13:] == 0) for cells in cache.layers)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,8 @@ from flax import nnx
 
 import configs
 from models import config as c
-from models.attention import LARGEST_BLOCK, SMALLEST_BLOCK
+from models.attention.layer import LARGEST_BLOCK, SMALLEST_BLOCK
+from models.block import Block
 from models.positions import Positions
 from models.transformer import FLOAT32, Transformer, abstract_model, abstract_params, num_params
 from tests.models import samples
@@ -300,6 +301,7 @@ def test_dropout_on_tables_hits_the_same_entries_for_all_tokens_and_in_the_outpu
     )
     model, key = samples.random_model(config), jax.random.key(3)
     # Without the output of attention and feed-forward, only the norms follow the embedding.
+    assert isinstance(model.layers, Block)
     for linear in (model.layers.attention.output, model.layers.feed_forward.down):
         for param in (linear.kernel, linear.bias):
             assert param is not None

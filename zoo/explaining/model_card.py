@@ -1,7 +1,7 @@
 """All that the zoo knows about one model: its numbers, its choices, and what its paper says."""
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields, is_dataclass, replace
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from typing import Any
 
 from rich.console import Console
@@ -53,21 +53,10 @@ class ModelCard:
     def kv_cache_bytes_per_token(self) -> float:
         """Bytes that decoding must keep per token of a whole context, in bfloat16.
 
-        A banded layer needs to keep its band only.
+        A banded layer keeps its band only.
         """
         model = self.experiment.model
         return kv_cache_bytes_per_token(model, model.context_length)
-
-    @property
-    def zoo_kv_cache_bytes_per_token(self) -> float:
-        """Bytes that models/cache.py keeps per token of a row, in bfloat16.
-
-        It keeps every token, even for a banded layer. The projected distances of relative
-        positions, stored once for all rows, are not included.
-        """
-        model = self.experiment.model
-        dense = replace(model, attention=replace(model.attention, windows=(None,)))
-        return kv_cache_bytes_per_token(dense, model.context_length)
 
     @property
     def tokens_per_param(self) -> float:
@@ -109,7 +98,6 @@ class ModelCard:
             "flops_per_token": self.flops_per_token,
             "decode_flops_per_token": self.decode_flops_per_token,
             "kv_cache_bytes_per_token": self.kv_cache_bytes_per_token,
-            "zoo_kv_cache_bytes_per_token": self.zoo_kv_cache_bytes_per_token,
             "num_tokens": experiment.num_tokens,
             "tokens_per_param": self.tokens_per_param,
             "sources": paper.sources,
@@ -211,13 +199,9 @@ def _numbers(card: ModelCard) -> Iterator[tuple[str, str]]:
 
 
 def _cache_size(card: ModelCard) -> str:
-    needed, kept = card.kv_cache_bytes_per_token, card.zoo_kv_cache_bytes_per_token
-    size = f"{needed:,.0f} bytes per token of a full context, bfloat16"
-    if kept != needed:
-        size += (
-            " (a banded layer needs to keep its band only; the zoo's own cache keeps every token: "
-            f"{kept:,.0f} bytes)"
-        )
+    size = f"{card.kv_cache_bytes_per_token:,.0f} bytes per token of a full context, bfloat16"
+    if any(window is not None for window in card.experiment.model.attention.windows):
+        size += " (a banded layer keeps its band only)"
     if isinstance(card.experiment.model.position, Relative):
         size += "; and, once for all rows of a batch, the projected distances of every layer"
     return size

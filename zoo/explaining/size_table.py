@@ -32,7 +32,7 @@ COLUMNS = {
     "FLOPs": "training FLOPs per token, 6N + 12LHQT (PaLM, appendix B, in its letters: N "
     "parameters, L layers, H heads of width Q, T tokens); in a banded layer T is the band's width",
     "KV bytes": "what decoding needs to keep per token, averaged over a full context, in bfloat16; "
-    "for a banded layer its band only (the zoo's own cache keeps every token)",
+    "for a banded layer its band only",
     "tok/par": "tokens of the training run per parameter",
 }
 """The columns' names, each with its meaning if the name does not say it."""

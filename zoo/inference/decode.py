@@ -19,7 +19,7 @@ from models.transformer import Transformer
 CHUNK = 16
 """Tokens that one call decodes before the host reads them.
 
-The first call decodes a single token, so that it can be shown at once.
+The first token comes with the prompts, so that it can be shown at once.
 """
 
 
@@ -70,23 +70,30 @@ class DecodeState:
     """The state of the decode loop between two tokens."""
 
     cache: KVCache
-    logits: Float[Array, "B V"]
-    """The logits of the next token."""
+    token: Int[Array, " B"]
+    """The newest token, which is not in the cache yet."""
     next_position: Int[Array, " B"]
+    """Its position."""
     key: Key[Array, ""]
 
 
-@functools.partial(jax.jit, static_argnames=("graphdef", "cache_length"))
+@functools.partial(jax.jit, static_argnames=("graphdef", "cache_length", "sampling"))
 def prefill(
     graphdef: nnx.GraphDef,
     params: nnx.State,
+    allowed: Bool[Array, "B V"],
     prompts: Int[Array, "B T"],
     lengths: Int[Array, " B"],
     key: Key[Array, ""],
     *,
     cache_length: int,
+    sampling: Sampling,
 ) -> DecodeState:
-    """Run the left-padded prompts, each of `lengths` real tokens, through the model at once."""
+    """Run the left-padded prompts, each of `lengths` real tokens, through the model at once.
+
+    The result has the first token that is drawn; `allowed` is False for the ids that it must not
+    be.
+    """
     model: Transformer = nnx.merge(graphdef, params)
     batch_size, width = prompts.shape
     index = jnp.arange(width) - (width - lengths[:, None])
@@ -94,7 +101,8 @@ def prefill(
     cache = model.empty_cache(batch_size, cache_length)
     hidden, cache = model(prompts, positions, cache=cache)
     assert cache is not None
-    return DecodeState(cache, model.logits(hidden[:, -1]), lengths, key)
+    cache = dataclasses.replace(cache, length=jnp.asarray(width, jnp.int32))
+    return _draw_next(model, hidden, cache, allowed, lengths, key, sampling)
 
 
 @functools.partial(
@@ -118,16 +126,30 @@ def decode(
     model: Transformer = nnx.merge(graphdef, params)
 
     def next_token(state: DecodeState, _) -> tuple[DecodeState, Int[Array, " B"]]:
-        key, draw_key = jax.random.split(state.key)
-        tokens = draw(jnp.where(allowed, state.logits, -jnp.inf), sampling, draw_key)
         index = state.next_position[:, None]
         positions = Positions(index, jnp.ones_like(index))
-        hidden, cache = model(tokens[:, None], positions, cache=state.cache)
+        hidden, cache = model(state.token[:, None], positions, cache=state.cache)
         assert cache is not None
-        logits = model.logits(hidden[:, -1])
-        return DecodeState(cache, logits, state.next_position + 1, key), tokens
+        position = state.next_position + 1
+        state = _draw_next(model, hidden, cache, allowed, position, state.key, sampling)
+        return state, state.token
 
     return jax.lax.scan(next_token, state, length=num_tokens)
+
+
+def _draw_next(
+    model: Transformer,
+    hidden: Float[Array, "B T D"],
+    cache: KVCache,
+    allowed: Bool[Array, "B V"],
+    position: Int[Array, " B"],
+    key: Key[Array, ""],
+    sampling: Sampling,
+) -> DecodeState:
+    """Return the state with the token that follows the last hidden state."""
+    key, draw_key = jax.random.split(key)
+    logits = jnp.where(allowed, model.logits(hidden[:, -1]), -jnp.inf)
+    return DecodeState(cache, draw(logits, sampling, draw_key), position, key)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -191,14 +213,20 @@ def _decode_in_chunks(
 ) -> Iterator[Int[Array, "n B"]]:
     """Yield at least `max_tokens` tokens: one, and then CHUNK at a time."""
     rows, lengths = prompts.padded()
-    sizes = [1] + [CHUNK] * -(-(max_tokens - 1) // CHUNK)
-    cache_length = rows.shape[1] + sum(sizes)
-    key = jax.random.key(seed)
-    state = prefill(graphdef, params, rows, lengths, key, cache_length=cache_length)
-    allowed = prompts.allowed_first
-    for num_tokens in sizes:
+    num_chunks = -(-(max_tokens - 1) // CHUNK)
+    state = prefill(
+        graphdef,
+        params,
+        prompts.allowed_first,
+        rows,
+        lengths,
+        jax.random.key(seed),
+        cache_length=rows.shape[1] + num_chunks * CHUNK,
+        sampling=sampling,
+    )
+    yield jnp.copy(state.token)[None]  # the next call takes over the state's buffers
+    for _ in range(num_chunks):
         state, tokens = decode(
-            graphdef, params, allowed, state, sampling=sampling, num_tokens=num_tokens
+            graphdef, params, prompts.allowed, state, sampling=sampling, num_tokens=CHUNK
         )
-        allowed = prompts.allowed
         yield tokens

@@ -1,8 +1,8 @@
 """A trained model for a program to use: `zoo.load(path)` returns a LanguageModel."""
 
+import contextlib
 import dataclasses
 import functools
-import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -13,37 +13,18 @@ from flax import nnx
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Int
 
-from configs.experiment import Experiment
+from configs.experiment import Experiment, Mesh
 from data.vocabularies.vocabulary import Vocabulary
 from models.config import check
-from models.positions import Positions
-from models.transformer import Transformer, abstract_model
 from zoo.checkpoints import checkpoint, recovery
 from zoo.distribution.devices import quiet_libtpu, resolve_dtype
+from zoo.distribution.sharding import make_mesh, mesh_shape
+from zoo.inference import scores
 from zoo.inference.decode import Prompts, Sampling, generate
+from zoo.inference.layout import graphdef_by_layer, params_by_layer
 from zoo.inference.new_text import NewText
-from zoo.training.loss import fewest_chunks
-
-
-@dataclasses.dataclass(frozen=True)
-class Score:
-    """The probability that a model gives a text."""
-
-    log_probability: float
-    """Natural logarithm of the probability of the text's tokens, given the start of a document.
-
-    If the vocabulary has no mark for the start, the first token is given instead and left out."""
-    num_tokens: int
-    """Tokens that the probability covers."""
-    num_bytes: int
-    """UTF-8 bytes of the text; 0 for token ids."""
-
-    @property
-    def bits_per_byte(self) -> float:
-        """Bits per UTF-8 byte that an ideal coder with this model would need; nan for no bytes."""
-        if not self.num_bytes:
-            return math.nan
-        return -self.log_probability / math.log(2) / self.num_bytes
+from zoo.inference.scores import Score
+from zoo.training.program import Program
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -54,6 +35,8 @@ class LanguageModel:
     graphdef: nnx.GraphDef
     params: nnx.State
     vocabulary: Vocabulary
+    program: Program | None = None
+    """The mesh and the shardings, if several devices share the work; None: one device does it."""
 
     def sample(
         self,
@@ -137,22 +120,42 @@ class LanguageModel:
         check(max_tokens > 0, f"max_tokens={max_tokens} must be above zero")
         # The last token drawn is never fed back, so `context_length` inputs make one token more.
         room = self.experiment.model.context_length + 1 - max(map(len, tokens))
-        allowed = np.tile(self._is_text, (len(tokens), 1))
+        num_rows = len(tokens)
+        num_extra = self._num_padded(num_rows) - num_rows
+        allowed = np.tile(self._is_text, (num_rows, 1))
         prompts = Prompts(
-            tokens,
-            allowed=allowed,
-            allowed_first=allowed & allowed_first,
+            tokens + [tokens[-1]] * num_extra,
+            allowed=np.pad(allowed, ((0, num_extra), (0, 0)), mode="edge"),
+            allowed_first=np.pad(allowed & allowed_first, ((0, num_extra), (0, 0)), mode="edge"),
             end_id=self.vocabulary.eos_id,
         )
-        for chunk in generate(
+        chunks = generate(
             self.graphdef,
             self.params,
             prompts,
             max_tokens=min(max_tokens, room),
             sampling=sampling,
             seed=seed,
-        ):
-            yield chunk.tolist()
+        )
+        while True:
+            # Not around the yield: the mesh is not the caller's.
+            with self._entered():
+                chunk = next(chunks, None)
+            if chunk is None:
+                return
+            yield chunk[:num_rows].tolist()
+
+    def _entered(self) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext() if self.program is None else self.program.entered()
+
+    def _num_padded(self, num_rows: int) -> int:
+        """Return the number of rows with those that only make the rows divide over the mesh."""
+        ways = 1 if self.program is None else self.program.experiment.batch_size
+        return -(-num_rows // ways) * ways
+
+    def _padded(self, tokens: ArrayLike | Sequence[Sequence[int]]) -> Int[Array, "B T"]:
+        rows = jnp.asarray(tokens, jnp.int32)
+        return jnp.pad(rows, ((0, self._num_padded(len(rows)) - len(rows)), (0, 0)))
 
     def _check_prompt(self, prompt: Sequence[int]) -> list[int]:
         """Return the prompt; raise ConfigError unless it is ids of the model and fits in it."""
@@ -212,7 +215,10 @@ class LanguageModel:
 
         Each row is one document; begin it with `vocabulary.start`.
         """
-        return _logits(self.graphdef, self.params, jnp.asarray(tokens, jnp.int32))
+        rows = self._padded(tokens)
+        with self._entered():
+            logits = scores.logits(self.graphdef, self.params, rows)
+        return logits[: len(np.asarray(tokens))]
 
     def token_scores(
         self, tokens: ArrayLike | Sequence[Sequence[int]]
@@ -221,19 +227,22 @@ class LanguageModel:
 
         Each row of `tokens`, [B, T + 1], is one document, with anything after its end.
         """
-        return _token_scores(self.graphdef, self.params, jnp.asarray(tokens, jnp.int32))
+        rows, num_rows = self._padded(tokens), len(np.asarray(tokens))
+        with self._entered():
+            log_p, is_likeliest = scores.token_scores(self.graphdef, self.params, rows)
+        return log_p[:num_rows], is_likeliest[:num_rows]
 
     def score(self, texts: Sequence[str]) -> list[Score]:
         """Return the log-probability of each text.
 
         A text longer than the context is cut into windows of that length, each scored by itself.
         """
-        scores = []
+        measured = []
         for text in texts:
             ids = [*self.vocabulary.start, *self.vocabulary.encode(text)]
             num_bytes = self.vocabulary.num_bytes(text, ids)
-            scores.append(Score(*self._log_probability(ids), num_bytes))
-        return scores
+            measured.append(Score(*self._log_probability(ids), num_bytes))
+        return measured
 
     def score_ids(self, rows: Sequence[Sequence[int]]) -> list[Score]:
         """Return the log-probability of each row of token ids, given its first id; as `score`.
@@ -256,52 +265,56 @@ class LanguageModel:
         return total, max(0, len(ids) - 1)
 
 
-def load(path: str | Path, *, step: checkpoint.Step | None = None) -> LanguageModel:
+def load(
+    path: str | Path, *, step: checkpoint.Step | None = None, mesh: Mesh | None = None
+) -> LanguageModel:
     """Load the model in `path`: the workdir of a run, or one step's folder.
 
     Args:
       step: the checkpoint of a workdir: a number, or "best" for the lowest validation loss; None:
         the newest.
+      mesh: the devices that share the weights and the cache, along the axes data, fsdp and tensor;
+        each weight is read into its shards. None: the first device has everything.
 
-    Raises CheckpointError if there is none or it is damaged.
+    Raises CheckpointError if there is none or it is damaged, ConfigError if the model does not
+    divide over the mesh.
     """
     quiet_libtpu()
     folder = checkpoint.find(path, step=step)
     recovery.verify(folder)
     experiment = resolve_dtype(checkpoint.read_run(folder).experiment)
+    program = None if mesh is None else program_on(experiment, mesh)
+    if program is None:
+        params = checkpoint.read_params(folder, experiment)
+    else:
+        with program.entered():
+            params = checkpoint.read_params_like(folder, program.params)
     return LanguageModel(
         experiment=experiment,
-        graphdef=nnx.graphdef(abstract_model(experiment.model, experiment.execution)),
-        params=checkpoint.read_params(folder, experiment),
+        graphdef=graphdef_by_layer(experiment.model, experiment.execution),
+        params=params_by_layer(params, experiment.execution),
         vocabulary=checkpoint.read_vocabulary(folder),
+        program=program,
     )
 
 
-@functools.partial(jax.jit, static_argnames="graphdef")
-def _logits(graphdef: nnx.GraphDef, params: nnx.State, tokens: Int[Array, "B T"]):
-    model: Transformer = nnx.merge(graphdef, params)
-    hidden, _ = model(tokens, Positions.whole_rows(*tokens.shape))
-    return model.logits(hidden)
+def program_on(experiment: Experiment, mesh: Mesh) -> Program:
+    """Return the program whose devices share the model; its batch is the fewest rows that divide.
 
-
-@functools.partial(jax.jit, static_argnames="graphdef")
-def _token_scores(graphdef: nnx.GraphDef, params: nnx.State, tokens: Int[Array, "B U"]):
-    model: Transformer = nnx.merge(graphdef, params)
-    inputs, targets = tokens[:, :-1], tokens[:, 1:]
-    batch_size, length = inputs.shape
-    hidden, _ = model(inputs, Positions.whole_rows(batch_size, length))
-    head = model.head()
-
-    def of_chunk(chunk):
-        hidden, targets = chunk
-        log_p = jax.nn.log_softmax(head(hidden))
-        of_targets = jnp.take_along_axis(log_p, targets[..., None], axis=-1)[..., 0]
-        return of_targets, jnp.argmax(log_p, axis=-1) == targets
-
-    def split(x: Array) -> Array:
-        return jnp.moveaxis(x.reshape(batch_size, num_chunks, -1, *x.shape[2:]), 1, 0)
-
-    # The logits of all tokens at once may not fit into the memory.
-    num_chunks = fewest_chunks(batch_size, length, model.config.vocab_size)
-    scores = jax.lax.map(of_chunk, (split(hidden), split(targets)))
-    return jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1).reshape(batch_size, length), scores)
+    Raises ConfigError if the mesh has other axes than data, fsdp and tensor, or if the model does
+    not divide over it.
+    """
+    shape = mesh_shape(mesh, jax.device_count())
+    check(
+        shape["pipeline"] == shape["sequence"] == 1,
+        "a model is served over the axes data, fsdp and tensor only; leave out --mesh.pipeline and "
+        "--mesh.sequence",
+    )
+    experiment = dataclasses.replace(
+        experiment,
+        mesh=mesh,
+        batch_tokens=shape["data"] * shape["fsdp"] * experiment.seq_len,
+        batch_ramp=None,
+        micro_batches=1,
+    )
+    return Program(experiment, make_mesh(mesh, jax.device_count()))

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax.experimental import topologies
-from jax.sharding import AxisType
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from configs.experiment import Experiment
 from models.config import ConfigError, check
@@ -20,6 +20,7 @@ from models.transformer import Transformer
 from zoo.common.errors import is_out_of_memory, out_of_memory_reason
 from zoo.distribution.devices import expect_no_tpu
 from zoo.inference.decode import DecodeState, Sampling, decode
+from zoo.inference.layout import graphdef_by_layer, params_by_layer
 from zoo.planning.decode_state import from_fields, shard_fields, to_fields
 from zoo.planning.hardware import GPUS_PER_NODE, Topology
 from zoo.planning.hardware.gpu_targets import target_config
@@ -123,35 +124,36 @@ def lower_decode(
     experiment: Experiment, mesh: jax.sharding.Mesh, batch_size: int
 ) -> jax.stages.Lowered:
     """Trace the decoding of one token for a mesh whose devices need not be present."""
-    model, dtype = experiment.model, jnp.dtype(experiment.execution.dtype)
+    model, execution = experiment.model, experiment.execution
     batch_tokens = batch_size * experiment.seq_len
     experiment = dataclasses.replace(
         experiment, batch_tokens=batch_tokens, batch_ramp=None, micro_batches=1
     )
     program = Program(experiment, mesh)
-    graphdef = program.graphdef
+    graphdef = graphdef_by_layer(model, execution)
 
     def empty_state(params: nnx.State) -> dict[str, Any]:
         transformer: Transformer = nnx.merge(graphdef, params)
         cache = transformer.empty_cache(batch_size, model.context_length)
-        logits = jnp.zeros((batch_size, model.vocab_size), jnp.float32)
-        next_position = jnp.zeros(batch_size, jnp.int32)
-        return to_fields(DecodeState(cache, logits, next_position, jax.random.key(0)))
+        cache = dataclasses.replace(cache, length=jnp.zeros((), jnp.int32))
+        token = jnp.zeros(batch_size, jnp.int32)
+        return to_fields(DecodeState(cache, token, token, jax.random.key(0)))
 
     def next_token(params: nnx.State, allowed: jax.Array, fields: dict[str, Any]):
         state = from_fields(DecodeState, fields)
         state, tokens = decode(graphdef, params, allowed, state, sampling=Sampling(), num_tokens=1)
         return to_fields(state), tokens
 
-    def in_run_dtype(array: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct(array.shape, dtype, sharding=array.sharding)
-
     with program.entered():
-        params = jax.tree.map(in_run_dtype, program.params)
+        params = params_by_layer(program.params, execution)
         fields = jax.eval_shape(empty_state, params)
         state = shard_fields(DecodeState, fields, mesh, program.rules)
-        logits = state["logits"]
-        allowed = jax.ShapeDtypeStruct(logits.shape, jnp.bool_, sharding=logits.sharding)
+        rows = state["token"].sharding.spec
+        allowed = jax.ShapeDtypeStruct(
+            (batch_size, model.vocab_size),
+            jnp.bool_,
+            sharding=NamedSharding(mesh, PartitionSpec(*rows, None)),
+        )
         return jax.jit(next_token, donate_argnums=2).lower(params, allowed, state)
 
 

@@ -20,7 +20,8 @@ AXIS_OF_LETTER = {
     "N": "heads",
     "K": "kv_heads",
     "H": "head_dim",
-    # Every device has all positions and all logits of its sequences.
+    # Every device has all cells, positions and logits of its sequences.
+    "C": None,
     "S": None,
     "T": None,
     "V": None,
@@ -30,21 +31,25 @@ AXIS_OF_LETTER = {
 
 def to_fields(state: Any) -> dict[str, Any]:
     """Return a dataclass as a dict of its fields, with every dataclass inside it a dict too."""
-    values = {field.name: getattr(state, field.name) for field in dataclasses.fields(state)}
-    return {
-        name: to_fields(value) if dataclasses.is_dataclass(value) else value
-        for name, value in values.items()
-    }
+
+    def convert(value: Any) -> Any:
+        if isinstance(value, tuple):
+            return tuple(map(convert, value))
+        return to_fields(value) if dataclasses.is_dataclass(value) else value
+
+    return {field.name: convert(getattr(state, field.name)) for field in dataclasses.fields(state)}
 
 
 def from_fields(kind: type, fields: dict[str, Any]) -> Any:
     """Invert `to_fields`: return an instance of the dataclass `kind`."""
+
+    def convert(annotation: Any, value: Any) -> Any:
+        if isinstance(value, tuple):
+            return tuple(convert(typing.get_args(annotation)[0], item) for item in value)
+        return from_fields(annotation, value) if isinstance(value, dict) else value
+
     annotations = typing.get_type_hints(kind)
-    values = {
-        name: from_fields(annotations[name], value) if isinstance(value, dict) else value
-        for name, value in fields.items()
-    }
-    return kind(**values)
+    return kind(**{name: convert(annotations[name], value) for name, value in fields.items()})
 
 
 def shard_fields(kind: type, fields: dict[str, Any], mesh: AnyMesh, rules: Rules) -> dict[str, Any]:
@@ -52,19 +57,22 @@ def shard_fields(kind: type, fields: dict[str, Any], mesh: AnyMesh, rules: Rules
 
     Raises TypeError if the annotation of a field does not name the axes of its array.
     """
-    annotations = typing.get_type_hints(kind)
 
-    def shard(name: str, value: Any) -> Any:
+    def shard(name: str, annotation: Any, value: Any) -> Any:
+        if isinstance(value, tuple):
+            (item_annotation, *_) = typing.get_args(annotation)
+            return tuple(shard(name, item_annotation, item) for item in value)
         if isinstance(value, dict):
-            return shard_fields(annotations[name], value, mesh, rules)
+            return shard_fields(annotation, value, mesh, rules)
         if value is None:
             return None
-        axes = _logical_axes(f"{kind.__name__}.{name}", annotations[name])
+        axes = _logical_axes(f"{kind.__name__}.{name}", annotation)
         spec = PartitionSpec(*(None if axis is None else dict(rules)[axis] for axis in axes))
         sharding = NamedSharding(mesh, spec)
         return jax.ShapeDtypeStruct(value.shape, value.dtype, sharding=sharding)
 
-    return {name: shard(name, value) for name, value in fields.items()}
+    annotations = typing.get_type_hints(kind)
+    return {name: shard(name, annotations[name], value) for name, value in fields.items()}
 
 
 def _logical_axes(name: str, annotation: Any) -> list[str | None]:

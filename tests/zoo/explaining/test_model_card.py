@@ -29,7 +29,6 @@ FIELDS = {
     "flops_per_token",
     "decode_flops_per_token",
     "kv_cache_bytes_per_token",
-    "zoo_kv_cache_bytes_per_token",
     "num_tokens",
     "tokens_per_param",
     "sources",
@@ -54,12 +53,11 @@ def test_json_has_the_documented_fields_and_palms_numbers():
     assert described["tokens_per_param"] == pytest.approx(780 / 540, rel=1e-2)
 
 
-def test_a_banded_layer_needs_its_band_and_the_zoo_keeps_all():
+def test_a_banded_layer_keeps_its_band_only():
     banded, dense = model_card("gpt3_175b"), model_card("jurassic1_178b")
     every_token = 96 * 2 * 12288 * 2
-    assert banded.zoo_kv_cache_bytes_per_token == every_token
     assert banded.kv_cache_bytes_per_token == every_token * (1 + 256 / 2048) / 2
-    assert dense.kv_cache_bytes_per_token == dense.zoo_kv_cache_bytes_per_token
+    assert dense.kv_cache_bytes_per_token == 76 * 2 * 13824 * 2
 
 
 def test_a_size_of_the_zoos_own_is_in_no_paper():

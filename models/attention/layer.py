@@ -8,11 +8,11 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax.sharding import PartitionSpec
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Key
 
 from models import config as c
 from models.axes import constrain, mesh_axis
-from models.cache import Keys, KVCache
+from models.cache import Keys, Past
 from models.dropout import dropout
 from models.linear import Linear, vector
 from models.positions import (
@@ -73,12 +73,11 @@ class Attention(nnx.Module):
         self,
         x: Float[Array, "B T D"],
         positions: Positions,
-        cache: KVCache | None,
-        layer: Int[Array, ""],
+        past: Past | None,
         window: int | None,
         dropout_key: Key[Array, ""] | None,
-    ) -> tuple[Float[Array, "B T D"], KVCache | None]:
-        """Attend within `x` or, with a cache, to all tokens of the cache after adding those of `x`.
+    ) -> tuple[Float[Array, "B T D"], Past | None]:
+        """Attend within `x` or, with a past, to all of its tokens after adding those of `x`.
 
         With a window, a token sees only the last `window` tokens, itself included.
         """
@@ -96,13 +95,56 @@ class Attention(nnx.Module):
         query = constrain(query, "batch", "length", "heads", None)
         key = constrain(key, "batch", None, "kv_heads", None)
         value = constrain(value, "batch", None, "kv_heads", None)
-        if cache is None:
+        if past is not None:
+            past = past.write(key, value)
+        if past is None or isinstance(past.start, int):
             distance_keys = self.distance_keys(x.shape[1], x.dtype)
             keys = Keys(key, value, positions, distance_keys, query_offset=0)
+            mixed = self.attend(query, positions, keys, window, dropout_key)
         else:
-            cache = cache.append(layer, key, value)
-            keys = cache.keys_of(layer, num_queries=x.shape[1])
-        return self.output(self.attend(query, positions, keys, window, dropout_key)), cache
+            mixed = self.attend_to_past(query, positions, past, window)
+        return self.output(mixed), past
+
+    def attend_to_past(
+        self,
+        query: Float[Array, "B T N H"],
+        positions: Positions,
+        past: Past,
+        window: int | None,
+    ) -> Float[Array, "B T N H"]:
+        """Mix the values that each query sees, with one block of cells at a time.
+
+        The softmax is taken online (Milakov & Gimelshein 2018, arXiv 1805.02867): what is summed so
+        far is scaled down whenever a block has a larger score.
+        """
+        b, t, n, h = query.shape
+        k = past.cells.keys.shape[1]
+        rows = (b, k, n // k * t)  # B K R
+
+        def add_block(number, sums: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+            largest, total, mixed = sums
+            keys = past.block(number, t)
+            mask = causal_mask(positions, keys.positions, window)[:, None]  # B 1 T S
+            scores = self.scores(query, keys)
+            scores = jnp.where(mask, scores, jnp.finfo(scores.dtype).min).reshape(*rows, -1)
+            new_largest = jnp.maximum(largest, scores.max(axis=-1, keepdims=True))
+            weights = jnp.exp(scores - new_largest)  # B K R S
+            scale = jnp.exp(largest - new_largest)
+            value = keys.value.transpose(0, 2, 1, 3)  # B K S H
+            new = jnp.einsum(
+                "bkrs,bksh->bkrh",
+                weights.astype(value.dtype),
+                value,
+                preferred_element_type=jnp.float32,
+            )
+            total = scale * total + weights.sum(axis=-1, keepdims=True)
+            return new_largest, total, scale * mixed + new
+
+        empty = jnp.zeros((*rows, 1))
+        sums = (jnp.full_like(empty, -jnp.inf), empty, jnp.zeros((*rows, h)))
+        _, total, mixed = jax.lax.fori_loop(0, past.num_blocks(t), add_block, sums)
+        mixed = (mixed / total).astype(query.dtype)
+        return mixed.reshape(b, n, t, h).transpose(0, 2, 1, 3)
 
     def attend(
         self,

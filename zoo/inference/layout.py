@@ -1,0 +1,83 @@
+"""The layout in which parameters are read fastest, once per token: one array per layer.
+
+Training stacks the parameters of all layers. XLA's CPU backend copies each layer out of the stack
+before it is used, which costs as much as using it.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax.sharding import NamedSharding, PartitionSpec
+
+from models.block import Block
+from models.config import Execution, ModelConfig
+from models.transformer import abstract_model
+
+Path = tuple[Any, ...]
+"""The names that lead to a parameter; of one layer, ("layers", number, ...)."""
+_MATRICES = ("kernel", "embedding", "position_embedding", "unembedding")
+
+
+def graphdef_by_layer(config: ModelConfig, execution: Execution) -> nnx.GraphDef:
+    """Return the model without its parameters, which `params_by_layer` lays out."""
+    model = abstract_model(config, execution)
+    assert isinstance(model.layers, Block)
+    model.layers = nnx.List([nnx.clone(model.layers) for _ in range(config.num_layers)])
+    return nnx.graphdef(model)
+
+
+def params_by_layer(params: nnx.State, execution: Execution) -> nnx.State:
+    """Return the parameters with one array per layer, and matrices in the precision of the run.
+
+    Vectors keep the precision in which they are stored. No program is compiled for it.
+    """
+    dtype = jnp.dtype(execution.dtype)
+    flat = nnx.to_flat_state(params)
+    return nnx.from_flat_state([pair for path, param in flat for pair in split(path, param, dtype)])
+
+
+def split(path: Path, param: nnx.Variable, dtype: jnp.dtype) -> list[tuple[Path, nnx.Variable]]:
+    """Return the parameter of each layer of a stack, or another parameter, with its new path.
+
+    Shapes with shardings in place of arrays become such shapes.
+    """
+    value: jax.Array | jax.ShapeDtypeStruct = param.get_value()
+    dtype = dtype if path[-1] in _MATRICES else value.dtype
+    if path[0] != "layers":
+        return [(path, param.replace(_cast(value, dtype)))]
+    axes = param.get_metadata("out_sharding")[1:]
+    return [
+        (("layers", number, *path[1:]), param.replace(layer, out_sharding=axes))
+        for number, layer in enumerate(_unstack(value, dtype))
+    ]
+
+
+def _cast(
+    value: jax.Array | jax.ShapeDtypeStruct, dtype: jnp.dtype
+) -> jax.Array | jax.ShapeDtypeStruct:
+    if isinstance(value, jax.ShapeDtypeStruct):
+        return jax.ShapeDtypeStruct(value.shape, dtype, sharding=value.sharding)
+    return value.astype(dtype)
+
+
+def _unstack(
+    stack: jax.Array | jax.ShapeDtypeStruct, dtype: jnp.dtype
+) -> list[jax.Array] | list[jax.ShapeDtypeStruct]:
+    """Return the layers of a stack, each sharded as the stack is."""
+    sharding, shape = stack.sharding, stack.shape[1:]
+    if isinstance(sharding, NamedSharding):
+        sharding = NamedSharding(sharding.mesh, PartitionSpec(*sharding.spec[1:]))
+    if isinstance(stack, jax.ShapeDtypeStruct):
+        return [jax.ShapeDtypeStruct(shape, dtype, sharding=sharding)] * stack.shape[0]
+    shards = [(shard.device, np.asarray(shard.data)) for shard in stack.addressable_shards]
+    return [
+        jax.make_array_from_single_device_arrays(
+            shape,
+            sharding,
+            [jax.device_put(layers[i].astype(dtype), device) for device, layers in shards],
+        )
+        for i in range(stack.shape[0])
+    ]
