@@ -27,10 +27,10 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int, Key
 
-from models.attention import Attention
+from models.attention.layer import Attention
 from models.axes import constrain, mesh_axis
 from models.cache import KVCache
-from models.config import Execution, Layout, Learned, ModelConfig
+from models.config import Execution, Kernel, Layout, Learned, ModelConfig
 from models.dropout import dropout, split_key
 from models.feed_forward import FeedForward
 from models.head import Head
@@ -46,11 +46,11 @@ FLOAT32 = Execution(dtype="float32")
 class Block(nnx.Module):
     """One layer: attention and feed-forward, in the order of the config's layout."""
 
-    def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs):
+    def __init__(self, config: ModelConfig, kernel: Kernel, *, rngs: nnx.Rngs):
         self.layout: Layout = config.layout
         self.dropout_rate = config.dropout_rate
         self.attention_norm = Norm(config)
-        self.attention = Attention(config, rngs=rngs)
+        self.attention = Attention(config, kernel, rngs=rngs)
         # In the parallel layout, both halves share one norm.
         if config.layout != "parallel":
             self.feed_forward_norm = Norm(config)
@@ -129,9 +129,12 @@ class Transformer(nnx.Module):
             else None
         )
 
+        # Without devices to choose for, the kernel that serves every model on any of them.
+        kernel = "xla" if execution.attention == "auto" else execution.attention
+
         @nnx.vmap(transform_metadata={nnx.PARTITION_NAME: "layers"})
         def stack(rngs: nnx.Rngs) -> Block:
-            return Block(config, rngs=rngs)
+            return Block(config, kernel, rngs=rngs)
 
         self.layers = stack(rngs.split(config.num_layers))
         self.final_norm = None if config.layout == "post_norm" else Norm(config)

@@ -23,7 +23,7 @@ TENSORFLOW = {"tensorflow", "seqio", "tensorflow_datasets"}
 READ_BY_SEQIO = "data.seqio_tasks"
 FLOORS = (
     ("models", "data.text", "data.vocabularies"),
-    ("data.tokens", "configs"),
+    ("models.attention", "data.tokens", "configs"),
     ("data.batches", "zoo.common"),
     ("data.seqio_tasks", "zoo.distribution"),
     ("zoo.training",),

@@ -19,7 +19,7 @@ from models.config import check
 from models.positions import Positions
 from models.transformer import Transformer, abstract_model
 from zoo.checkpoints import checkpoint, recovery
-from zoo.distribution.devices import quiet_libtpu, resolve_dtype
+from zoo.distribution.devices import for_inference, quiet_libtpu
 from zoo.inference.decode import Prompts, Sampling, generate
 from zoo.inference.new_text import NewText
 from zoo.training.loss import fewest_chunks
@@ -268,7 +268,7 @@ def load(path: str | Path, *, step: checkpoint.Step | None = None) -> LanguageMo
     quiet_libtpu()
     folder = checkpoint.find(path, step=step)
     recovery.verify(folder)
-    experiment = resolve_dtype(checkpoint.read_run(folder).experiment)
+    experiment = for_inference(checkpoint.read_run(folder).experiment)
     return LanguageModel(
         experiment=experiment,
         graphdef=nnx.graphdef(abstract_model(experiment.model, experiment.execution)),

@@ -1,0 +1,1 @@
+"""The attention layer, and the kernels among which one serves it."""
