@@ -33,8 +33,8 @@ class Mesh:
     tensor: int | None = None
     """Ways to split heads, feed-forward width and vocabulary (Megatron)."""
     sequence: int | None = None
-    """Ways to split the length of every sequence; each device computes attention from its part to
-    the whole sequence, and draws its own dropout."""
+    """Ways to split the length of every sequence; keys and values go round the devices, none of
+    which holds those of a whole sequence. Each device draws its own dropout."""
     pipeline: int | None = None
     """Stages among which the layers are divided (GPipe)."""
     pipeline_micro_batches: int | None = None

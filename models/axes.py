@@ -14,11 +14,12 @@ The D axis of an activation is sharded as `residual` between sub-blocks and is w
 them, because its batch axis already uses the mesh axes that `embed` uses.
 """
 
+from collections.abc import Callable
 from types import EllipsisType
 
 import jax
 from flax.core.spmd import get_logical_axis_rules
-from jax.sharding import PartitionSpec
+from jax.sharding import AxisType, PartitionSpec
 
 
 def mesh_axis(name: str) -> str | None:
@@ -46,3 +47,36 @@ def constrain(x: jax.Array, *axes: str | None | EllipsisType) -> jax.Array:
         return None if axis is None else rules[axis]
 
     return jax.lax.with_sharding_constraint(x, PartitionSpec(*map(mesh_axes, axes)))
+
+
+def on_each_device(
+    function: Callable[..., jax.Array],
+    in_axes: tuple[tuple[str | None, ...], ...],
+    out_axes: tuple[str | None, ...],
+) -> Callable[..., jax.Array]:
+    """Return `function`, run by every device on its shards, for what XLA cannot partition.
+
+    Arrays are sharded by the current axis rules; without rules (one device), `function` itself is
+    returned.
+
+    Args:
+      in_axes: the axes of each argument.
+      out_axes: the axes of the result.
+    """
+    rules = dict(get_logical_axis_rules())
+    if not rules:
+        return function
+
+    def spec(axes: tuple[str | None, ...]) -> PartitionSpec:
+        return PartitionSpec(*(None if axis is None else rules[axis] for axis in axes))
+
+    mesh = jax.sharding.get_abstract_mesh()
+    kinds = zip(mesh.axis_names, mesh.axis_types, strict=True)
+    return jax.shard_map(
+        function,
+        in_specs=tuple(map(spec, in_axes)),
+        out_specs=spec(out_axes),
+        # The stages of a pipeline are devices of their own already.
+        axis_names={name for name, kind in kinds if kind != AxisType.Manual},
+        check_vma=False,
+    )

@@ -23,7 +23,7 @@ from jaxtyping import Array, Float, Key
 from models.attention.layer import Attention
 from models.axes import constrain
 from models.cache import Past
-from models.config import Layout, ModelConfig
+from models.config import Kernel, Layout, ModelConfig
 from models.dropout import dropout, split_key
 from models.feed_forward import FeedForward
 from models.norms import Norm
@@ -33,11 +33,11 @@ from models.positions import Positions
 class Block(nnx.Module):
     """One layer: attention and feed-forward, in the order of the config's layout."""
 
-    def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs):
+    def __init__(self, config: ModelConfig, kernel: Kernel, *, rngs: nnx.Rngs):
         self.layout: Layout = config.layout
         self.dropout_rate = config.dropout_rate
         self.attention_norm = Norm(config)
-        self.attention = Attention(config, rngs=rngs)
+        self.attention = Attention(config, kernel, rngs=rngs)
         # In the parallel layout, both halves share one norm.
         if config.layout != "parallel":
             self.feed_forward_norm = Norm(config)

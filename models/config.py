@@ -251,6 +251,11 @@ class ModelConfig:
         return self.context_length if isinstance(self.position, Learned) else None
 
 
+Kernel = Literal["xla", "splash", "cudnn"]
+"""A way to compute attention. xla: in blocks of queries, which serves every model on every device;
+splash: the Pallas kernel of JAX for TPUs; cudnn: cuDNN's for NVIDIA GPUs."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Execution:
     """The way a `ModelConfig` is computed: it changes speed and memory, not the model."""
@@ -258,10 +263,14 @@ class Execution:
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Precision of activations and matrix products; norms, softmax and loss are computed in
     float32. auto: bfloat16 on accelerators, float32 on a CPU."""
+    attention: Literal["auto", Kernel] = "auto"
+    """Kernel that computes attention where a sequence attends to itself. auto: the fastest that can
+    serve the model on these devices."""
     remat: Literal["none", "dots", "narrow", "full"] = "none"
-    """Work that the backward pass repeats to save memory. none: nothing; dots: everything except
-    the products of dense layers; narrow: everything except those that are as narrow as the residual
-    stream, so the up projections of feed-forward layers too; full: whole layers."""
+    """Work that the backward pass repeats to save memory, besides the scores of attention, which it
+    always computes again. none: nothing; dots: everything except the products of dense layers and
+    the output of attention; narrow: everything except those of these that are as narrow as the
+    residual stream, so the up projections of feed-forward layers too; full: whole layers."""
     unroll: int = 1
     """Layers per scan iteration. More of them take longer to compile and may run faster."""
 

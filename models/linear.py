@@ -2,6 +2,7 @@
 
 import functools
 import math
+import re
 from typing import Literal, assert_never
 
 import jax
@@ -113,6 +114,39 @@ def matmul_transposed(
     """
     out: jax.Array = _matmul(x.reshape(-1, x.shape[-1]), kernel, 1, jnp.dtype(jnp.float32), axes)
     return out.reshape(*x.shape[:-1], -1)
+
+
+def product(equation: str, a: jax.Array, b: jax.Array) -> jax.Array:
+    """Return einsum(equation, a, b) of two activations, accumulated in float32.
+
+    So is its gradient, from operands in a's and b's precision. No letter may stand in one operand
+    alone.
+    """
+    # jax.custom_vjp hides the types of the function that it wraps; this one shows them.
+    out: jax.Array = _product(equation, a, b)
+    return out
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _product(equation: str, a: jax.Array, b: jax.Array) -> jax.Array:
+    return jnp.einsum(equation, a, b, preferred_element_type=jnp.float32)
+
+
+def _product_forward(equation, a, b):
+    return _product(equation, a, b), (a, b)
+
+
+def _product_backward(equation, saved, d_out):
+    # Written by hand because autodiff would multiply a float32 cotangent with bfloat16 operands.
+    a, b = saved
+    of_a, of_b, of_out = re.split(",|->", equation)
+    d_out = d_out.astype(a.dtype)
+    d_a = product(f"{of_out},{of_b}->{of_a}", d_out, b)
+    d_b = product(f"{of_out},{of_a}->{of_b}", d_out, a)
+    return d_a.astype(a.dtype), d_b.astype(b.dtype)
+
+
+_product.defvjp(_product_forward, _product_backward)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))

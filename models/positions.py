@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from models.config import Rotary, SlowedRotation
+from models.linear import product
 
 Tree = TypeVar("Tree")
 
@@ -116,7 +117,7 @@ def distance_scores(
     far_to_near = jnp.concatenate([distance_keys[::-1], padding])  # (M + S) N H
     start = distance_keys.shape[0] - query_offset - t
     far_to_near = jax.lax.dynamic_slice_in_dim(far_to_near, start, s + t)  # (S + T) N H
-    scores = jnp.einsum("btnh,mnh->bntm", query, far_to_near, preferred_element_type=jnp.float32)
+    scores = product("btnh,mnh->bntm", query, far_to_near)
     width = s + t - 1
     flat = scores.reshape(b, n, -1)[:, :, t - 1 : t - 1 + t * width]  # B N T(S + T - 1)
     return flat.reshape(b, n, t, width)[..., :s]

@@ -55,9 +55,12 @@ class Transformer(nnx.Module):
             else None
         )
 
+        # Without devices to choose for, the kernel that serves every model on any of them.
+        kernel = "xla" if execution.attention == "auto" else execution.attention
+
         @nnx.vmap(transform_metadata={nnx.PARTITION_NAME: "layers"})
         def stack(rngs: nnx.Rngs) -> Block:
-            return Block(config, rngs=rngs)
+            return Block(config, kernel, rngs=rngs)
 
         self.layers: Block | nnx.List[Block] = stack(rngs.split(config.num_layers))
         self.final_norm = None if config.layout == "post_norm" else Norm(config)

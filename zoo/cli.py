@@ -123,7 +123,11 @@ def _pick(flags: StartFlags, *, asks_help: bool) -> Start:
 
         folder = checkpoint.find(flags.init_from, flag="--init-from")
         experiment = checkpoint.read_run(folder).experiment
-        experiment = dataclasses.replace(experiment, data=without_code(experiment.data))
+        # The kernel was chosen for the devices of that run.
+        execution = dataclasses.replace(experiment.execution, attention="auto")
+        experiment = dataclasses.replace(
+            experiment, data=without_code(experiment.data), execution=execution
+        )
         return Start(checkpoint.run_name(folder), experiment, f"--init-from={folder}")
     if asks_help:
         return Start(_MODEL_OF_HELP, configs.get(_MODEL_OF_HELP), None)

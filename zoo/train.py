@@ -132,6 +132,7 @@ def _reporter(
     record = RunRecord(setup.name, setup.data.fingerprint, setup.baselines)
     first_step = 0 if setup.resume_from is None else int(setup.resume_from.name)
     start = Start(first_step, None if flags is None else list(flags), describe_devices())
+    start.attention = report.kernel
     return Reporter(setup.folder, record, start, report, track)
 
 

@@ -1,1 +1,1 @@
-"""The attention layer."""
+"""The attention layer, and the kernels among which one serves it."""

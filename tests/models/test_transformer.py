@@ -11,7 +11,7 @@ from flax import nnx
 
 import configs
 from models import config as c
-from models.attention.layer import LARGEST_BLOCK, SMALLEST_BLOCK
+from models.attention.blocks import LARGEST_BLOCK, SMALLEST_BLOCK
 from models.block import Block
 from models.positions import Positions
 from models.transformer import FLOAT32, Transformer, abstract_model, abstract_params, num_params

@@ -4,12 +4,14 @@ import dataclasses
 import os
 import re
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import jax
 
 from configs.experiment import Experiment
 from data.storage import cache_folder
+from models.attention import choice
 from models.config import check
 
 _NO_TPU_HERE = {
@@ -58,6 +60,38 @@ def resolve_dtype(experiment: Experiment) -> Experiment:
     """The experiment with dtype `auto` replaced by what it means on the devices of this process."""
     execution = experiment.execution.resolve(accelerated=jax.default_backend() != "cpu")
     return dataclasses.replace(experiment, execution=execution)
+
+
+def for_inference(experiment: Experiment) -> Experiment:
+    """The experiment of a checkpoint for the devices of this process, not of those of its run."""
+    execution = dataclasses.replace(experiment.execution, attention="auto")
+    return resolve_dtype(dataclasses.replace(experiment, execution=execution))
+
+
+def choose_attention(
+    experiment: Experiment,
+    shape: Mapping[str, int],
+    device_kind: str | None = None,
+    *,
+    is_training: bool = True,
+) -> tuple[Experiment, str]:
+    """Return the experiment with its attention kernel decided, and the reason in words.
+
+    Raises ConfigError if it names a kernel that cannot serve it.
+
+    Args:
+      shape: the devices along each axis of the mesh.
+      device_kind: JAX's name for the devices; None: those of this process.
+    """
+    workload = choice.Workload(
+        device_kind=device_kind or jax.devices()[0].device_kind,
+        seq_len=experiment.seq_len,
+        length_is_split=shape["sequence"] > 1,
+        has_packed_rows=experiment.data.packing != "unmasked",
+        is_training=is_training,
+    )
+    execution, reason = choice.choose(experiment.model, experiment.execution, workload)
+    return dataclasses.replace(experiment, execution=execution), reason
 
 
 def unused_accelerator() -> str | None:

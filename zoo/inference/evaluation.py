@@ -18,7 +18,12 @@ from data.vocabularies.hugging_face import check_has_text
 from models.config import Learned, Relative, Rotary, check
 from zoo.checkpoints import checkpoint, recovery
 from zoo.common.progress import Progress
-from zoo.distribution.devices import describe_devices, resolve_dtype, unused_accelerator
+from zoo.distribution.devices import (
+    choose_attention,
+    describe_devices,
+    for_inference,
+    unused_accelerator,
+)
 from zoo.distribution.sharding import make_mesh, rows_to_share
 from zoo.training.loss import LossSums
 from zoo.training.program import Program
@@ -116,7 +121,7 @@ def evaluate_checkpoint(
     recovery.verify(folder)
     run, vocabulary = checkpoint.read_run(folder), checkpoint.read_vocabulary(folder)
     check_has_text(vocabulary)
-    experiment = _for_evaluation(resolve_dtype(run.experiment), seq_len, batch_tokens, mesh)
+    experiment = _for_evaluation(for_inference(run.experiment), seq_len, batch_tokens, mesh)
     stride = experiment.seq_len if stride is None else stride
     check(
         1 <= stride <= experiment.seq_len,
@@ -165,7 +170,10 @@ def program_for(
     if experiment.seq_len > trained_length:
         _warn_longer(experiment, trained_length, report)
     num_rows = rows_to_share(experiment)
-    return Program(experiment, make_mesh(experiment.mesh, jax.device_count(), num_rows))
+    mesh = make_mesh(experiment.mesh, jax.device_count(), num_rows)
+    experiment, reason = choose_attention(experiment, mesh.shape, is_training=False)
+    report.line(f"attention: {experiment.execution.attention}: {reason}")
+    return Program(experiment, mesh)
 
 
 def _evaluate_text(

@@ -17,7 +17,7 @@ from configs.experiment import Experiment, Mesh
 from data.vocabularies.vocabulary import Vocabulary
 from models.config import check
 from zoo.checkpoints import checkpoint, recovery
-from zoo.distribution.devices import quiet_libtpu, resolve_dtype
+from zoo.distribution.devices import for_inference, quiet_libtpu
 from zoo.distribution.sharding import make_mesh, mesh_shape
 from zoo.inference import scores
 from zoo.inference.decode import Prompts, Sampling, generate
@@ -282,7 +282,7 @@ def load(
     quiet_libtpu()
     folder = checkpoint.find(path, step=step)
     recovery.verify(folder)
-    experiment = resolve_dtype(checkpoint.read_run(folder).experiment)
+    experiment = for_inference(checkpoint.read_run(folder).experiment)
     program = None if mesh is None else program_on(experiment, mesh)
     if program is None:
         params = checkpoint.read_params(folder, experiment)

@@ -15,6 +15,7 @@ from jax.sharding import AbstractMesh
 
 from configs.experiment import Experiment, ParamDtype
 from configs.optimizers import Optimizer
+from models.attention.blocks import block_size
 from models.config import ModelConfig
 from models.flops import kv_cache_bytes_per_token
 from models.parameters import num_up_matrices
@@ -149,15 +150,15 @@ def _temporaries(experiment: Experiment, shape: dict[str, int], params_bytes: in
     value_bytes = 4 if experiment.execution.dtype == "float32" else 2
     residual = tokens * model.d_model * value_bytes / tensor
     products = tokens * _product_width(model) * value_bytes / tensor
-    scores = tokens * experiment.seq_len * model.attention.num_heads / tensor * (4 + value_bytes)
+    heads = tokens * model.attention.num_heads * model.attention.head_dim * value_bytes / tensor
     match experiment.execution.remat:
         case "none":
-            kept = 4 * residual + 2 * products + scores
+            kept = 4 * residual + 2 * products
         case "dots":
-            kept = residual + products + tokens * model.d_model * value_bytes
+            kept = residual + products + heads + tokens * model.d_model * value_bytes
         case "narrow":
             wide = tokens * _up_width(model) * value_bytes / tensor
-            kept = residual + products - wide + tokens * model.d_model * value_bytes
+            kept = residual + products + heads - wide + tokens * model.d_model * value_bytes
         case "full":
             kept = residual
         case _:
@@ -167,7 +168,7 @@ def _temporaries(experiment: Experiment, shape: dict[str, int], params_bytes: in
     # One layer's weights are gathered twice, and have a gradient in float32.
     one_layer = _layer_params(model) / tensor * (2 * value_bytes + 4)
     # One layer's backward pass is at work; the embedding is gathered, with its gradient.
-    working = 2 * products + scores + 6 * residual * tensor
+    working = 2 * products + _scores(experiment, shape, rows) + 6 * residual * tensor
     vocabulary = 3 * 4 * model.vocab_size * model.d_model / (tensor * stages)
     # Gradients are added up in float32.
     accumulated = params_bytes // PARAM_BYTES[experiment.param_dtype] * 4
@@ -176,6 +177,16 @@ def _temporaries(experiment: Experiment, shape: dict[str, int], params_bytes: in
         model.num_layers / stages * kept * ticks + one_layer + working + vocabulary + accumulated
     )
     return round(total + 2 * CHUNK_BYTES)
+
+
+def _scores(experiment: Experiment, shape: dict[str, int], rows: float) -> float:
+    """Estimate the bytes of the scores of a block of queries, their weights and their gradient."""
+    if experiment.execution.attention not in ("auto", "xla"):
+        return 0.0  # they never leave the kernel
+    num_keys = experiment.seq_len // shape["sequence"]
+    num_queries = min(num_keys, block_size(num_keys, window=None))
+    num_heads = experiment.model.attention.num_heads / shape["tensor"]
+    return rows * num_queries * num_keys * num_heads * 3 * 4
 
 
 def _product_width(model: ModelConfig) -> int:

@@ -39,6 +39,7 @@ def training_table(plan: TrainingPlan, name: str) -> str:
     return _table(
         ("model", f"{name}, {plan.flags}"),
         _devices(plan),
+        ("attention", plan.attention),
         *_memory(plan),
         *_communication(plan, "step"),
         ("FLOPs per step", f"{plan.flops_per_step:.3g}"),

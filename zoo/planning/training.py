@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from configs.experiment import Experiment
+from zoo.distribution.devices import choose_attention
 from zoo.distribution.sharding import mesh_flags, pipeline_micro_batches
 from zoo.planning import Effort, compilation, memory
 from zoo.planning.compilation import DoesNotFitError
@@ -29,6 +30,8 @@ class TrainingPlan(Plan):
     """The bound that the published peaks set."""
     prediction: Prediction
     """The speed that published runs make likely."""
+    attention: str = ""
+    """The kernel that computes attention, and the reason for it."""
 
     @property
     def nearest_run(self) -> PublishedRun:
@@ -63,6 +66,7 @@ class TrainingPlan(Plan):
             "micro_batches": self.experiment.num_micro_batches,
             "pipeline_micro_batches": self.in_flight,
             "remat": self.experiment.execution.remat,
+            "attention": self.attention,
             "flops_per_step": self.flops_per_step,
         }
 
@@ -94,8 +98,18 @@ def plan_training(
 
     Any effort but "estimate" needs a compiler; see `compilation.why_estimated`. A step that the
     compiler refuses is a plan, too, with the estimate's bytes. Raises ConfigError if the model or
-    the batch does not divide over the mesh.
+    the batch does not divide over the mesh, or if the experiment names an attention kernel that
+    cannot serve it.
     """
+    decided, reason = choose_attention(experiment, shape, topology.chip.device_kind)
+    plan = _plan_decided(decided, topology, shape, effort)
+    attention = f"{decided.execution.attention}: {reason}"
+    return dataclasses.replace(plan, experiment=experiment, attention=attention)
+
+
+def _plan_decided(
+    experiment: Experiment, topology: Topology, shape: dict[str, int], effort: Effort
+) -> TrainingPlan:
     refusal = None
     if effort != "estimate":
         try:

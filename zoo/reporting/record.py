@@ -35,6 +35,8 @@ class Start:
     started_at: str = field(default_factory=now)
     updated_at: str = field(default_factory=now)
     """The last time at which the page was written."""
+    attention: str | None = None
+    """The kernel that computes attention, and the reason for it."""
     outcome: str | None = None
     """"finished", or the message with which the process ended; None: it runs, or was killed."""
     warnings: list[str] = field(default_factory=list)

@@ -252,7 +252,8 @@ def _machine(run: RecordedRun) -> Section:
     if not run.record.starts:
         return section("Versions and hardware", element("p", "Not recorded.", class_="muted"))
     start = run.record.starts[-1]
-    rows = [("devices", start.devices), ("machine", start.machine), ("host", start.host)]
+    rows = [("devices", start.devices), ("attention", start.attention or "not recorded")]
+    rows += [("machine", start.machine), ("host", start.host)]
     return section("Versions and hardware", table(["", ""], [*rows, *start.versions.items()]))
 
 

@@ -1,4 +1,4 @@
-"""The dtype, the mesh and the micro-batches of a run, decided for the devices that are there."""
+"""The dtype, mesh, attention kernel and micro-batches of a run, decided for the devices there."""
 
 import dataclasses
 
@@ -6,7 +6,12 @@ import jax
 
 from configs.experiment import Experiment
 from models.config import ConfigError, check
-from zoo.distribution.devices import bytes_per_device, num_neighbours, resolve_dtype
+from zoo.distribution.devices import (
+    bytes_per_device,
+    choose_attention,
+    num_neighbours,
+    resolve_dtype,
+)
 from zoo.distribution.hosts import Hosts
 from zoo.distribution.sharding import make_mesh, rows_to_share
 from zoo.runs.report import RunReport
@@ -21,6 +26,8 @@ def on_these_devices(
     """
     experiment = _choose_mesh(resolve_dtype(experiment), report, hosts)
     mesh = _make_mesh(experiment, report)
+    experiment, reason = choose_attention(experiment, mesh.shape)
+    report.attention(experiment.execution.attention, reason)
     return _choose_micro_batches(experiment, mesh, report, hosts), mesh
 
 

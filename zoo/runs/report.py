@@ -26,6 +26,8 @@ class RunReport(Progress):
         super().__init__(console)
         self._flags = flags
         self.warnings: list[str] = []
+        self.kernel: str | None = None
+        """The kernel that computes attention, and the reason for it."""
         self._last_line_s = -math.inf
         self._bar: rich.progress.Progress | None = None
 
@@ -33,6 +35,11 @@ class RunReport(Progress):
         """Print `text` as a warning and keep it for the run's page."""
         super().warn(text)
         self.warnings.append(text)
+
+    def attention(self, kernel: str, reason: str) -> None:
+        """Show which kernel computes attention, and keep it for the run's record."""
+        self.kernel = f"{kernel}: {reason}"
+        self.line(f"attention: {self.kernel}")
 
     def model(self, name: str, experiment: Experiment, num_params: int, flops: float) -> None:
         """Show what will be trained and what that costs."""

@@ -30,12 +30,12 @@ def test_the_state_of_one_device_is_exact():
 
 @pytest.mark.parametrize(
     ("name", "shape", "micro_batches", "measured_gib"),
-    [  # gradients and temporaries as libtpu 0.0.42 reports them at low effort
+    [  # gradients and temporaries as libtpu 0.0.42 reports them at low effort, of the program in
+        # which the scores of attention were kept while a layer ran backward
         ("palm_540b", (2, 256, 12), 1, 11.0),
         ("llama_65b", (1, 512, 1), 1, 26.8),
         ("gopher_280b", (4, 256, 8), 3, 6.8),
         ("mt_nlg_530b", (1, 128, 16), 1, 31.0),
-        ("gpt3_175b", (1, 128, 4), 1, 48.1),
         ("llama_7b", (1, 64, 1), 8, 10.7),
     ],
 )
@@ -47,6 +47,17 @@ def test_the_estimate_is_within_a_third_of_the_compilers_figure(
     mesh = mesh_shape(Mesh(data=data, fsdp=fsdp, tensor=tensor), data * fsdp * tensor)
     held = memory.estimate_training(on_accelerator(experiment), mesh)
     assert (held.gradients + held.temporaries) / GIB == pytest.approx(measured_gib, rel=1 / 3)
+
+
+def test_the_estimate_of_a_fused_kernel_is_not_below_the_compilers_figure():
+    """LLaMA-7B with 2 x 2,048 tokens per device of v5p:4x4x4, splash, full rematerialisation."""
+    experiment = on_accelerator(configs.get("llama_7b"))
+    execution = dataclasses.replace(experiment.execution, attention="splash")
+    experiment = dataclasses.replace(
+        experiment, execution=execution, batch_tokens=128 * 2048, batch_ramp=None
+    )
+    held = memory.estimate_training(experiment, mesh_shape(Mesh(fsdp=64), 64))
+    assert 4.72 <= (held.gradients + held.temporaries) / GIB < 1.5 * 4.72
 
 
 def test_serving_keeps_weights_and_full_contexts_in_bfloat16():

@@ -4,6 +4,7 @@ import pytest
 
 import configs
 from configs.experiment import Mesh
+from zoo.distribution.devices import choose_attention
 from zoo.distribution.sharding import mesh_shape
 from zoo.planning import compilation, hardware, memory
 from zoo.planning.compilation import Compiled, DoesNotFitError
@@ -20,7 +21,9 @@ def test_a_refused_step_is_a_plan_with_the_estimates_bytes(monkeypatch: pytest.M
 
     monkeypatch.setattr(compilation, "compile_step", refuse)
     plan = plan_training(LLAMA, SLICE, FSDP, "full")
-    assert plan.bytes == memory.estimate_training(LLAMA, FSDP)
+    decided, _ = choose_attention(LLAMA, FSDP, SLICE.chip.device_kind)
+    assert plan.bytes == memory.estimate_training(decided, FSDP)
+    assert plan.attention == "splash: the fastest on TPU v5 lite"
     assert (plan.fits, plan.source, plan.refusal) == (False, "estimated", "17.7G exceeds 15.75G")
 
 

@@ -111,7 +111,7 @@ def expected_collectives(
 
     ZeRO gathers weights along fsdp for every pass and scatters their gradients. Gradients of copies
     are summed along data and sequence. Megatron's sub-blocks gather and scatter the residual stream
-    along tensor. A sequence axis gathers keys and values. The stages of a pipeline pass the
+    along tensor. Keys and values go round the sequence axis. The stages of a pipeline pass the
     residual stream on.
     """
     near = neighbours(shape, devices_per_island)
@@ -141,16 +141,18 @@ def expected_traffic(experiment: Experiment, shape: dict[str, int]) -> list[Traf
     residual_bytes = 2 * tokens * model.d_model
     num_kv_heads = model.attention.num_kv_heads
     local_kv_heads = num_kv_heads if num_kv_heads == 1 else num_kv_heads / tensor
-    kv_bytes = 2 * 2 * tokens * sequence * local_kv_heads * model.attention.head_dim
+    kv_bytes = 2 * 2 * tokens * local_kv_heads * model.attention.head_dim
     sub_blocks = layers * (1 if model.layout == "parallel" else 2)
     layer_passes, sub_block_passes = layers * num_passes, 3 * sub_blocks * num_passes
+    # Keys and values go round the ring; in the backward pass with their gradients, in float32.
+    turns = round((num_gathers - 1 + 3) * layer_passes * (sequence - 1))
     return [
         Traffic("all-gather", "fsdp", fsdp, round(num_gathers * layer_passes), 2 * layer_params),
         Traffic("reduce-scatter", "fsdp", fsdp, layer_passes, 4 * layer_params),
         Traffic("all-reduce", "data", copies, layers, 4 * layer_params / fsdp),
         Traffic("all-gather", "tensor", tensor, sub_block_passes, residual_bytes),
         Traffic("reduce-scatter", "tensor", tensor, sub_block_passes, residual_bytes),
-        Traffic("all-gather", "sequence", sequence, round(num_gathers * layer_passes), kv_bytes),
+        Traffic("collective-permute", "sequence", sequence, turns, kv_bytes),
         Traffic("collective-permute", "pipeline", stages, 2 * num_passes, residual_bytes),
     ]
 

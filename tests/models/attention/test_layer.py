@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from models.attention.layer import LARGEST_BLOCK, SMALLEST_BLOCK
+from models.attention.blocks import LARGEST_BLOCK, SMALLEST_BLOCK
 from models.positions import Positions, causal_mask
 from models.transformer import Transformer
 from tests.models import samples

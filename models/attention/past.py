@@ -1,0 +1,32 @@
+"""Attention to the tokens of a cache, of which only the filled blocks are read."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from models.attention import blocks
+from models.attention.blocks import Attended, Dropout, Queries
+from models.cache import Past
+from models.positions import Positions
+
+
+def attend_to_past(
+    queries: Queries, positions: Positions, past: Past, window: int | None
+) -> Float[Array, "B T N H"]:
+    """Mix the values that each query sees, with one block of cells at a time.
+
+    The blocks are joined as they come (the online softmax, Milakov & Gimelshein 2018, arXiv
+    1805.02867).
+    """
+    num_new = queries.content.shape[1]
+
+    def attend_to(number) -> Attended:
+        keys = past.block(number, num_new)
+        attended = blocks.attend_to_block(queries, positions, keys, window, Dropout(0.0, None))
+        return attended._replace(mixed=attended.mixed.astype(jnp.float32))
+
+    def add_block(number, attended: Attended) -> Attended:
+        return blocks.join(attended, attend_to(number))
+
+    attended = jax.lax.fori_loop(1, past.num_blocks(num_new), add_block, attend_to(0))
+    return attended.mixed.astype(queries.content.dtype)
