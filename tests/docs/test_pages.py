@@ -114,11 +114,16 @@ def test_the_example_of_training_from_a_program_runs(tmp_path, monkeypatch, caps
         "docs/evaluation.md",
         "docs/glossary.md",
         "docs/index.md",
+        "docs/ladder.md",
         "docs/launch.md",
+        "docs/long_runs.md",
+        "docs/measured.md",
         "docs/plans.md",
+        "docs/proofs.md",
         "docs/runs.md",
         "docs/scaling.md",
         "docs/start.md",
+        "docs/weights.md",
     ],
 )
 def test_every_file_and_command_that_a_page_names_exists(page):

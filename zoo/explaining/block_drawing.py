@@ -170,6 +170,14 @@ def block_svg(model: ModelConfig) -> str:
     )
 
 
+def block_picture(model: ModelConfig) -> str:
+    """Return the drawing as a file of its own, dark on white."""
+    drawn = block_svg(model)
+    return drawn.replace(
+        "<svg ", '<svg xmlns="http://www.w3.org/2000/svg" color="#1b2028" ', 1
+    ).replace(_ARROW, f'<rect width="100%" height="100%" fill="#fff"/>{_ARROW}', 1)
+
+
 def _inside_attention(model: ModelConfig) -> str:
     """Return the heads, and the positions and bands that act on the scores."""
     a = model.attention

@@ -2,11 +2,14 @@
 
 import re
 import xml.etree.ElementTree as ET
+from pathlib import Path
 
 import pytest
 
 import configs
-from zoo.explaining.block_drawing import block_svg
+from zoo.explaining.block_drawing import block_picture, block_svg
+
+READMES_PICTURE = Path(__file__).parents[3] / "docs/static/palm_layer.svg"
 
 SVG = re.compile(r'viewBox="0 0 (\d+) (\d+(?:\.\d+)?)"')
 
@@ -60,3 +63,9 @@ def test_bands_and_the_output_matrix_are_named():
     assert "96 heads of 128, dense or a band of 256" in texts("gpt3_175b")
     assert "separate" in texts("llama_65b")
     assert "tied to the embedding" in texts("gpt3_175b")
+
+
+def test_the_picture_of_the_readme_is_the_drawing_of_today():
+    picture = block_picture(configs.get("palm_540b").model)
+    assert ET.fromstring(picture).tag == "{http://www.w3.org/2000/svg}svg"
+    assert READMES_PICTURE.read_text() == picture + "\n"
