@@ -28,27 +28,27 @@ class Keys:
     distance_keys: Float[Array, "M N H"] | None
     """Projected sinusoids of the distances 0 to M - 1; None without relative positions."""
     query_offset: int | Int[Array, ""]
-    """Query t is the token of key `query_offset + t`."""
+    """Query t is the token of key `query_offset + t`. In a ring of cells it means nothing; no model
+    with relative positions has one."""
 
-    def visible_to(self, start: int, stop: int, window: int | None) -> "Keys":
-        """Return the keys that the queries `start` to `stop` - 1 can see.
+    def visible_to(self, num_queries: int, window: int | None) -> "Keys":
+        """Return the keys that the queries can see.
 
-        The query offset of the result counts from query `start`. If the offset is known while
-        tracing, the result holds exactly the visible keys; otherwise it is a superset of them whose
-        length is known.
+        If the offset is known while tracing, the result holds exactly these keys; otherwise it is a
+        superset of them whose length is known.
         """
         num_keys = self.key.shape[1]
         lookback = 0 if window is None else window - 1
         if isinstance(self.query_offset, int):
-            begin = 0 if window is None else max(0, self.query_offset + start - lookback)
-            length = self.query_offset + stop - begin
+            begin = 0 if window is None else max(0, self.query_offset - lookback)
+            length = self.query_offset + num_queries - begin
         elif window is None:
             begin, length = 0, num_keys
         else:
-            length = min(num_keys, stop - start + lookback)
-            begin = jnp.clip(self.query_offset + start - lookback, 0, num_keys - length)
+            length = min(num_keys, num_queries + lookback)
+            begin = jnp.clip(self.query_offset - lookback, 0, num_keys - length)
         key, value, positions = slice_tokens((self.key, self.value, self.positions), begin, length)
-        return Keys(key, value, positions, self.distance_keys, self.query_offset + start - begin)
+        return Keys(key, value, positions, self.distance_keys, self.query_offset - begin)
 
 
 @jax.tree_util.register_dataclass

@@ -199,7 +199,7 @@ class ModelConfig:
     norm: LayerNorm | RMSNorm
     position: Learned | Rotary | Relative
     layout: Layout
-    """The order of norm, attention and feed-forward in a block; drawn in models/transformer.py."""
+    """The order of norm, attention and feed-forward in a block; drawn in models/block.py."""
     biases: tuple[Bias, ...]
     """Parts with trained biases; () is none."""
     tie_embeddings: bool

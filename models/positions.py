@@ -104,17 +104,17 @@ def distance_scores(
 ) -> Float[Array, "B N T S"]:
     """Return score [t, s] = query_t . distance_keys[query_offset + t - s].
 
-    Query t is the token of key `query_offset + t`. A key that comes after its query gets an
-    arbitrary score, which the caller masks. Each query is multiplied once with each distance, which
-    gives row t in the order of distances. Reading that matrix as rows that are one column shorter
-    then shifts each row one column further to the left (Transformer-XL, Dai et al. 2019, appendix
-    B), so no array of size T S H is made.
+    Query t is the token of key `query_offset + t`; the offset is at least 1 - T. A key that comes
+    after its query gets an arbitrary score, which the caller masks. Each query is multiplied once
+    with each distance, which gives row t in the order of distances. Reading that matrix as rows
+    that are one column shorter then shifts each row one column further to the left (Transformer-XL,
+    Dai et al. 2019, appendix B), so no array of size T S H is made.
     """
     b, t, n, _ = query.shape
     s = num_keys
     # Column c of S + T is the distance query_offset + T - 1 - c; negative distances are zeros.
-    padding = jnp.zeros((s, *distance_keys.shape[1:]), distance_keys.dtype)
-    far_to_near = jnp.concatenate([distance_keys[::-1], padding])  # (M + S) N H
+    padding = jnp.zeros((s + t - 1, *distance_keys.shape[1:]), distance_keys.dtype)
+    far_to_near = jnp.concatenate([distance_keys[::-1], padding])  # (M + S + T - 1) N H
     start = distance_keys.shape[0] - query_offset - t
     far_to_near = jax.lax.dynamic_slice_in_dim(far_to_near, start, s + t)  # (S + T) N H
     scores = product("btnh,mnh->bntm", query, far_to_near)

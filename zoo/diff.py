@@ -46,8 +46,8 @@ LABELS = {
 MEANINGS = {
     "training": COLUMNS["FLOPs"],
     "decoding": "in bfloat16, at {length:,} tokens: the FLOPs of the next token, the bytes that "
-    "the KV cache needs to keep per token (for a banded layer its band only; the zoo's own cache "
-    "keeps every token), and the arithmetic intensity",
+    "the KV cache needs to keep per token (for a banded layer its band only), and the "
+    "arithmetic intensity",
     "FLOPs per byte": "a step reads the weights once for the whole batch, and for each row its own "
     "cache; a chip can do some hundreds of FLOPs in the time in which it reads a byte, and below "
     "that ratio decoding waits for the memory",

@@ -23,7 +23,7 @@ _SUFFIXES = (".py", ".md", ".rst")
 _SKIPPED_FOLDERS = frozenset(["test", "tests", "__pycache__", "node_modules"])
 _SKIPPED_FOLDER_SUFFIXES = (".dist-info", ".egg-info")
 _LICENSE = re.compile(r"(licen[sc]e|copying|notice|authors|third.?party)", re.IGNORECASE)
-_GENERATED_NAME = re.compile(r"(_pb2|_pb2_grpc|_version|version)\.py$")
+_GENERATED_NAME = re.compile(r"(_pb2|_pb2_grpc|(^|_)version)\.py$")
 _GENERATED_TEXT = re.compile(
     r"auto-?generated|generated (by|from|using|automatically)|@generated|do not (edit|modify)",
     re.IGNORECASE,
@@ -38,7 +38,7 @@ _COPIED_SHARE = 0.5
 """The share of telling lines that makes a file a copy, if the standard library has them too."""
 
 # Part of the key of a saved choice. Raise it when the rules above change.
-_RULES_VERSION = 1
+_RULES_VERSION = 2
 
 
 def packages_corpus(folder: Path) -> SplitCorpus:

@@ -56,9 +56,10 @@ def train_sentencepiece(
     """Train a SentencePiece model of `size` tokens and return it serialized.
 
     `options` of SentencePiece's trainer replace those of a lossless vocabulary. If the texts have
-    more different characters than fit, only the most frequent ones become tokens, at most a quarter
-    of all; the others are spelled in bytes. Raises DataConfigError, which names `setting`, if the
-    bytes alone do not fit, or the texts have too few repetitions to fill `size`.
+    more different characters than fit, only the most frequent ones become tokens, about a quarter
+    of all or as many as make up 98 % of the text; the others are spelled in bytes. Raises
+    DataConfigError, which names `setting`, if these and the bytes do not fit, or the texts have too
+    few repetitions to fill `size`.
     """
     parts = [part for text in texts for part in split_text(text, TRAINING_PART_CHARACTERS)]
     settings = TRAINER_OPTIONS | dict(options) | {"vocab_size": size}

@@ -3,7 +3,7 @@
 The scores of all queries are never held together, neither forward nor backward: the backward pass
 computes a block's scores again, and its weights from one number per query (FlashAttention, Dao et
 al. 2022, arXiv 2205.14135). The keys here may be only a part of those that the queries see;
-`models.attention.ring` puts parts together.
+`models.attention.ring` and `models.attention.past` put parts together.
 """
 
 import dataclasses
@@ -86,7 +86,8 @@ def attend(
 
     def block(_, at: Callable[..., Any], visible: Keys, start):
         here = at(queries), at(positions)
-        return None, attend_to_block(*here, visible, window, drop.fold_in(start))
+        attended = attend_to_block(*here, visible, window, drop.fold_in(start))
+        return None, attended._replace(mixed=attended.mixed.astype(visible.value.dtype))
 
     _, attended = _in_blocks(block, None, queries, keys, window)
     return attended
@@ -95,12 +96,11 @@ def attend(
 def attend_to_block(
     queries: Queries, positions: Positions, keys: Keys, window: int | None, drop: Dropout
 ) -> Attended:
-    """Attend as `attend`, with the scores of all queries and keys at once."""
+    """Attend as `attend`, with the scores of all queries and keys at once; `mixed` is float32."""
     scores = _scores(queries, positions, keys, window)
     largest = scores.max(axis=-1).swapaxes(1, 2)  # B T N
     mixed, mass = _weighted_sums(scores, largest, keys.value, drop)
-    mixed = (mixed / mass[..., None]).astype(keys.value.dtype)
-    return Attended(mixed, largest + jnp.log(mass))
+    return Attended(mixed / mass[..., None], largest + jnp.log(mass))
 
 
 def join(a: Attended, b: Attended) -> Attended:
@@ -225,7 +225,7 @@ def _in_blocks(
 
     def run(carry, start, length: int, keys: Keys):
         here = dataclasses.replace(keys, query_offset=offset + start)
-        visible = here.visible_to(0, length, window)
+        visible = here.visible_to(length, window)
         return block(carry, lambda tree: slice_tokens(tree, start, length), visible, start)
 
     results, num_whole = [], num_queries // size
@@ -234,7 +234,7 @@ def _in_blocks(
         per_span = -(-num_whole // NUM_SPANS) * size
         for start in range(0, looped, per_span):
             stop = min(start + per_span, looped)
-            seen = keys.visible_to(0, stop, None)
+            seen = keys.visible_to(stop, None)
 
             def run_next(carry, start, seen=seen):
                 return run(carry, start, size, seen)

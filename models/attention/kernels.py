@@ -1,4 +1,7 @@
-"""The one way into every attention kernel, so that no model knows which of them serves it."""
+"""The way into every attention kernel, so that no model knows which serves it.
+
+Attention to a cache is in `models.attention.past`.
+"""
 
 from typing import assert_never
 

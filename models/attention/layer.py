@@ -90,7 +90,9 @@ class Attention(nnx.Module):
         if past is None or isinstance(past.start, int):  # then nothing came before x
             keys = KeyValues(key, value, self.distance_keys(x.shape[1], x.dtype))
             drop = Dropout(self.dropout_rate, dropout_key)
-            mixed = attend(queries, positions, keys, drop, window, self.kernel)
+            # Prompts are padded on the left, and of any length: not every kernel serves that.
+            kernel = self.kernel if past is None else "xla"
+            mixed = attend(queries, positions, keys, drop, window, kernel)
         else:
             mixed = attend_to_past(queries, positions, past, window)
         return self.output(mixed), past

@@ -1,7 +1,6 @@
 """Attention to the tokens of a cache, of which only the filled blocks are read."""
 
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from models.attention import blocks
@@ -22,8 +21,7 @@ def attend_to_past(
 
     def attend_to(number) -> Attended:
         keys = past.block(number, num_new)
-        attended = blocks.attend_to_block(queries, positions, keys, window, Dropout(0.0, None))
-        return attended._replace(mixed=attended.mixed.astype(jnp.float32))
+        return blocks.attend_to_block(queries, positions, keys, window, Dropout(0.0, None))
 
     def add_block(number, attended: Attended) -> Attended:
         return blocks.join(attended, attend_to(number))

@@ -63,7 +63,7 @@ def resolve_dtype(experiment: Experiment) -> Experiment:
 
 
 def for_inference(experiment: Experiment) -> Experiment:
-    """The experiment of a checkpoint for the devices of this process, not of those of its run."""
+    """The experiment of a checkpoint with the choice of the attention kernel left open again."""
     execution = dataclasses.replace(experiment.execution, attention="auto")
     return resolve_dtype(dataclasses.replace(experiment, execution=execution))
 

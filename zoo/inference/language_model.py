@@ -51,8 +51,7 @@ class LanguageModel:
         Raises ConfigError if a prompt is longer than the model's context.
         """
         texts = [""] * len(prompts)
-        stream = self.stream(prompts, max_tokens=max_tokens, sampling=sampling, seed=seed)
-        for additions in stream:
+        for additions in self.stream(prompts, max_tokens=max_tokens, sampling=sampling, seed=seed):
             texts = [text + addition for text, addition in zip(texts, additions, strict=True)]
         return texts
 
@@ -71,8 +70,9 @@ class LanguageModel:
         # The first token of a prompt that ended in a space must begin with that space. A vocabulary
         # in which no token begins with a space puts spaces between words by itself.
         begins_with_space = self._begins_with_space
-        owes_space = np.array([prompt.endswith(" ") for prompt in prompts])
-        owes_space &= begins_with_space.any()
+        owes_space = (
+            np.array([prompt.endswith(" ") for prompt in prompts]) & begins_with_space.any()
+        )
         rows = [
             NewText(self.vocabulary, ids, skips_space=bool(owes))
             for ids, owes in zip(tokens, owes_space, strict=True)
@@ -122,12 +122,14 @@ class LanguageModel:
         room = self.experiment.model.context_length + 1 - max(map(len, tokens))
         num_rows = len(tokens)
         num_extra = self._num_padded(num_rows) - num_rows
-        allowed = np.tile(self._is_text, (num_rows, 1))
+        allowed, end_id = np.tile(self._is_text, (num_rows, 1)), self.vocabulary.eos_id
+        extra = np.zeros((num_extra, len(self._is_text)), bool)
+        extra[:, end_id or 0] = True  # rows that only fill the mesh end at once
         prompts = Prompts(
             tokens + [tokens[-1]] * num_extra,
-            allowed=np.pad(allowed, ((0, num_extra), (0, 0)), mode="edge"),
-            allowed_first=np.pad(allowed & allowed_first, ((0, num_extra), (0, 0)), mode="edge"),
-            end_id=self.vocabulary.eos_id,
+            allowed=np.concatenate([allowed, extra]),
+            allowed_first=np.concatenate([allowed & allowed_first, extra]),
+            end_id=end_id,
         )
         chunks = generate(
             self.graphdef,

@@ -16,7 +16,6 @@ from zoo.distribution.sharding import AnyMesh, Rules
 
 AXIS_OF_LETTER = {
     "B": "batch",
-    "L": "layers",
     "N": "heads",
     "K": "kv_heads",
     "H": "head_dim",

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from configs.experiment import Experiment
 from models.config import ConfigError
+from zoo.distribution.devices import choose_attention
 from zoo.distribution.sharding import mesh_shape
 from zoo.planning.hardware import Topology
 from zoo.planning.training import TrainingPlan, plan_training
@@ -29,6 +30,8 @@ def candidates(experiment: Experiment, topology: Topology) -> Iterator[TrainingP
         dataclasses.replace(experiment.mesh, auto=False, data=None, fsdp=1, tensor=1),
         topology.num_devices,
     )
+    # A kernel that cannot serve is an error now, not the reason why no mesh fits.
+    choose_attention(experiment, given, topology.chip.device_kind)
     for shape in mesh_shapes(given, topology.num_slices):
         slices = (
             1 if shape["pipeline"] == 1 else experiment.num_micro_batches

@@ -10,6 +10,8 @@ import pytest
 from flax import nnx
 
 from models.attention.blocks import LARGEST_BLOCK, SMALLEST_BLOCK
+from models.cache import BLOCK
+from models.config import Execution, Kernel
 from models.positions import Positions, causal_mask
 from models.transformer import Transformer
 from tests.models import samples
@@ -54,6 +56,29 @@ def test_decoding_with_a_cache_equals_the_full_forward_pass(name: str, chunks: l
     np.testing.assert_allclose(decoded, samples.logits(model, tokens), rtol=1e-4, atol=1e-4)
     assert cache.length == 13
     assert all(jnp.all(cells.keys[:, :, 13:] == 0) for cells in cache.layers)
+
+
+@pytest.mark.parametrize("name", ["gopher", "llama_gqa"])
+def test_tokens_appended_across_a_block_of_the_cache_see_the_same(name: str):
+    prompt, new = BLOCK - 3, 8
+    config = dataclasses.replace(samples.MODELS[name], context_length=prompt + new)
+    model = samples.random_model(config)
+    tokens = samples.random_tokens(config, batch_size=2, seq_len=prompt + new)
+    decoded, _ = decode(model, tokens, Positions.whole_rows(2, prompt + new), [prompt, new])
+    np.testing.assert_allclose(decoded, samples.logits(model, tokens), rtol=1e-4, atol=1e-4)
+
+
+def test_a_model_trained_with_another_kernel_decodes_with_the_one_for_every_prompt():
+    config = samples.MODELS["llama_gqa"]
+    tokens = samples.random_tokens(config, batch_size=2, seq_len=9)
+    positions = Positions.whole_rows(2, 9)
+    kernels: list[Kernel] = ["xla", "splash"]
+    models = [
+        samples.random_model(config, execution=Execution(dtype="float32", attention=kernel))
+        for kernel in kernels
+    ]
+    expected, found = (decode(model, tokens, positions, [7, 1, 1])[0] for model in models)
+    np.testing.assert_array_equal(found, expected)
 
 
 @pytest.mark.parametrize(
