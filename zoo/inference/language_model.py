@@ -120,8 +120,7 @@ class LanguageModel:
         check(max_tokens > 0, f"max_tokens={max_tokens} must be above zero")
         # The last token drawn is never fed back, so `context_length` inputs make one token more.
         room = self.experiment.model.context_length + 1 - max(map(len, tokens))
-        num_rows = len(tokens)
-        num_extra = self._num_padded(num_rows) - num_rows
+        num_rows, num_extra = len(tokens), self._num_padded(len(tokens)) - len(tokens)
         allowed, end_id = np.tile(self._is_text, (num_rows, 1)), self.vocabulary.eos_id
         extra = np.zeros((num_extra, len(self._is_text)), bool)
         extra[:, end_id or 0] = True  # rows that only fill the mesh end at once
@@ -140,8 +139,7 @@ class LanguageModel:
             seed=seed,
         )
         while True:
-            # Not around the yield: the mesh is not the caller's.
-            with self._entered():
+            with self._entered():  # not around the yield: the mesh is not the caller's
                 chunk = next(chunks, None)
             if chunk is None:
                 return
