@@ -63,6 +63,7 @@ def resolve(app: Sphinx, tree: nodes.document, page: str) -> None:
         target = f"_modules/{module.replace('.', '/')}"
         if module not in app.env.domains.python_domain.modules:
             logger.warning("%s has no page in the reference", module, location=link)
+            link.replace_self(link.children)
             continue
         uri = f"{app.builder.get_relative_uri(page, target)}#{name}"
         link.replace_self(nodes.reference("", "", *link.children, refuri=uri, internal=True))
