@@ -113,7 +113,6 @@ def test_the_example_of_training_from_a_program_runs(tmp_path, monkeypatch, caps
         "CONTRIBUTING.md",
         "docs/evaluation.md",
         "docs/glossary.md",
-        "docs/index.md",
         "docs/ladder.md",
         "docs/launch.md",
         "docs/long_runs.md",
