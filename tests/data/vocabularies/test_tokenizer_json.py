@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
@@ -24,6 +24,8 @@ def tokenizer(vocabulary) -> Tokenizer:
 
 @given(text=texts)
 def test_ids_and_text_are_the_same(vocabulary, tokenizer, text):
+    # The library takes text that spells out a special token for that token.
+    assume(not any(token in text for token in ("<pad>", "</s>", "<unk>", "<s>")))
     ids = tokenizer.encode(text, add_special_tokens=False).ids
     assert ids == vocabulary.encode(text)
     assert tokenizer.decode(ids) == text
