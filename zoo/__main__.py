@@ -31,9 +31,9 @@ def main(argv: list[str]) -> int:
         return 2
     table = Table(box=None, show_header=False, pad_edge=False)
     for group, modules in COMMANDS.items():
-        table.add_row(f"[bold]{group}[/]", "")
-        for module in modules:
-            table.add_row(f"  python -m {module}", summary(module))
+        for number, module in enumerate(modules):
+            heading = "" if number else f"[bold]{group}[/]"
+            table.add_row(heading, f"python -m {module}", summary(module))
     console = Console(highlight=False)
     console.print("Five years of GPT progress in one JAX/Flax transformer.\n")
     console.print(table)
