@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 COMMANDS = {
-    "Understand": ("zoo.describe", "zoo.diff", "zoo.plan", "zoo.plan_table"),
+    "Understand": ("zoo.describe", "zoo.diff", "zoo.plan"),
     "Train": ("zoo.train", "zoo.watch", "zoo.compare", "zoo.verify"),
     "Measure": ("zoo.bench", "zoo.scaling"),
     "Use": ("zoo.sample", "zoo.evaluate", "zoo.convert"),

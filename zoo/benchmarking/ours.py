@@ -122,13 +122,7 @@ def _sample(workload: Workload) -> Repeat:
         model.sample_ids(prompts, max_tokens=num_tokens, sampling=Sampling(temperature=0))
         return time.perf_counter() - start_s
 
-    def repeat() -> dict[str, float]:
-        first_s = continued(1)
-        if workload.what == "prefill":
-            return {"first": first_s}
-        return {"call": continued(workload.new_tokens), "first": first_s}
-
-    return repeat
+    return lambda: workload.repeat(continued)
 
 
 def write_random_checkpoint(experiment: Experiment, folder: Path) -> None:

@@ -124,13 +124,7 @@ def _sample(workload: Workload, model: Any) -> Repeat:
         _wait(model.device)
         return time.perf_counter() - start_s
 
-    def repeat() -> dict[str, float]:
-        first_s = continued(1)
-        if workload.what == "prefill":
-            return {"first": first_s}
-        return {"call": continued(workload.new_tokens), "first": first_s}
-
-    return repeat
+    return lambda: workload.repeat(continued)
 
 
 def _wait(device: Any) -> None:

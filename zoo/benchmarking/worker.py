@@ -36,7 +36,7 @@ def serve(requests: TextIO, answers: TextIO) -> None:
         answer({"workload": workload.to_json(), "device": device, "first_s": first_s})
         for _ in requests:
             answer({"seconds": repeat(), "peak_bytes": _peak_bytes(request["side"])})
-    except Exception as error:
+    except Exception as error:  # whatever `message` has words for; anything else is raised again
         code = exit_code(error)
         if code is None:
             raise

@@ -1,7 +1,7 @@
 """The work of one repeat of a measurement, and what it costs by count."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,6 +79,17 @@ class Workload:
         value_bytes = 4 if self.experiment.execution.dtype == "float32" else 2
         flops = self.decode_batch * forward_flops_per_token(self.model, num_keys)
         return flops / decoding_intensity(self.model, self.decode_batch, num_keys, value_bytes)
+
+    def repeat(self, continued: Callable[[int], float]) -> dict[str, float]:
+        """Continue the prompts once; return the seconds of the whole call and of its first token.
+
+        Args:
+          continued: draws this many tokens after the prompts, and returns the seconds it took.
+        """
+        first_s = continued(1)
+        if self.what == "prefill":
+            return {"first": first_s}
+        return {"call": continued(self.new_tokens), "first": first_s}
 
     def describe(self) -> str:
         """Return the shape in words: `4 x 256 tokens, float32`."""

@@ -5,13 +5,12 @@ The letters are Chinchilla's (arXiv 2203.15556, section 3.3): N parameters, D to
 
 import math
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import overload
+
+import numpy as np
 
 FLOPS_PER_PARAM_AND_TOKEN = 6
 """C = 6ND: two FLOPs for the forward pass, four for the backward pass (Kaplan et al. 2020)."""
-
-Number = TypeVar("Number")
-"""A float or an array."""
 
 
 @dataclass(frozen=True)
@@ -24,9 +23,15 @@ class Law:
     alpha: float
     beta: float
 
-    def loss(self, params: Number, tokens: Number) -> Number:
+    @overload
+    def loss(self, params: float, tokens: float) -> float: ...
+
+    @overload
+    def loss(self, params: np.ndarray, tokens: np.ndarray) -> np.ndarray: ...
+
+    def loss(self, params: float | np.ndarray, tokens: float | np.ndarray) -> float | np.ndarray:
         """Return the loss after training N `params` on D `tokens`."""
-        return self.E + self.A * params**-self.alpha + self.B * tokens**-self.beta  # pyright: ignore
+        return self.E + self.A * params**-self.alpha + self.B * tokens**-self.beta
 
     @property
     def exponent(self) -> float:

@@ -14,7 +14,7 @@ from tests.models import experiments
 from zoo.distribution import sharding
 from zoo.planning import compilation, hardware
 from zoo.planning.speed.collectives import collectives
-from zoo.planning.training import on_accelerator
+from zoo.planning.training import on_accelerator, plan_training
 
 CUBE = sharding.mesh_shape(Mesh(fsdp=2, tensor=2), 4)
 
@@ -82,7 +82,7 @@ class TestWithLibtpu:
             )
 
 
-GPUS = hardware.parse("h100:8", 1)
+GPUS, GPUS_OF_CUBE = hardware.parse("h100:8", 1), hardware.parse("h100:4", 1)
 CANNOT_COMPILE_FOR_GPUS = compilation.why_estimated(GPUS)
 
 
@@ -117,6 +117,11 @@ class TestWithCudaWheels:
         assert compiled.temporary_bytes > 0
         assert {"all-gather", "all-reduce"} <= {c.kind for c in compiled.collectives}
         assert not any(c.across_slices for c in compiled.collectives)
+
+    def test_a_step_with_the_gpus_own_attention_is_compiled(self):
+        plan = plan_training(on_accelerator(configs.get("llama_nano")), GPUS_OF_CUBE, CUBE, "quick")
+        assert plan.attention.startswith("cudnn: ")
+        assert plan.source == "compiled"
 
     def test_two_nodes_talk_over_the_network(self):
         shape = sharding.mesh_shape(Mesh(data=2, fsdp=8), 16)

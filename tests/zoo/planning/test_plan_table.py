@@ -6,10 +6,9 @@ import pytest
 
 import configs
 from configs.experiment import Mesh
-from zoo import plan_table
 from zoo.distribution.sharding import mesh_shape
-from zoo.plan_table import ALL_ROWS, GPU_ROWS, ROWS, Row
-from zoo.planning import compilation, hardware
+from zoo.planning import compilation, hardware, plan_table
+from zoo.planning.plan_table import ALL_ROWS, GPU_ROWS, ROWS, Row
 from zoo.planning.training import on_accelerator, plan_training
 
 NAMED = {

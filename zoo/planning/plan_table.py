@@ -1,7 +1,7 @@
 """Plan every published size on hardware like its paper's.
 
-`python -m zoo.plan_table --out=docs/plans.md`. The 50 models of Chinchilla's scaling study have no
-rows: each is smaller than a model that has one.
+`python -m zoo.planning.plan_table --out=docs/plans.md`. The 50 models of Chinchilla's scaling study
+have no rows: each is smaller than a model that has one.
 """
 
 import dataclasses
@@ -102,8 +102,8 @@ ALL_ROWS = [
 
 HEAD = """# A plan for every published size
 
-Made by `python -m zoo.plan_table --out=docs/plans.md`. Each row is the real train step at the
-paper's batch and sequence length, with full rematerialisation. XLA compiled it (as with
+Made by `python -m zoo.planning.plan_table --out=docs/plans.md`. Each row is the real train step at
+the paper's batch and sequence length, with full rematerialisation. XLA compiled it (as with
 `--effort=quick`) for hardware that was not present: libtpu for TPUs, and for GPUs the CUDA wheels
 (Python 3.12 or later, `pip install 'gpt-zoo[gpu]'`). A row that says "estimated" was not compiled.
 GiB are per device. "At best" and "at most" are bounds from published peaks, with everything
@@ -132,7 +132,7 @@ COLUMNS = (
 
 @dataclass(frozen=True, kw_only=True)
 class TableCommand:
-    """The flags of `python -m zoo.plan_table`."""
+    """The flags of `python -m zoo.planning.plan_table`."""
 
     out: str = "docs/plans.md"
     """File to write the table to. Its rows that are not planned now stay, and so do rows for which
@@ -148,7 +148,7 @@ def main(argv: list[str]) -> None:
     command = cli.parse(
         TableCommand,
         argv,
-        prog="python -m zoo.plan_table",
+        prog="python -m zoo.planning.plan_table",
         description="Plan every published size on hardware like its paper's.",
     )
 
