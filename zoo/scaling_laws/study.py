@@ -16,6 +16,7 @@ import numpy as np
 from configs.experiment import Experiment
 from data.config import Source
 from models.config import ConfigError, ModelConfig, check
+from zoo.common.errors import WorkdirError
 from zoo.common.folders import writing
 from zoo.reporting.record import write_whole
 from zoo.scaling_laws.conventions import Counts
@@ -127,19 +128,19 @@ class Study:
     def open(cls, settings: Settings, source: Source, folder: Path) -> "Study":
         """Return the study in the folder, or a new one.
 
-        Raises ConfigError if it has other settings, WorkdirError if it cannot be written.
+        Raises ConfigError if it has other settings, WorkdirError if it is damaged or cannot be
+        written.
         """
         file, runs = folder / STUDY_FILE, []
         if file.exists():
-            saved = json.loads(file.read_text(encoding="utf-8"))
+            saved, runs = _read(file)
             for field in fields(settings):
-                old, new = saved["settings"][field.name], settings.to_json()[field.name]
+                old, new = saved.get(field.name), settings.to_json()[field.name]
                 check(
                     old == new,
                     f"{folder} holds a study with {field.name}={old}, not {new}; undo the change "
                     "or choose another --workdir",
                 )
-            runs = [Run(**run) for run in saved["runs"]]
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
         return cls(settings, source, folder, runs)
@@ -276,6 +277,17 @@ class Study:
         if not self.runs:
             raise ConfigError("no run is finished")
         return self.runs[-1].tokens / self.runs[-1].epochs
+
+
+def _read(file: Path) -> tuple[dict[str, Any], list[Run]]:
+    """Return the settings and the finished runs of study.json. Raises WorkdirError if damaged."""
+    try:
+        saved = json.loads(file.read_text(encoding="utf-8"))
+        return dict(saved["settings"]), [Run(**run) for run in saved["runs"]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise WorkdirError(
+            f"{file} is damaged ({error!r}); restore it from a copy, or choose another --workdir"
+        ) from error
 
 
 def _with_text_sizes(model: ModelConfig, settings: Settings) -> ModelConfig:

@@ -13,6 +13,7 @@ from data.config import Task
 from models.config import ConfigError
 from models.transformer import num_params as count
 from tests.zoo.scaling_laws.synthetic import TRUE
+from zoo.common.errors import WorkdirError
 from zoo.scaling_laws.points import read_points
 from zoo.scaling_laws.projection import project
 from zoo.scaling_laws.sizes import (
@@ -102,6 +103,17 @@ def test_a_killed_study_goes_on_where_it_was_and_ends_the_same(tmp_path):
     again, trainer = finish(tmp_path / "killed")
     assert trainer.runs == []
     assert again.runs == whole.runs
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[]", "{", '{"settings": 3, "runs": []}', '{"runs": [{}]}']
+)
+def test_a_damaged_study_is_an_error_and_stays(content, tmp_path):
+    file = tmp_path / "study.json"
+    file.write_text(content)
+    with pytest.raises(WorkdirError, match="study.json is damaged .*; restore it from a copy"):
+        finish(tmp_path)
+    assert file.read_text() == content
 
 
 def test_a_study_of_other_settings_is_not_continued(tmp_path):
