@@ -1,9 +1,9 @@
 """The one transformer that all families share.
 
 For training, the parameters of all layers are stacked along a leading axis `layers`, and the
-forward pass scans over that axis, so compile time does not grow with depth. A model that decodes
-has a list of layers instead, each with arrays of its own: reading them once per token is what takes
-the time, and a slice of a stack would be copied first.
+forward pass scans over that axis, so compile time does not grow with depth. A model that was loaded
+to decode has a list of layers instead, each with arrays of its own: reading them once per token is
+what takes the time, and a slice of a stack would be copied first.
 """
 
 import dataclasses

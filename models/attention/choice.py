@@ -8,7 +8,9 @@ from models.attention.splash import TILE
 from models.config import ConfigError, Execution, Kernel, ModelConfig, Relative
 
 CUDNN_LARGEST_HEAD, CUDNN_HEAD_UNIT = 128, 8
-"""Widths of a head that cuDNN serves on every GPU: multiples of the unit up to the largest."""
+"""Widths of a head that cuDNN serves: multiples of the unit up to the largest."""
+CUDNN_COMPUTE_CAPABILITY = 8.0
+"""The lowest compute capability with bfloat16 products: Ampere's."""
 WITHOUT_PALLAS = ("TPU v2", "TPU v3")
 """TPUs for which Pallas compiles no kernels."""
 
@@ -19,6 +21,8 @@ class Workload:
 
     device_kind: str
     """JAX's name for the devices."""
+    compute_capability: float | None = None
+    """That of NVIDIA GPUs that are present; None: not known, as of GPUs that are only described."""
     seq_len: int
     length_is_split: bool
     """True if the devices divide the sequence among them."""
@@ -87,6 +91,9 @@ def _obstacle(
             if workload.seq_len % TILE:
                 return f"seq_len={workload.seq_len} is not a multiple of {TILE}"
         case "cudnn":
+            capability = workload.compute_capability
+            if capability is not None and capability < CUDNN_COMPUTE_CAPABILITY:
+                return f"it needs compute capability {CUDNN_COMPUTE_CAPABILITY}, not {capability}"
             if workload.has_packed_rows:
                 return "JAX's function for it does not keep the documents of a row apart"
             if execution.dtype != "bfloat16":

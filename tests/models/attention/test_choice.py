@@ -37,6 +37,13 @@ PACKED, SPLIT, H100 = (
         ("llama_7b", H100, "cudnn", "the fastest on NVIDIA H100"),
         ("llama_7b", H100 | PACKED, "xla", "does not keep the documents of a row apart"),
         ("palm_8b", H100, "xla", "model.attention.head_dim=256 is not a multiple of 8 up to 128"),
+        ("llama_7b", H100 | {"compute_capability": 9.0}, "cudnn", "the fastest on NVIDIA H100"),
+        (
+            "llama_7b",
+            {"device_kind": "NVIDIA TITAN RTX", "compute_capability": 7.5},
+            "xla",
+            "it needs compute capability 8.0, not 7.5",
+        ),
         ("llama_7b", {"device_kind": "cpu"}, "xla", "cpu has no kernel of its own"),
     ],
 )
