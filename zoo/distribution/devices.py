@@ -84,12 +84,13 @@ def choose_attention(
       device_kind: JAX's name for the devices; None: those of this process.
     """
     capability = None
-    if device_kind is None:
+    kind = device_kind
+    if kind is None:
         device = jax.devices()[0]
-        device_kind = device.device_kind
+        kind = str(device.device_kind)
         capability = getattr(device, "compute_capability", None)  # "9.0"; only GPUs have it
     workload = choice.Workload(
-        device_kind=device_kind,
+        device_kind=kind,
         compute_capability=None if capability is None else float(capability),
         seq_len=experiment.seq_len,
         length_is_split=shape["sequence"] > 1,
