@@ -12,8 +12,9 @@ import tyro
 
 from configs.experiment import Experiment
 from models.config import check, check_above_zero
-from zoo import cli
 from zoo.benchmarking import WHATS, What
+from zoo.command_line import cli
+from zoo.command_line.model_flags import parse_with_model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +88,7 @@ class BenchCommand:
 
 def main(argv: list[str]) -> None:
     """Measure part by part, print, and append each result to the file."""
-    command = cli.parse_with_model(
+    command = parse_with_model(
         lambda experiment, name: BenchCommand(name=name, experiment=experiment),
         argv,
         prog="python -m zoo.bench",

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import tyro
 
 from models.config import check
-from zoo import cli
+from zoo.command_line import cli
 from zoo.common.errors import WorkdirError
 from zoo.explaining.terminal import stdout_console
 

@@ -8,7 +8,7 @@ from typing import Literal, assert_never
 
 from configs.experiment import Mesh
 from models.config import ConfigError
-from zoo import cli
+from zoo.command_line import cli
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ from typing import Literal
 
 import configs
 from models.config import check
-from zoo import cli
+from zoo.command_line import cli
 from zoo.explaining.family_pages import markdown
 from zoo.explaining.model_card import ModelCard, family_cards, model_card, show_model_card
 from zoo.explaining.size_table import show_zoo

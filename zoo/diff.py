@@ -10,7 +10,7 @@ import tyro
 from rich.console import Console
 
 from models.flops import decoding_intensity, forward_flops_per_token, kv_cache_bytes_per_token
-from zoo import cli
+from zoo.command_line import cli
 from zoo.explaining.choices import Choice, choices
 from zoo.explaining.explanations import AXES, LETTERS
 from zoo.explaining.model_card import ModelCard, model_card

@@ -11,7 +11,7 @@ from configs.experiment import Mesh
 from data.config import without_code
 from data.flags import SourcesFlags
 from models.config import check
-from zoo import cli
+from zoo.command_line import cli
 from zoo.common.process import keep_freed_memory
 
 if TYPE_CHECKING:

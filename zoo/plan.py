@@ -12,7 +12,8 @@ import tyro
 
 from configs.experiment import Experiment
 from models.config import check
-from zoo import cli
+from zoo.command_line import cli
+from zoo.command_line.model_flags import parse_with_model
 from zoo.planning import Effort
 
 SHORT_FORMS = {
@@ -55,7 +56,7 @@ class PlanCommand:
 
 def main(argv: list[str]) -> None:
     """Print the plan. Raises OutOfMemoryError (exit code 5) if it does not fit."""
-    command = cli.parse_with_model(
+    command = parse_with_model(
         lambda experiment, name: PlanCommand(name=name, experiment=experiment, topology="v5e:4x4"),
         expand_short_forms(argv),
         prog="python -m zoo.plan",

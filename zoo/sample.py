@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from configs.experiment import Mesh
 from models.config import ConfigError
-from zoo import cli
+from zoo.command_line import cli
 
 if TYPE_CHECKING:
     from zoo.inference.decode import Sampling

@@ -9,7 +9,7 @@ import tyro
 
 from configs.experiment import Experiment
 from models.config import ConfigError, check
-from zoo import cli
+from zoo.command_line import cli
 from zoo.common.errors import WorkdirError
 
 if TYPE_CHECKING:
@@ -69,8 +69,9 @@ def _check_page(out: str) -> None:
 
 
 def _show_fit(fit: "Fit", source: str, out: str, *, is_json: bool) -> None:
+    from zoo.explaining.tables import show_tables
     from zoo.explaining.terminal import stdout_console
-    from zoo.scaling_laws.fit_report import fit_page, fit_tables, show_tables
+    from zoo.scaling_laws.fit_report import fit_page, fit_tables
 
     _write(out, fit_page(fit, source))
     if is_json:
@@ -114,8 +115,8 @@ class PlanCommand:
 
     def run(self) -> None:
         """Print the tables, and write the page if one is asked for."""
+        from zoo.explaining.tables import show_tables
         from zoo.explaining.terminal import stdout_console
-        from zoo.scaling_laws.fit_report import show_tables
         from zoo.scaling_laws.plan import plan, plan_page, plan_tables
 
         found = plan(self.flops, self.topology, self.mfu)

@@ -19,7 +19,8 @@ from rich.console import Console
 
 from configs.experiment import Distributed, Experiment
 from models.config import check
-from zoo import cli
+from zoo.command_line import cli
+from zoo.command_line.model_flags import parse_with_model
 from zoo.common.process import keep_freed_memory
 from zoo.reporting.trackers import TrackerName, check_installed
 
@@ -138,7 +139,7 @@ def _reporter(
 
 def main(argv: list[str]) -> None:
     """Train as the flags say; with --json print the summary."""
-    command = cli.parse_with_model(
+    command = parse_with_model(
         lambda experiment, name: TrainCommand(
             name=name, experiment=experiment, workdir=f"runs/{name}"
         ),

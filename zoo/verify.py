@@ -17,7 +17,8 @@ import tyro
 
 from configs.experiment import Experiment
 from models.config import check
-from zoo import cli
+from zoo.command_line import cli
+from zoo.command_line.model_flags import parse_with_model
 from zoo.common.errors import MismatchError, StartedRunError, WorkdirError
 from zoo.common.folders import writing
 from zoo.explaining.terminal import column_widths
@@ -56,7 +57,7 @@ class VerifyCommand(OwnFlags):
 
 def main(argv: list[str]) -> None:
     """Train, compare and print. Raises MismatchError (exit code 7) if something differs."""
-    command = cli.parse_with_model(
+    command = parse_with_model(
         lambda experiment, name: VerifyCommand(name=name, experiment=experiment),
         argv,
         prog="python -m zoo.verify",

@@ -7,7 +7,7 @@ from typing import Annotated
 import tyro
 
 from models.config import check
-from zoo import cli
+from zoo.command_line import cli
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -54,8 +54,8 @@ class Count:
 
 def train(workdir: Path, text: Path, log: Path) -> None:
     """Run the command in this process, with its output in `log`."""
-    from zoo import cli
     from zoo import train as command
+    from zoo.command_line import cli
 
     with log.open("a") as file:
         os.dup2(file.fileno(), 1)

@@ -23,7 +23,7 @@ import pytest
 import configs
 from configs.experiment import Experiment
 from data.config import Files
-from zoo import cli
+from zoo.command_line import cli
 from zoo.runs.metrics import METRICS_FILE, read_metrics
 
 REPOSITORY = Path(__file__).parents[2]

@@ -335,7 +335,7 @@ def test_help_answers_without_jax(command, run_process):
 
 def test_a_bug_keeps_its_traceback_and_exits_1(run_process):
     """`run` hides the traceback of a person's mistakes only."""
-    program = "from zoo import cli\ncli.run(lambda argv: 1 / 0)"
+    program = "from zoo.command_line import cli\ncli.run(lambda argv: 1 / 0)"
     process = run_process("-c", program)
     assert process.returncode == 1
     assert "ZeroDivisionError" in process.stderr

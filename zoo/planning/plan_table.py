@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zoo import cli
+from zoo.command_line import cli
 
 if TYPE_CHECKING:
     from zoo.planning.training import TrainingPlan

@@ -7,6 +7,7 @@ from hashlib import sha256
 from html import escape
 from typing import Any
 
+from zoo.explaining.tables import Table
 from zoo.reporting.plots import COLORS, GRID, INK, Panel
 from zoo.reporting.svg import sample, svg
 
@@ -65,6 +66,12 @@ def table(head: Sequence[Any], rows: Iterable[Sequence[Any]], *, class_: str = "
     body = [element("tr", *(element("td", cell) for cell in row)) for row in rows]
     parts = ([element("thead", header)] if head else []) + [element("tbody", *body)]
     return element("div", element("table", *parts, class_=class_), class_="scroll")
+
+
+def table_section(each: Table) -> Section:
+    """Return a part of the page with the table and its remarks."""
+    rows = [table(each.head, each.rows, class_="numbers")] if each.rows else []
+    return section(each.title, *rows, *(element("p", note, class_="muted") for note in each.notes))
 
 
 def tiles(items: Iterable[tuple[str, Any, str]]) -> Html:

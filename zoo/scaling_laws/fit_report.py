@@ -1,13 +1,11 @@
 """A fit as tables, in a terminal and as a page with its pictures."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
-from rich.console import Console
 
-from zoo.explaining.terminal import column_widths, show
-from zoo.reporting.markup import element, figure, page, section, sections, table, tiles
+from zoo.explaining.tables import Table, count
+from zoo.reporting.markup import element, figure, page, section, sections, table_section, tiles
 from zoo.reporting.plots import Line, Panel
 from zoo.scaling_laws.approaches import Estimate, Interval
 from zoo.scaling_laws.fit import CONSTANTS, Fit
@@ -15,37 +13,6 @@ from zoo.scaling_laws.isoflop import envelope
 from zoo.scaling_laws.parametric import log_errors
 
 INTERVALS = "Intervals reach from the 10th to the 90th percentile of bootstrap samples."
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table with its title and remarks."""
-
-    title: str
-    head: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    notes: Sequence[str] = ()
-
-
-def count(value: float) -> str:
-    """Return 70.1B, 1.33T or 1.3e+21 for a number of parameters, tokens or FLOPs."""
-    for factor, unit in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
-        if factor <= value < 1e15:
-            return f"{value / factor:.3g}{unit}" if value < 999.5 * factor else f"{value:.3g}"
-    return f"{value:.3g}"
-
-
-def show_tables(console: Console, tables: Sequence[Table]) -> None:
-    """Print the tables."""
-    for each in tables:
-        show(console, f"\n{each.title}", style="bold")
-        widths = column_widths([each.head, *each.rows])
-        for row in [each.head, *each.rows] if each.rows else []:
-            first, *rest = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-            text = f"  {first}  {'  '.join(rest)}".rstrip()
-            console.print(text, markup=False, soft_wrap=True)
-        for note in each.notes:
-            show(console, note, indent=2)
 
 
 def fit_tables(fit: Fit) -> list[Table]:
@@ -185,14 +152,7 @@ def fit_page(fit: Fit, source: str) -> str:
             ("best D", count(tokens), f"{tokens / params:.3g} tokens per parameter"),
         ]
     )
-    parts = [
-        section(
-            each.title,
-            *([table(each.head, each.rows, class_="numbers")] if each.rows else []),
-            *(element("p", note, class_="muted") for note in each.notes),
-        )
-        for each in fit_tables(fit)
-    ]
+    parts = [table_section(each) for each in fit_tables(fit)]
     curves = section("Curves", element("div", *map(figure, fit_panels(fit)), class_="charts"))
     title = f"Scaling law of {source}"
     return page(title, element("h1", title), main, sections(curves, *parts))

@@ -1,23 +1,17 @@
-"""The front end of the zoo's commands: data/command.py, with models and the zoo's errors."""
+"""The flags that pick a model and then change its experiment."""
 
 import dataclasses
-import os
-import sys
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NoReturn, Protocol, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast
 
 import tyro
 
 import configs
 from configs.experiment import Experiment
-from data import command
+from data.command import parse
 from data.config import PaperMixture, without_code
 from models.config import ConfigError, check
-from zoo.common.process import AbortHandler
-
-console, parse = command.console, command.parse
 
 
 class ModelCommand(Protocol):
@@ -137,34 +131,3 @@ def _pick(flags: StartFlags, *, asks_help: bool) -> Start:
 def _spelled_out(flag: str) -> str:
     """Return the flag itself, or `--mesh.auto` for its short form `--mesh=auto`."""
     return "--mesh.auto" if flag == "--mesh=auto" else flag
-
-
-def run(main: Callable[[list[str]], None]) -> None:
-    """Run a command's `main` on argv and exit with the code of zoo.common.errors."""
-    command.run(main, _ending, _leave)
-
-
-def _ending(error: BaseException) -> command.Ending | None:
-    """Return the exit code and the message for `error`; None for an internal error."""
-    if not isinstance(error, Exception):
-        return 130, "by Ctrl-C"
-    # Imported late: it is needed only when something went wrong.
-    from zoo.common.errors import exit_code, message
-
-    code = exit_code(error)
-    if code is None:
-        AbortHandler.expect(1)
-        return None
-    return code, message(error)
-
-
-def _leave(code: int, error: BaseException) -> NoReturn:
-    from zoo.common.errors import is_lost_host
-
-    # Late threads, and objects that are destroyed at exit, may fail again for the same reason.
-    threading.excepthook = sys.unraisablehook = lambda _: None
-    AbortHandler.expect(code)
-    if is_lost_host(error):
-        # A normal exit would try to disconnect from processes that are gone.
-        os._exit(code)
-    sys.exit(code)

@@ -1,0 +1,248 @@
+"""Measure which choice between two models matters: `python -m zoo.ablate --study=NAME`."""
+
+import dataclasses
+import json
+import math
+import shlex
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import tyro
+
+from configs import studies
+from configs.studies.study import AblationStudy, Design, Equal
+from data.config import Files, Task
+from models.config import ConfigError, check
+from zoo.command_line import cli
+from zoo.common.errors import StoppedError
+
+if TYPE_CHECKING:
+    from zoo.ablation.findings import Findings
+    from zoo.ablation.study import Run, Study
+    from zoo.ablation.workers import Trainer
+
+CALIBRATION_STEPS = 20
+"""Steps of the run that measures the speed of this machine."""
+OUTPUTS = ("study.html", "study.md")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AblateCommand:
+    """The flags of `python -m zoo.ablate`. A flag that is not given is the study's."""
+
+    study: str | None = None
+    """A study of configs/studies. None: one made by --from and --to."""
+    start: Annotated[str | None, tyro.conf.arg(name="from")] = None
+    """Model to start from."""
+    end: Annotated[str | None, tyro.conf.arg(name="to")] = None
+    """Model to arrive at."""
+    choices: tuple[str, ...] | None = None
+    """Choices to take from the end, in the order of the path. None: all in which the two differ."""
+    designs: tuple[Design, ...] | None = None
+    """from_start: the start with one choice of the end; from_end: the end with one choice of the
+    start; path: the choices one after the other; factorial: half of them at a time."""
+    equal: Equal | None = None
+    """Budget that all variants share, besides the tokens."""
+    seeds: int | None = None
+    """Runs of each variant, besides its sweep of the learning rate."""
+    d_model: int | None = None
+    """Width of the start; its other sizes keep their proportion."""
+    vocab_size: int | None = None
+    """Tokens of the vocabulary, which is trained on the text."""
+    seq_len: int | None = None
+    """Tokens of a sequence."""
+    batch_tokens: int | None = None
+    """Tokens of a step."""
+    num_tokens: float | None = None
+    """Tokens of a run."""
+    files: str | None = None
+    """Train on these files, a glob. None: the study's text."""
+    task: str | None = None
+    """Train on this task, such as packages. None: the study's text."""
+    workdir: str | None = None
+    """Folder of the study: a workdir for each run, study.json and the reports. None: a folder in
+    runs/ named after the study."""
+    jobs: int = 1
+    """Runs at a time, each on a GPU of its own or on its share of the cores."""
+    dry_run: bool = False
+    """List the choices and the variants and say what the study costs; train nothing."""
+    json: bool = False
+    """Print one JSON object and nothing else on stdout."""
+
+    def __post_init__(self):
+        check(self.jobs > 0, f"--jobs={self.jobs} must be above zero; write --jobs=1")
+        check(
+            self.files is None or self.task is None,
+            f"--files={self.files} and --task={self.task} are both the text; write one of them",
+        )
+
+    def settings(self) -> AblationStudy:
+        """Return the study with the flags' changes. Raises ConfigError if there is none."""
+        names = {field.name for field in dataclasses.fields(AblationStudy)} - {"source"}
+        flags = {name: value for name in names if (value := getattr(self, name)) is not None}
+        if self.files is not None:
+            flags["source"] = Files(self.files)
+        if self.task is not None:
+            flags["source"] = Task(self.task)
+        if self.study is not None:
+            return dataclasses.replace(studies.get(self.study), **flags)
+        if self.start is None or self.end is None:
+            raise ConfigError(
+                "--from and --to are missing; write for example --from=gpt1_small --to=llama_small,"
+                f" or --study={next(iter(studies.STUDIES))}"
+            )
+        return AblationStudy(**flags)
+
+    def folder(self, settings: AblationStudy) -> Path:
+        """Return the folder of the study."""
+        name = self.study or f"{settings.start}-to-{settings.end}"
+        return Path(self.workdir or f"runs/{name}")
+
+
+def main(argv: list[str]) -> None:
+    """Train what is not trained yet, and write the reports."""
+    command = cli.parse(
+        AblateCommand,
+        argv,
+        prog="python -m zoo.ablate",
+        description="Train two models and what lies between them, and say which choice matters. "
+        "The same command again resumes the study.",
+    )
+    from zoo.ablation.study import Study
+    from zoo.common.lock import held
+
+    settings = command.settings()
+    folder = command.folder(settings)
+    study = Study.open(settings, folder)
+    _report_plan(study)
+    if command.dry_run:
+        return
+    signal.signal(signal.SIGTERM, _stop)
+    shown = shlex.join(["python", "-m", "zoo.ablate", *argv])
+    with held(folder, _say):
+        if study.num_left:
+            _train(study, command.jobs, shown)
+        findings = _write(study, shown)
+    if command.json:
+        print(json.dumps({**findings.to_json(), "workdir": str(folder)}))
+    else:
+        _show(findings)
+        files = " and ".join(str(folder / name) for name in OUTPUTS)
+        cli.console.print(f"\nwrote {files}", markup=False, soft_wrap=True)
+
+
+def _say(line: str) -> None:
+    cli.console.print(f"study: {line}", markup=False, soft_wrap=True)
+
+
+def _stop(number: int, frame: object) -> NoReturn:
+    del frame
+    raise StoppedError(
+        f"{signal.Signals(number).name}: the runs under way are saved; the same command goes on", 75
+    )
+
+
+def _report_plan(study: "Study") -> None:
+    """Say which choices and variants there are, and what all runs cost."""
+    from zoo.ablation.choices import words
+
+    start, end = study.made.start, study.made.end
+    for choice in study.choices:
+        _say(f"{choice}: {words(start, choice)} -> {words(end, choice)}")
+    for variant in study.variants:
+        model = study.made.run(variant).model
+        _say(f"variant `{study.label(variant)}`, d_ff {model.feed_forward.d_ff:,}")
+    total = study.num_first
+    _say(
+        f"{len(study.variants)} variants, {total} runs of {study.flops_per_run():.3g} FLOPs and "
+        f"{start.num_tokens:,} tokens, more where a sweep has to go further; "
+        f"{len(study.runs)} are finished"
+    )
+
+
+def _train(study: "Study", jobs: int, command: str) -> None:
+    """Make all runs, with the time that is left after each."""
+    from zoo.ablation.workers import started, train_all
+
+    with started(jobs) as trainers:
+        clock = _Clock(study, jobs, _run_seconds(study, trainers))
+        _say(clock.left())
+
+        def report(run: "Run") -> None:
+            bits = run.trained.bits_per_byte
+            score = "diverged" if bits is None else f"{bits:.4f} bits per byte"
+            _say(f"{run.workdir}: {score} at a peak of {run.peak_lr:.3g}; {clock.left()}")
+            _write(study, command)
+
+        train_all(study, trainers, report)
+
+
+def _run_seconds(study: "Study", trainers: "list[Trainer]") -> Callable[[], float]:
+    """Return a function that gives the seconds of a run: the mean of those that are finished.
+
+    Without one, the speed of a few steps on all trainers at the same time decides.
+    """
+    from concurrent.futures import ThreadPoolExecutor
+
+    estimate = math.nan
+    if not study.runs:
+        planned = next(study.ready())
+        run = study.experiment(planned)
+        num_steps = min(CALIBRATION_STEPS, run.num_steps)
+        short = dataclasses.replace(run, num_steps=num_steps, log_every=1, save_every=num_steps)
+        folders = [study.folder / "calibration" / str(n) for n in range(len(trainers))]
+        with ThreadPoolExecutor(len(trainers)) as threads:
+            found = list(threads.map(lambda t, f: t(short, f), trainers, folders))
+        speeds = [each.tokens_per_s for each in found if each.tokens_per_s]
+        estimate = run.num_tokens / min(speeds) if speeds else math.nan
+
+    def seconds() -> float:
+        done = [run.trained.seconds for run in study.runs]
+        return sum(done) / len(done) if done else estimate
+
+    return seconds
+
+
+@dataclass(frozen=True)
+class _Clock:
+    """The time that a study still needs."""
+
+    study: "Study"
+    jobs: int
+    run_seconds: Callable[[], float]
+
+    def left(self) -> str:
+        """Return the runs and hours that are left."""
+        number = self.study.num_left
+        hours = number * self.run_seconds() / self.jobs / 3600
+        return f"{number} runs left, about {hours:.2g} hours"
+
+
+def _write(study: "Study", command: str) -> "Findings":
+    """Write the page and the Markdown of what is finished, and return it."""
+    from zoo.ablation.findings import Findings
+    from zoo.ablation.report import study_markdown, study_page
+    from zoo.common.folders import writing
+    from zoo.reporting.record import write_whole
+
+    findings = Findings.of(study)
+    page, text = OUTPUTS
+    with writing(study.folder):
+        write_whole(study.folder / page, study_page(findings, command))
+        write_whole(study.folder / text, study_markdown(findings, command))
+    return findings
+
+
+def _show(findings: "Findings") -> None:
+    from zoo.ablation.report import tables
+    from zoo.explaining.tables import show_tables
+    from zoo.explaining.terminal import stdout_console
+
+    show_tables(stdout_console(), tables(findings))
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,1 @@
+"""Ablations: runs that change one choice at a time, and the statistics of their differences."""

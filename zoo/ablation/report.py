@@ -1,0 +1,258 @@
+"""A study as tables, as Markdown and as one self-contained page."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from configs.studies.study import Design
+from zoo.ablation.choices import words
+from zoo.ablation.designs import Contrast, label
+from zoo.ablation.findings import Findings, VariantResult
+from zoo.ablation.forest import Row, forest
+from zoo.ablation.statistics import CONFIDENCE, POWER, Effect, Interval
+from zoo.ablation.study import text_of
+from zoo.explaining.tables import Table, count, markdown
+from zoo.reporting.markup import Html, element, figure, page, section, sections, table_section
+from zoo.reporting.markup import tiles as main_numbers
+from zoo.reporting.plots import Line, Panel
+
+BITS = "bits per byte"
+NOISE = "not distinguishable from noise"
+TITLES: dict[Design, str] = {
+    "from_start": "One choice of the end at the start",
+    "from_end": "One choice of the end, taken back from it",
+    "path": "The choices one after the other",
+    "factorial": "Half of the choices at a time",
+}
+MEANINGS: dict[Design, str] = {
+    "from_start": "The start with this choice of the end, less the start.",
+    "from_end": "The end, less the end with this choice of the start.",
+    "path": "The start with this and all choices above it, less the same without this one.",
+    "factorial": "The mean of the runs with the choice, less the mean of those without it. `a x b` "
+    "is how much more a does with b; effects with the same runs cannot be told apart.",
+}
+
+
+def tables(findings: Findings) -> list[Table]:
+    """Return all tables of a study."""
+    found = [_choices(findings), _variants(findings), _noise(findings)]
+    found += [_effects(design, rows) for design, rows in findings.effects.items()]
+    return [*found, _sweeps(findings)]
+
+
+def _choices(findings: Findings) -> Table:
+    s = findings.study
+    rows = [[c, words(s.made.start, c), words(s.made.end, c)] for c in s.choices]
+    left = [c for c in s.made.differing if c not in s.choices]
+    start, settings = s.made.start, s.settings
+    held = (
+        f"The same in all variants: {text_of(settings.source)}, the vocabulary of "
+        f"{settings.vocab_size:,} tokens in the style of {start.data.vocabulary_style}, packing "
+        f"({start.data.packing}), sequences of {settings.seq_len:,} tokens, batches of "
+        f"{settings.batch_tokens:,} tokens of one size, {start.num_tokens:,} tokens in all, and "
+        f"the start's shape: {start.model.num_layers} layers of width {start.model.d_model} with "
+        f"{start.model.attention.num_heads} heads."
+    )
+    notes = [held]
+    if left:
+        notes.append(f"Not studied, as in the start: {', '.join(left)}.")
+    return Table("Choices", ("choice", settings.start, settings.end), rows, notes)
+
+
+def _variants(findings: Findings) -> Table:
+    by_variant = {each.variant: each for each in findings.variants}
+    start = by_variant.get(frozenset())
+    rows = [_variant_row(each, start) for each in findings.variants]
+    settings = findings.study.settings
+    equal = {
+        "flops": "The feed-forward width d_ff holds the training FLOPs within 1 %.",
+        "params": "The feed-forward width d_ff holds the parameters within 1 %.",
+        "tokens": "Only the tokens are equal.",
+    }[settings.equal]
+    missing = len(findings.study.variants) - len(findings.variants)
+    explained = (
+        f"{settings.seeds} seeds of each variant; a seed sets the order of the text and the "
+        f"initial parameters of all variants alike. {equal} FLOPs are those of all matrix "
+        "products per training token; the KV cache is in bfloat16."
+    )
+    notes = [explained]
+    if missing:
+        notes.append(f"{missing} variants are not finished.")
+    if not all(each.is_bracketed for each in findings.variants):
+        notes.append("A peak with * is the lowest or highest of its sweep: it may not be the best.")
+    head = (
+        "variant", BITS, "less the start", "peak rate", "d_ff", "parameters", "FLOPs",
+        "cache bytes", "tokens/s",
+    )  # fmt: skip
+    return Table("Variants", head, rows, notes)
+
+
+def _variant_row(each: VariantResult, start: VariantResult | None) -> list[str]:
+    mean, base = each.mean, None if start is None else start.mean
+    return [
+        each.name,
+        "diverged" if mean is None else f"{mean:.4f}",
+        "-" if mean is None or base is None else f"{mean - base:+.4f}",
+        f"{each.peak_lr:.3g}{'' if each.is_bracketed else '*'}",
+        f"{each.d_ff:,}",
+        f"{each.num_params:,}",
+        count(each.flops_per_token),
+        f"{each.cache_bytes_per_token:,.0f}",
+        "-" if each.tokens_per_s is None else f"{each.tokens_per_s:,.0f}",
+    ]
+
+
+def _noise(findings: Findings) -> Table:
+    noise, base = findings.noise, findings.base_std()
+    if noise is None:
+        note = "The noise needs two finished variants with two seeds each: --seeds=2 or more."
+        return Table("The noise floor", (), (), [note])
+    rows = [
+        [f"{size:g}", "more than 1,000" if n is None else str(n)]
+        for size, n in findings.seeds_needed().items()
+    ]
+    start = "" if base is None else f" The start's own scores spread by {base:.4f}."
+    note = (
+        f"Once each variant's mean and each seed's shift are subtracted, scores spread by "
+        f"{noise.std:.4f} {BITS} ({noise.degrees} degrees of freedom).{start} The table says how "
+        f"many seeds a difference between two variants needs to be found with probability "
+        f"{POWER:.0%}, if {findings.comparisons()} effects are looked at."
+    )
+    return Table("The noise floor", (f"difference in {BITS}", "seeds"), rows, [note])
+
+
+def _effects(design: Design, rows: Sequence[tuple[Contrast, Effect | None]]) -> Table:
+    cells = [_effect_row(contrast, effect) for contrast, effect in rows]
+    note = (
+        f"{MEANINGS[design]} In {BITS}: below zero is better. The interval holds all "
+        f"{len(rows)} effects of this table together with probability {CONFIDENCE:.0%} (Student's "
+        "t, the noise of all variants, Bonferroni); the next two hold each effect alone, by its "
+        "own differences and by resampling the seeds, which says little with few of them. p is "
+        "corrected in the same way. The last column is the effect that would have been found with "
+        f"probability {POWER:.0%}."
+    )
+    head = ("choice", "effect", "interval", "t", "bootstrap", "p", "verdict", "visible from")
+    return Table(TITLES[design], head, cells, [note])
+
+
+def _effect_row(contrast: Contrast, effect: Effect | None) -> list[str]:
+    name = " = ".join([contrast.name, *contrast.aliases])
+    if effect is None:
+        return [name, "-", "-", "-", "-", "-", "a run diverged", "-"]
+    return [
+        name,
+        f"{effect.mean:+.4f}",
+        *(_interval(each) for each in (effect.interval, effect.own_interval, effect.bootstrap)),
+        f"{effect.p_value:.2g}",
+        verdict(effect),
+        f"{effect.smallest_visible:.4f}",
+    ]
+
+
+def verdict(effect: Effect) -> str:
+    """Return the effect in words."""
+    if effect.is_noise:
+        return NOISE
+    return "better" if effect.mean < 0 else "worse"
+
+
+def _interval(interval: Interval) -> str:
+    return "-" if np.isnan(interval).any() else f"{interval[0]:+.4f} to {interval[1]:+.4f}"
+
+
+def _sweeps(findings: Findings) -> Table:
+    s = findings.study
+    rows = []
+    for variant in s.variants:
+        tried = {run.peak_lr: run.trained.bits_per_byte for run in s.runs_of_sweep(variant)}
+        cells = (
+            f"{peak:.3g}: " + ("diverged" if bits is None else f"{bits:.4f}")
+            for peak, bits in sorted(tried.items())
+        )
+        rows.append([s.label(variant), "; ".join(cells) or "not yet"])
+    note = f"{BITS} at each peak, on a seed of its own. The best peak trains the seeds above."
+    return Table("Sweeps of the learning rate", ("variant", "peaks"), rows, [note])
+
+
+def study_markdown(findings: Findings, command: str) -> str:
+    """Return the study in Markdown."""
+    parts = [f"# {_title(findings)}\n", f"```\n{command}\n```\n", f"{_machine(findings)}\n"]
+    return "\n".join([*parts, *(markdown(each) for each in tables(findings))])
+
+
+def study_page(findings: Findings, command: str) -> str:
+    """Return the page as HTML."""
+    forests = [
+        element("figure", element("figcaption", title), Html(drawing))
+        for title, drawing in forests_of(findings).items()
+    ]
+    curves = [figure(panel) for panel in panels(findings)]
+    parts = [
+        section("Effects", element("div", *forests, class_="charts")),
+        *map(table_section, tables(findings)),
+        section("Curves", element("div", *curves, class_="charts")),
+        section("Command", element("pre", command), element("p", _machine(findings))),
+    ]
+    title = _title(findings)
+    return page(title, element("h1", title), main_numbers(_tiles(findings)), sections(*parts))
+
+
+def _title(findings: Findings) -> str:
+    settings = findings.study.settings
+    return f"From {settings.start} to {settings.end}, one choice at a time"
+
+
+def _machine(findings: Findings) -> str:
+    devices = dict.fromkeys(run.trained.device for run in findings.study.runs)
+    hours = sum(run.trained.seconds for run in findings.study.runs) / 3600
+    runs = len(findings.study.runs)
+    return f"{runs} runs of {hours:.3g} hours together on {' and '.join(devices) or 'nothing yet'}."
+
+
+def _tiles(findings: Findings) -> Iterator[tuple[str, str, str]]:
+    yield "variants", str(len(findings.variants)), f"of {len(findings.study.variants)}"
+    for name in ("start", "end"):
+        for each in findings.variants:
+            if each.name == name:
+                mean = "diverged" if each.mean is None else f"{each.mean:.3f}"
+                yield f"{BITS} at the {name}", mean, f"{each.num_params:,} parameters"
+    if findings.noise is not None:
+        yield "noise", f"{findings.noise.std:.4f}", "standard deviation between seeds"
+
+
+def forests_of(findings: Findings) -> dict[str, str]:
+    """Return the forest plot of each finished design, by its title."""
+    drawn = {}
+    for design, rows in findings.effects.items():
+        shown = [Row(c.name, e.mean, e.interval, e.is_noise) for c, e in rows if e is not None]
+        label = f"change of {BITS}: better on the left"
+        drawn[TITLES[design]] = forest(TITLES[design], label, shown)
+    return drawn
+
+
+def panels(findings: Findings) -> list[Panel]:
+    """Return the learning curves and the sweeps."""
+    return [_curves(findings), _sweep_panel(findings)]
+
+
+def _curves(findings: Findings) -> Panel:
+    lines = []
+    for style, each in enumerate(findings.variants):
+        curves = [np.array(run.trained.curve) for run in each.runs if run.trained.curve]
+        shortest = min(map(len, curves), default=0)
+        if shortest:
+            steps, losses = np.mean([curve[:shortest] for curve in curves], axis=0).T
+            lines.append(Line(each.name, steps, losses, style=style))
+    return Panel("training loss, mean of the seeds", "step", "nats per token", lines, shows="end")
+
+
+def _sweep_panel(findings: Findings) -> Panel:
+    s, lines = findings.study, []
+    for style, variant in enumerate(s.variants):
+        runs = sorted(s.runs_of_sweep(variant), key=lambda run: run.peak_lr)
+        found = [(r.peak_lr, b) for r in runs if (b := r.trained.bits_per_byte) is not None]
+        if found:
+            peaks, bits = np.array(found).T
+            name = label(variant, s.choices)
+            lines.append(Line(name, peaks, bits, style=style))
+    return Panel("sweeps", "peak learning rate", BITS, lines, scales=("log", "linear"))

@@ -1,0 +1,147 @@
+"""Effects of choices with their uncertainty, from runs of the same seeds in every variant.
+
+The score of variant v with seed s is modelled as m_v + b_s + e_vs: each variant has its mean, each
+seed (a data order and initial parameters) its own shift, and the rest is noise of one variance for
+all variants. That is a randomised block design (Box, Hunter & Hunter 2005, chapter 4). The shift of
+a seed drops out of every contrast, and all variants together estimate the variance.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import optimize, stats
+
+from zoo.ablation.designs import Contrast, Variant
+
+CONFIDENCE = 0.95
+POWER = 0.8
+"""The probability with which the smallest visible difference is found."""
+RESAMPLES = 2000
+SIZES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1)
+"""Effects for which the needed seeds are told."""
+MAX_SEEDS = 1000
+
+Interval = tuple[float, float]
+Scores = Mapping[Variant, Sequence[float | None]]
+"""The score of every seed, in the same order for all variants; None: the run diverged."""
+
+
+@dataclass(frozen=True)
+class Noise:
+    """The spread that nothing but the seed makes."""
+
+    std: float
+    """Standard deviation of a run's score once the variant and the seed's shift are subtracted."""
+    degrees: int
+    """Degrees of freedom of this estimate."""
+
+    @classmethod
+    def of(cls, scores: Scores) -> "Noise":
+        """Return the residual spread of all variants without a diverged run. At least two runs.
+
+        Raises ValueError if nothing is left to estimate it from.
+        """
+        table = np.array([values for values in scores.values() if None not in values], float)
+        if table.ndim != 2 or min(table.shape) < 2:
+            raise ValueError("the noise needs two variants with two seeds each")
+        residuals = table - table.mean(0) - table.mean(1, keepdims=True) + table.mean()
+        degrees = (table.shape[0] - 1) * (table.shape[1] - 1)
+        return cls(math.sqrt(float((residuals**2).sum()) / degrees), degrees)
+
+    def smallest_visible(self, weights_norm: float, num_seeds: int, comparisons: int) -> float:
+        """Return the effect that a corrected test finds with probability POWER.
+
+        `weights_norm`: the root of the sum of the squared weights of the contrast.
+        """
+        error = self.std * weights_norm / math.sqrt(num_seeds)
+        quantile = _quantile(self.degrees, comparisons)
+
+        def miss(shift: float) -> float:
+            found = stats.nct.sf(quantile, self.degrees, shift)
+            found += stats.nct.cdf(-quantile, self.degrees, shift)
+            return float(found) - POWER
+
+        return float(optimize.root_scalar(miss, bracket=(0, 20 * quantile)).root) * error
+
+    def seeds_needed(self, effect: float, num_variants: int, comparisons: int) -> int | None:
+        """Return the seeds with which a difference of two variants of this size is found.
+
+        None: more than MAX_SEEDS.
+        """
+        low, high = 2, MAX_SEEDS + 1
+        while low < high:
+            seeds = (low + high) // 2
+            noise = Noise(self.std, (num_variants - 1) * (seeds - 1))
+            if noise.smallest_visible(math.sqrt(2), seeds, comparisons) <= effect:
+                high = seeds
+            else:
+                low = seeds + 1
+        return low if low <= MAX_SEEDS else None
+
+
+@dataclass(frozen=True)
+class Effect:
+    """One effect with its uncertainty, in units of the score."""
+
+    contrast: Contrast
+    by_seed: tuple[float, ...]
+    """The effect with each seed."""
+    interval: Interval
+    """CONFIDENCE for all effects of the design together, by the noise of all variants."""
+    own_interval: Interval
+    """CONFIDENCE for this effect alone, by Student's t of its own differences."""
+    bootstrap: Interval
+    """The same by resampling the seeds."""
+    p_value: float
+    """Of no effect, corrected for the number of effects in the design (Bonferroni)."""
+    smallest_visible: float
+    """Effect that the design would have found with probability POWER."""
+
+    @property
+    def mean(self) -> float:
+        """The mean effect."""
+        return math.fsum(self.by_seed) / len(self.by_seed)
+
+    @property
+    def is_noise(self) -> bool:
+        """True if the interval contains zero."""
+        low, high = self.interval
+        return low <= 0 <= high
+
+
+def effects(scores: Scores, contrasts: Sequence[Contrast], noise: Noise) -> list[Effect | None]:
+    """Return each contrast's effect, corrected for their number; None: a run of it diverged."""
+    return [_effect(scores, contrast, noise, len(contrasts)) for contrast in contrasts]
+
+
+def _effect(scores: Scores, contrast: Contrast, noise: Noise, comparisons: int) -> Effect | None:
+    if any(None in scores[variant] for variant in contrast.weights):
+        return None
+    weights = np.array(list(contrast.weights.values()))
+    by_seed = weights @ np.array([scores[variant] for variant in contrast.weights], float)
+    mean, num_seeds = float(by_seed.mean()), len(by_seed)
+    norm = float(np.sqrt((weights**2).sum()))
+    error = noise.std * norm / math.sqrt(num_seeds)
+    reach = error * _quantile(noise.degrees, comparisons)
+    p_value = 2 * float(stats.t.sf(abs(mean) / error, noise.degrees)) if error else 0.0
+    own = stats.ttest_1samp(by_seed, 0).confidence_interval(CONFIDENCE)
+    bootstrap = stats.bootstrap(
+        (by_seed,), np.mean, confidence_level=CONFIDENCE, n_resamples=RESAMPLES,
+        method="percentile", rng=np.random.default_rng(0),
+    ).confidence_interval  # fmt: skip
+    return Effect(
+        contrast=contrast,
+        by_seed=tuple(by_seed.tolist()),
+        interval=(mean - reach, mean + reach),
+        own_interval=(float(own.low), float(own.high)),
+        bootstrap=(float(bootstrap.low), float(bootstrap.high)),
+        p_value=min(1.0, comparisons * p_value),
+        smallest_visible=noise.smallest_visible(norm, num_seeds, comparisons),
+    )
+
+
+def _quantile(degrees: int, comparisons: int) -> float:
+    """Return the t beyond which an effect counts, if `comparisons` of them are looked at."""
+    return float(stats.t.isf((1 - CONFIDENCE) / (2 * comparisons), degrees))

@@ -1,0 +1,107 @@
+"""The processes that train the runs of a study: one per device, or several on a CPU's cores."""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from pathlib import Path
+
+from configs.experiment import Experiment
+from zoo.ablation.study import Planned, Run, Study, Trained
+from zoo.common.errors import StartedRunError
+from zoo.common.process import MALLOC_TUNABLES
+from zoo.common.serialize import to_json
+
+Trainer = Callable[[Experiment, Path], Trained]
+"""Trains in a workdir, and resumes the run that is there."""
+
+
+def train_all(study: Study, trainers: Sequence[Trainer], report: Callable[[Run], None]) -> None:
+    """Make every run that is not finished, as many at a time as there are trainers."""
+    idle, running = list(trainers), dict[Future[Trained], tuple[Planned, Trainer]]()
+    threads = ThreadPoolExecutor(len(trainers))  # they wait for the processes that train
+    try:
+        while True:
+            under_way = {planned.key for planned, _ in running.values()}
+            for planned in study.ready():
+                if not idle:
+                    break
+                if planned.key in under_way:
+                    continue
+                trainer = idle.pop()
+                future = threads.submit(trainer, study.experiment(planned), study.workdir(planned))
+                running[future] = planned, trainer
+            if not running:
+                return
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                planned, trainer = running.pop(future)
+                idle.append(trainer)
+                report(study.record(planned, future.result()))
+    finally:
+        # Without waiting: the caller ends the processes, and with them the threads.
+        threads.shutdown(wait=False, cancel_futures=True)
+
+
+@contextlib.contextmanager
+def started(jobs: int) -> Iterator[list[Trainer]]:
+    """Yield as many trainers, each a process with its share of the devices.
+
+    At the end of the block, also by an error or Ctrl-C, each saves its run and stops.
+    """
+    processes = [_start(number, jobs) for number in range(jobs)]
+    try:
+        yield [_trainer(process) for process in processes]
+    finally:
+        for process in processes:
+            assert process.stdin is not None
+            with contextlib.suppress(BrokenPipeError):
+                process.stdin.close()
+        for process in processes:
+            process.wait()
+
+
+def _start(number: int, jobs: int) -> subprocess.Popen[str]:
+    """Start one of several processes, on one of the GPUs or on its share of the cores."""
+    command = [sys.executable, "-c", "from zoo.ablation.worker import main; main()"]
+    environment = {"GLIBC_TUNABLES": MALLOC_TUNABLES, **os.environ}
+    if jobs > 1:
+        gpus = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(jobs)))).split(",")
+        environment["CUDA_VISIBLE_DEVICES"] = gpus[number % len(gpus)]
+    if jobs > 1 and hasattr(os, "sched_getaffinity"):  # Linux
+        cores = sorted(os.sched_getaffinity(0))
+        share = cores[number * len(cores) // jobs : (number + 1) * len(cores) // jobs]
+        command.append(",".join(map(str, share or cores)))
+    return subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
+        process_group=0,  # Ctrl-C is for this process, which ends that one
+    )
+
+
+def _trainer(process: subprocess.Popen[str]) -> Trainer:
+    def train(experiment: Experiment, workdir: Path) -> Trained:
+        assert process.stdin is not None and process.stdout is not None
+        request = {"experiment": to_json(experiment), "workdir": str(workdir.absolute())}
+        with contextlib.suppress(BrokenPipeError):  # what ended the process is read below
+            process.stdin.write(json.dumps(request) + "\n")
+            process.stdin.flush()
+        line = process.stdout.readline()
+        if not line:
+            code = process.wait()
+            raise StartedRunError(
+                f"the process that trains {workdir} ended with code {code}; log.txt there says "
+                "why, and the same command goes on",
+                code if code > 0 else 1,
+            )
+        answer = json.loads(line)
+        if "error" in answer:
+            raise StartedRunError(f"{workdir}: {answer['error']}", answer["code"])
+        return Trained(**{**answer, "curve": tuple(map(tuple, answer["curve"]))})
+
+    return train

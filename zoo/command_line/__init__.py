@@ -1,0 +1,1 @@
+"""The command line: flags to a command, the model that they start from, and exit codes."""
