@@ -224,7 +224,7 @@ class _Clock:
 def _write(study: "Study", command: str) -> "Findings":
     """Write the page and the Markdown of what is finished, and return it."""
     from zoo.ablation.findings import Findings
-    from zoo.ablation.report import study_markdown, study_page
+    from zoo.ablation.report import forests_of, study_markdown, study_page
     from zoo.common.folders import writing
     from zoo.reporting.record import write_whole
 
@@ -233,6 +233,9 @@ def _write(study: "Study", command: str) -> "Findings":
     with writing(study.folder):
         write_whole(study.folder / page, study_page(findings, command))
         write_whole(study.folder / text, study_markdown(findings, command))
+        for design, drawing in forests_of(findings).items():
+            file = drawing.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)
+            write_whole(study.folder / f"{design}.svg", file)
     return findings
 
 

@@ -1,8 +1,8 @@
-"""Which of the choices between GPT-1 and LLaMA matter?
+"""The choices between GPT-1 and LLaMA: which of them matter?
 
 The five years between the two papers changed the positions, the norm and its place, the activation,
 the biases, the output matrix, the initialisation, the dropout and the optimizer, mostly several at
-a time. The study's models are a third of the `_small` ones in width, to make its runs affordable:
+a time. The study's models have half the width of the `_small` ones, to make its runs affordable:
 
     python -m zoo.ablate --study=gpt1_to_llama
 """

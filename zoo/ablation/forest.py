@@ -35,7 +35,7 @@ def forest(title: str, x_label: str, rows: Sequence[Row]) -> str:
 
     bottom = height - _BOTTOM
     start = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-label="{escape(title)}" '
+        f'<svg role="img" aria-label="{escape(title)}" '
         f'viewBox="0 0 {_WIDTH} {height}" font-family="system-ui, sans-serif" font-size="12">'
     )
     parts = [start]

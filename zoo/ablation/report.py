@@ -177,14 +177,15 @@ def _sweeps(findings: Findings) -> Table:
 def study_markdown(findings: Findings, command: str) -> str:
     """Return the study in Markdown."""
     parts = [f"# {_title(findings)}\n", f"```\n{command}\n```\n", f"{_machine(findings)}\n"]
+    parts += [f"![{TITLES[design]}]({design}.svg)\n" for design in findings.effects]
     return "\n".join([*parts, *(markdown(each) for each in tables(findings))])
 
 
 def study_page(findings: Findings, command: str) -> str:
     """Return the page as HTML."""
     forests = [
-        element("figure", element("figcaption", title), Html(drawing))
-        for title, drawing in forests_of(findings).items()
+        element("figure", element("figcaption", TITLES[design]), Html(drawing))
+        for design, drawing in forests_of(findings).items()
     ]
     curves = [figure(panel) for panel in panels(findings)]
     parts = [
@@ -220,13 +221,13 @@ def _tiles(findings: Findings) -> Iterator[tuple[str, str, str]]:
         yield "noise", f"{findings.noise.std:.4f}", "standard deviation between seeds"
 
 
-def forests_of(findings: Findings) -> dict[str, str]:
-    """Return the forest plot of each finished design, by its title."""
-    drawn = {}
+def forests_of(findings: Findings) -> dict[Design, str]:
+    """Return the forest plot of each finished design."""
+    drawn: dict[Design, str] = {}
     for design, rows in findings.effects.items():
         shown = [Row(c.name, e.mean, e.interval, e.is_noise) for c, e in rows if e is not None]
         label = f"change of {BITS}: better on the left"
-        drawn[TITLES[design]] = forest(TITLES[design], label, shown)
+        drawn[design] = forest(TITLES[design], label, shown)
     return drawn
 
 

@@ -25,7 +25,7 @@ MAX_SEEDS = 1000
 
 Interval = tuple[float, float]
 Scores = Mapping[Variant, Sequence[float | None]]
-"""The score of every seed, in the same order for all variants; None: the run diverged."""
+"""Scores of every seed, in the same order for all variants; None: the run diverged."""
 
 
 @dataclass(frozen=True)
@@ -88,16 +88,9 @@ class Effect:
     contrast: Contrast
     by_seed: tuple[float, ...]
     """The effect with each seed."""
-    interval: Interval
-    """CONFIDENCE for all effects of the design together, by the noise of all variants."""
-    own_interval: Interval
-    """CONFIDENCE for this effect alone, by Student's t of its own differences."""
-    bootstrap: Interval
-    """The same by resampling the seeds."""
-    p_value: float
-    """Of no effect, corrected for the number of effects in the design (Bonferroni)."""
-    smallest_visible: float
-    """Effect that the design would have found with probability POWER."""
+    noise: Noise
+    comparisons: int
+    """Effects of the same design: intervals and p-values are corrected for them (Bonferroni)."""
 
     @property
     def mean(self) -> float:
@@ -105,41 +98,66 @@ class Effect:
         return math.fsum(self.by_seed) / len(self.by_seed)
 
     @property
+    def error(self) -> float:
+        """The standard error of the mean, by the noise of all variants."""
+        return self.noise.std * self._norm / math.sqrt(len(self.by_seed))
+
+    @property
+    def interval(self) -> Interval:
+        """CONFIDENCE for all effects of the design together, by the noise of all variants."""
+        reach = self.error * _quantile(self.noise.degrees, self.comparisons)
+        return self.mean - reach, self.mean + reach
+
+    @property
+    def own_interval(self) -> Interval:
+        """CONFIDENCE for this effect alone, by Student's t of its own differences."""
+        found = stats.ttest_1samp(self.by_seed, 0).confidence_interval(CONFIDENCE)
+        return float(found.low), float(found.high)
+
+    @property
+    def bootstrap(self) -> Interval:
+        """CONFIDENCE for this effect alone, by resampling the seeds."""
+        found = stats.bootstrap(
+            (self.by_seed,), np.mean, confidence_level=CONFIDENCE, n_resamples=RESAMPLES,
+            method="percentile", rng=np.random.default_rng(0),
+        ).confidence_interval  # fmt: skip
+        return float(found.low), float(found.high)
+
+    @property
+    def p_value(self) -> float:
+        """The corrected probability of an effect this far from zero if there is none."""
+        if not self.error:
+            return float(self.mean == 0)
+        p_value = 2 * float(stats.t.sf(abs(self.mean) / self.error, self.noise.degrees))
+        return min(1.0, self.comparisons * p_value)
+
+    @property
     def is_noise(self) -> bool:
         """True if the interval contains zero."""
         low, high = self.interval
         return low <= 0 <= high
 
+    @property
+    def smallest_visible(self) -> float:
+        """The effect that this design would have found with probability POWER."""
+        return self.noise.smallest_visible(self._norm, len(self.by_seed), self.comparisons)
+
+    @property
+    def _norm(self) -> float:
+        return math.sqrt(math.fsum(weight**2 for weight in self.contrast.weights.values()))
+
 
 def effects(scores: Scores, contrasts: Sequence[Contrast], noise: Noise) -> list[Effect | None]:
     """Return each contrast's effect, corrected for their number; None: a run of it diverged."""
-    return [_effect(scores, contrast, noise, len(contrasts)) for contrast in contrasts]
-
-
-def _effect(scores: Scores, contrast: Contrast, noise: Noise, comparisons: int) -> Effect | None:
-    if any(None in scores[variant] for variant in contrast.weights):
-        return None
-    weights = np.array(list(contrast.weights.values()))
-    by_seed = weights @ np.array([scores[variant] for variant in contrast.weights], float)
-    mean, num_seeds = float(by_seed.mean()), len(by_seed)
-    norm = float(np.sqrt((weights**2).sum()))
-    error = noise.std * norm / math.sqrt(num_seeds)
-    reach = error * _quantile(noise.degrees, comparisons)
-    p_value = 2 * float(stats.t.sf(abs(mean) / error, noise.degrees)) if error else 0.0
-    own = stats.ttest_1samp(by_seed, 0).confidence_interval(CONFIDENCE)
-    bootstrap = stats.bootstrap(
-        (by_seed,), np.mean, confidence_level=CONFIDENCE, n_resamples=RESAMPLES,
-        method="percentile", rng=np.random.default_rng(0),
-    ).confidence_interval  # fmt: skip
-    return Effect(
-        contrast=contrast,
-        by_seed=tuple(by_seed.tolist()),
-        interval=(mean - reach, mean + reach),
-        own_interval=(float(own.low), float(own.high)),
-        bootstrap=(float(bootstrap.low), float(bootstrap.high)),
-        p_value=min(1.0, comparisons * p_value),
-        smallest_visible=noise.smallest_visible(norm, num_seeds, comparisons),
-    )
+    found: list[Effect | None] = []
+    for contrast in contrasts:
+        table = [scores[variant] for variant in contrast.weights]
+        if any(None in values for values in table):
+            found.append(None)
+            continue
+        by_seed = np.array(list(contrast.weights.values())) @ np.array(table, float)
+        found.append(Effect(contrast, tuple(by_seed.tolist()), noise, len(contrasts)))
+    return found
 
 
 def _quantile(degrees: int, comparisons: int) -> float:

@@ -13,13 +13,6 @@ from zoo.ablation.equal import with_equal_budget
 from zoo.ablation.sweep import peak_lr
 from zoo.scaling_laws.sizes import experiment, of_width
 
-HELD = {
-    "text": "data.source",
-    "vocabulary": "data.vocabulary_style",
-    "packing": "data.packing",
-}
-"""What all variants share besides the sizes and the budget, with the field that says it."""
-
 
 @dataclass(frozen=True)
 class Variants:

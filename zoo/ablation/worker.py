@@ -14,24 +14,27 @@ import statistics
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TextIO
 
+from configs.experiment import Experiment
 from zoo.ablation.study import Trained
 from zoo.common.errors import DivergedError, exit_code, message
 from zoo.common.serialize import from_json
+
+Train = Callable[[Experiment, Path], Any]
+"""`zoo.train.train`."""
 
 CURVE_POINTS = 40
 LOG = "log.txt"
 
 
-def train(experiment: Any, workdir: Path) -> Trained:
+def trained(train: Train, experiment: Experiment, workdir: Path) -> Trained:
     """Train or resume a run; its output goes to LOG in its workdir."""
     import jax
 
-    from zoo import train as command
     from zoo.distribution.devices import describe_devices
     from zoo.runs.metrics import read_metrics
 
@@ -40,7 +43,7 @@ def train(experiment: Any, workdir: Path) -> Trained:
     bits, speed = None, None
     with (workdir / LOG).open("a") as log, contextlib.redirect_stderr(log):
         try:
-            result = command.train(experiment, workdir)
+            result = train(experiment, workdir)
             bits, speed = result.evaluation["eval/bits_per_byte"], result.tokens_per_s
         except DivergedError:
             pass  # a result, too: the peak is too high
@@ -62,7 +65,7 @@ def thinned(points: Sequence[tuple[int, float]]) -> tuple[tuple[int, float], ...
     return tuple((group[-1][0], statistics.fmean(y for _, y in group)) for group in groups)
 
 
-def serve(requests: TextIO, answers: TextIO) -> None:
+def serve(train: Train, requests: TextIO, answers: TextIO) -> None:
     """Answer every line until the input ends."""
     lines: queue.SimpleQueue[str] = queue.SimpleQueue()
 
@@ -76,7 +79,8 @@ def serve(requests: TextIO, answers: TextIO) -> None:
     while line := lines.get():
         request = json.loads(line)
         try:
-            answer = asdict(train(from_json(request["experiment"]), Path(request["workdir"])))
+            experiment = from_json(request["experiment"])
+            answer = asdict(trained(train, experiment, Path(request["workdir"])))
         except Exception as error:  # whatever `message` has words for; anything else ends this
             code = exit_code(error)
             if code is None:
@@ -86,10 +90,10 @@ def serve(requests: TextIO, answers: TextIO) -> None:
         answers.flush()
 
 
-def main() -> None:
+def main(train: Train) -> None:
     """Serve the process that started this one, on the cores that the first argument names."""
     if len(sys.argv) > 1:  # before JAX counts them
         os.sched_setaffinity(0, set(map(int, sys.argv[1].split(","))))
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    serve(sys.stdin, answers)
+    serve(train, sys.stdin, answers)

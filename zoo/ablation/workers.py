@@ -18,6 +18,8 @@ from zoo.common.serialize import to_json
 Trainer = Callable[[Experiment, Path], Trained]
 """Trains in a workdir, and resumes the run that is there."""
 
+PROGRAM = "from zoo.ablation.worker import main; from zoo.train import train; main(train)"
+
 
 def train_all(study: Study, trainers: Sequence[Trainer], report: Callable[[Run], None]) -> None:
     """Make every run that is not finished, as many at a time as there are trainers."""
@@ -65,7 +67,7 @@ def started(jobs: int) -> Iterator[list[Trainer]]:
 
 def _start(number: int, jobs: int) -> subprocess.Popen[str]:
     """Start one of several processes, on one of the GPUs or on its share of the cores."""
-    command = [sys.executable, "-c", "from zoo.ablation.worker import main; main()"]
+    command = [sys.executable, "-c", PROGRAM]
     environment = {"GLIBC_TUNABLES": MALLOC_TUNABLES, **os.environ}
     if jobs > 1:
         gpus = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(jobs)))).split(",")
