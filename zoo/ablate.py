@@ -48,6 +48,8 @@ class AblateCommand:
     """Budget that all variants share, besides the tokens."""
     seeds: int | None = None
     """Runs of each variant, besides its sweep of the learning rate."""
+    max_doublings: int | None = None
+    """Doublings of the first peak, up or down, beyond which no sweep goes."""
     d_model: int | None = None
     """Width of the start; its other sizes keep their proportion."""
     vocab_size: int | None = None

@@ -17,5 +17,5 @@ STUDY = AblationStudy(
     vocab_size=1024,
     seq_len=128,
     batch_tokens=1024,
-    num_tokens=409_600,
+    num_tokens=307_200,
 )

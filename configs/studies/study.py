@@ -39,6 +39,8 @@ class AblationStudy:
     """Budget that all variants share, besides the tokens."""
     seeds: int = 3
     """Runs of each variant, each with its own order of the text and initial parameters."""
+    max_doublings: int = 4
+    """Doublings of the first peak, up or down, beyond which no sweep goes."""
     d_model: int | None = None
     """Width of the start; its other sizes keep their proportion. None: its own."""
     vocab_size: int = 4096
@@ -53,7 +55,9 @@ class AblationStudy:
     """The text."""
 
     def __post_init__(self):
-        check_above_zero(self, "", "seeds", "d_model", "vocab_size", "seq_len", "batch_tokens")
+        check_above_zero(
+            self, "", "seeds", "max_doublings", "d_model", "vocab_size", "seq_len", "batch_tokens"
+        )
         check(
             0 < self.num_tokens < math.inf,
             f"num_tokens={self.num_tokens:g} must be above zero; write for example "

@@ -157,7 +157,7 @@ def verdict(effect: Effect) -> str:
 
 
 def _interval(interval: Interval) -> str:
-    return "-" if np.isnan(interval).any() else f"{interval[0]:+.4f} to {interval[1]:+.4f}"
+    return "-" if not np.isfinite(interval).all() else f"{interval[0]:+.4f} to {interval[1]:+.4f}"
 
 
 def _sweeps(findings: Findings) -> Table:

@@ -140,6 +140,10 @@ class Study:
         """Return the runs of a variant's sweep."""
         return [run for run in self.runs if run.key == (variant, run.place, SWEEP_SEED)]
 
+    def places_left(self, variant: Variant) -> list[int]:
+        """Return the places of a variant's sweep that can be tried now; none if it has ended."""
+        return next_places(self.sweep(variant), self.settings.max_doublings)
+
     def scores(self, variant: Variant) -> list[float | None] | None:
         """Return the scores of all seeds at the best peak; None if one is not finished."""
         found = self.runs_of(variant)
@@ -147,10 +151,9 @@ class Study:
 
     def runs_of(self, variant: Variant) -> list[Run] | None:
         """Return the runs of all seeds at the best peak; None if one is not finished."""
-        sweep = self.sweep(variant)
-        if next_places(sweep):
+        if self.places_left(variant):
             return None
-        place = best_place(sweep)
+        place = best_place(self.sweep(variant))
         by_key = {run.key: run for run in self.runs}
         keys = [(variant, place, seed) for seed in self.seeds]
         return [by_key[key] for key in keys] if all(key in by_key for key in keys) else None
@@ -167,11 +170,10 @@ class Study:
         """
         finished = {run.key for run in self.runs}
         for variant in self.variants:
-            sweep = self.sweep(variant)
-            places = next_places(sweep)
+            places = self.places_left(variant)
             planned = [Planned(variant, place, SWEEP_SEED) for place in places]
             if not places:
-                best = best_place(sweep)
+                best = best_place(self.sweep(variant))
                 planned = [Planned(variant, best, seed) for seed in self.seeds]
             yield from (each for each in planned if each.key not in finished)
 
@@ -181,9 +183,9 @@ class Study:
         finished = {run.key for run in self.runs}
         left = 0
         for variant in self.variants:
-            sweep = self.sweep(variant)
-            left += len(next_places(sweep))
-            best = None if next_places(sweep) else best_place(sweep)
+            places = self.places_left(variant)
+            left += len(places)
+            best = None if places else best_place(self.sweep(variant))
             left += sum((variant, best, seed) not in finished for seed in self.seeds)
         return left
 

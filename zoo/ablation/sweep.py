@@ -7,8 +7,6 @@ FACTOR = 2.0
 """Ratio of neighbouring peaks."""
 FIRST = (0, -1, 1)
 """Places of the first peaks: powers of FACTOR away from the peak of the variant's optimizer."""
-FURTHEST = 4
-"""Places beyond which a sweep does not go."""
 
 
 def peak_lr(centre: float, place: int) -> float:
@@ -16,16 +14,18 @@ def peak_lr(centre: float, place: int) -> float:
     return centre * FACTOR**place
 
 
-def next_places(scores: Mapping[int, float | None]) -> list[int]:
+def next_places(scores: Mapping[int, float | None], furthest: int) -> list[int]:
     """Return the places to try, given the scores of those tried; none if the sweep has ended.
 
-    A sweep ends once its best peak lies between two worse ones. A diverged run (None) is the worst.
+    A sweep ends once its best peak lies between two worse ones, or at a place `furthest` away. A
+    diverged run (None) is the worst.
     """
     missing = [place for place in FIRST if place not in scores]
     if missing:
         return missing
     best = best_place(scores)
-    return [place for place in (best - 1, best + 1) if place not in scores and _is_allowed(place)]
+    further = (best - 1, best + 1)
+    return [place for place in further if place not in scores and abs(place) <= furthest]
 
 
 def best_place(scores: Mapping[int, float | None]) -> int:
@@ -36,10 +36,6 @@ def best_place(scores: Mapping[int, float | None]) -> int:
 def is_bracketed(scores: Mapping[int, float | None]) -> bool:
     """Return whether the best peak lies between two others."""
     return min(scores) < best_place(scores) < max(scores)
-
-
-def _is_allowed(place: int) -> bool:
-    return abs(place) <= FURTHEST
 
 
 def _or_worst(score: float | None) -> float:

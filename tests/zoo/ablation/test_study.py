@@ -12,7 +12,7 @@ from zoo.ablation.designs import START
 from zoo.ablation.findings import Findings
 from zoo.ablation.report import NOISE, study_markdown, study_page, verdict
 from zoo.ablation.study import SWEEP_SEED, Study
-from zoo.ablation.sweep import FURTHEST, best_place, is_bracketed, next_places
+from zoo.ablation.sweep import best_place, is_bracketed, next_places
 from zoo.ablation.workers import train_all
 from zoo.common.errors import WorkdirError
 
@@ -46,7 +46,9 @@ def test_a_factorial_sees_a_choice_that_helps_only_with_another(tmp_path):
     assert not pair.is_noise
     # It is -0.08 with both and nothing otherwise: a quarter of the runs, so half of the contrast.
     assert pair.mean == pytest.approx(-0.04, abs=0.004)
-    assert together["norm x feed_forward"].is_noise
+    other = together["norm x feed_forward"]
+    assert other is not None
+    assert other.is_noise
 
 
 def test_each_variant_gets_its_best_peak_by_a_sweep_of_its_own(tmp_path):
@@ -68,14 +70,15 @@ def test_each_variant_gets_its_best_peak_by_a_sweep_of_its_own(tmp_path):
 
 
 def test_a_sweep_ends_between_two_worse_peaks_or_at_its_limit():
-    assert next_places({}) == [0, -1, 1]
-    assert next_places({0: 1.0, -1: 2.0, 1: 3.0}) == []
-    assert next_places({0: 2.0, -1: 1.0, 1: 3.0}) == [-2]
-    falling = {place: -float(place) for place in range(-1, FURTHEST + 1)}
-    assert next_places(falling) == []
+    assert next_places({}, 4) == [0, -1, 1]
+    assert next_places({0: 1.0, -1: 2.0, 1: 3.0}, 4) == []
+    assert next_places({0: 2.0, -1: 1.0, 1: 3.0}, 4) == [-2]
+    assert next_places({0: 2.0, -1: 1.0, 1: 3.0}, 1) == []
+    falling = {place: -float(place) for place in range(-1, 5)}
+    assert next_places(falling, 4) == []
     assert not is_bracketed(falling)
     diverged = {0: None, -1: None, 1: None}
-    assert next_places(diverged) == [-2]
+    assert next_places(diverged, 4) == [-2]
     assert best_place({0: None, -1: 2.0, 1: None, -2: 3.0}) == -1
     assert best_place({0: 2.0, 1: 2.0, -1: 2.5}) == 0
 

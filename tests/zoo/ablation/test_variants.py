@@ -6,6 +6,7 @@ import itertools
 import pytest
 
 import configs
+from configs.optimizers import WarmupCosine
 from configs.studies import STUDIES
 from configs.studies.study import AblationStudy
 from models.config import ConfigError
@@ -94,6 +95,8 @@ def test_a_seed_sets_the_text_and_the_parameters_and_a_place_the_peak():
     start, run = made.start, made.run_with(frozenset(), 2, 7)
     assert (run.seed, run.data.seed) == (7, 7)
     before, after = start.optimizer.schedule, run.optimizer.schedule
+    assert isinstance(before, WarmupCosine)
+    assert isinstance(after, WarmupCosine)
     assert after.peak_lr == 4 * before.peak_lr
     assert after.initial_lr == 4 * before.initial_lr > 0
     restored = dataclasses.replace(run, seed=0, data=start.data, optimizer=start.optimizer)
