@@ -12,7 +12,7 @@ from rich.table import Table
 COMMANDS = {
     "Understand": ("zoo.describe", "zoo.diff", "zoo.plan"),
     "Train": ("zoo.train", "zoo.watch", "zoo.compare", "zoo.verify"),
-    "Measure": ("zoo.bench", "zoo.scaling"),
+    "Measure": ("zoo.bench", "zoo.ablate", "zoo.scaling"),
     "Use": ("zoo.sample", "zoo.evaluate", "zoo.convert"),
     "Text": ("data.inspect", "data.vocabulary", "data.prepare"),
 }

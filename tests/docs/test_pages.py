@@ -9,10 +9,12 @@ import pytest
 
 import configs
 from configs.experiment import Mesh
+from tests.zoo.ablation.synthetic import finish, with_choices
 from tests.zoo.benchmarking.results import result as bench_result
 from tests.zoo.reporting.runs import make_run
 from tests.zoo.scaling_laws.synthetic import grid
 from zoo import diff, verify
+from zoo.ablation.findings import Findings
 from zoo.benchmarking.results import Change
 from zoo.distribution.sharding import mesh_shape
 from zoo.explaining.model_card import model_card
@@ -39,7 +41,8 @@ def test_every_json_field_is_documented_and_no_other(tmp_path):
     of_diff, rest = rest.split("## `python -m zoo.plan")
     of_plan, rest = rest.split("## `python -m zoo.compare")
     of_compare, rest = rest.split("## `python -m zoo.verify")
-    of_verify, rest = rest.split("## `python -m zoo.scaling fit")
+    of_verify, rest = rest.split("## `python -m zoo.ablate")
+    of_study, rest = rest.split("## `python -m zoo.scaling fit")
     of_fit, rest = rest.split("## `python -m zoo.scaling plan")
     of_budget, of_bench = rest.split("## `python -m zoo.bench")
     described = model_card("gpt3_175b")
@@ -61,6 +64,12 @@ def test_every_json_field_is_documented_and_no_other(tmp_path):
     assert fields(of_verify) == set(verified)
     for field in {**comparison.to_json(), **nothing.to_json()}:
         assert f"`{field}`" in of_verify
+    study, _ = finish(tmp_path / "study", with_choices("norm"), noise=0.01)
+    found = Findings.of(study).to_json()
+    assert fields(of_study) == {*found, "workdir"}
+    for part in (found["variants"][0], found["effects"]["path"][0], found["noise"]):
+        for field in part:
+            assert f"`{field}`" in of_study
     fitted = fit(grid(noise=0.01), Question(leave_out=1, num_resamples=1)).to_json()
     assert fields(of_fit) == {*fitted, "out"}
     for parts in ("fits", "left_out", "budgets", "held_out", "next_runs"):
@@ -111,6 +120,7 @@ def test_the_example_of_training_from_a_program_runs(tmp_path, monkeypatch, caps
     [
         "README.md",
         "CONTRIBUTING.md",
+        "docs/ablation.md",
         "docs/evaluation.md",
         "docs/glossary.md",
         "docs/ladder.md",
@@ -130,7 +140,7 @@ def test_every_file_and_command_that_a_page_names_exists(page):
     text = (root / page).read_text(encoding="utf-8")
     files = set(re.findall(r"`((?:zoo|data|models|configs|tests|docs|colab)/[\w/]+\.\w+)`", text))
     commands = {
-        name.replace(".", "/") for name in re.findall(r"python -m ((?:zoo|data)\.\w+)", text)
+        name.replace(".", "/") for name in re.findall(r"python -m ((?:zoo|data)(?:\.\w+)+)", text)
     }
     assert files | commands
     example = {"configs/mypaper.py"}

@@ -56,7 +56,7 @@ def test_a_study_is_killed_resumed_and_reported(corpus_glob, tmp_path):
         assert 0 < min(variant["bits_per_byte"])
     assert found["choices"] == {"layout": ["post-norm layers", "pre-norm layers"]}
     page = parse((workdir / "study.html").read_text())
-    assert page.tags.count("figure") == 3
+    assert page.tags.count("figure") == 1 + 2
     assert " ".join(["python", *command[:2]]) in page.text
     assert (workdir / "from_start.svg").read_text().startswith("<svg xmlns=")
     for run in after:

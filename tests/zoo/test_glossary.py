@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 GLOSSARY = Path(__file__).parents[2] / "docs/glossary.md"
-QUICK = ("zoo.describe", "zoo.diff", "zoo.plan", "data.inspect")
+QUICK = ("zoo.describe", "zoo.diff", "zoo.plan", "zoo.ablate", "data.inspect")
 
 
 def quick_commands() -> list[str]:

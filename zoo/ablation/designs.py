@@ -59,11 +59,15 @@ def contrasts(design: Design, choices: Sequence[str]) -> list[Contrast]:
 
 def variants(designs: Sequence[Design], choices: Sequence[str]) -> list[Variant]:
     """Return the variants that the designs need, the two ends first, each of them once."""
-    found = dict.fromkeys([START, frozenset(choices)])
-    for design in designs:
-        for contrast in contrasts(design, choices):
-            found.update(dict.fromkeys(contrast.weights))
-    return list(found)
+    needed = [variant for design in designs for variant in variants_of(design, choices)]
+    return list(dict.fromkeys([START, frozenset(choices), *needed]))
+
+
+def variants_of(design: Design, choices: Sequence[str]) -> list[Variant]:
+    """Return the variants of one design, the one that the others are compared with first."""
+    found = [variant for contrast in contrasts(design, choices) for variant in contrast.weights]
+    base = frozenset(choices) if design == "from_end" else START
+    return sorted(dict.fromkeys(found), key=lambda variant: variant != base)
 
 
 def _factorial(choices: Sequence[str]) -> list[Contrast]:

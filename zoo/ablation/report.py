@@ -6,7 +6,7 @@ import numpy as np
 
 from configs.studies.study import Design
 from zoo.ablation.choices import words
-from zoo.ablation.designs import Contrast, label
+from zoo.ablation.designs import Contrast, Variant, variants_of
 from zoo.ablation.findings import Findings, VariantResult
 from zoo.ablation.forest import Row, forest
 from zoo.ablation.statistics import CONFIDENCE, POWER, Effect, Interval
@@ -56,7 +56,8 @@ def _choices(findings: Findings) -> Table:
     notes = [held]
     if left:
         notes.append(f"Not studied, as in the start: {', '.join(left)}.")
-    return Table("Choices", ("choice", settings.start, settings.end), rows, notes)
+    head = ("choice", settings.start, settings.end)
+    return Table("Choices", head, rows, notes, has_numbers=False)
 
 
 def _variants(findings: Findings) -> Table:
@@ -126,26 +127,28 @@ def _effects(design: Design, rows: Sequence[tuple[Contrast, Effect | None]]) -> 
     note = (
         f"{MEANINGS[design]} In {BITS}: below zero is better. The interval holds all "
         f"{len(rows)} effects of this table together with probability {CONFIDENCE:.0%} (Student's "
-        "t, the noise of all variants, Bonferroni); the next two hold each effect alone, by its "
-        "own differences and by resampling the seeds, which says little with few of them. p is "
-        "corrected in the same way. The last column is the effect that would have been found with "
-        f"probability {POWER:.0%}."
+        "t, the noise of all variants, Bonferroni), and p is corrected in the same way. `visible "
+        f"from` is the effect that would have been found with probability {POWER:.0%}. The last "
+        "two intervals hold each effect alone, by its own differences (t) and by resampling the seeds "
+        "(bootstrap), which says little with few of them."
     )
-    head = ("choice", "effect", "interval", "t", "bootstrap", "p", "verdict", "visible from")
+    head = ("choice", "effect", "verdict", "interval", "p", "visible from", "t", "bootstrap")
     return Table(TITLES[design], head, cells, [note])
 
 
 def _effect_row(contrast: Contrast, effect: Effect | None) -> list[str]:
     name = " = ".join([contrast.name, *contrast.aliases])
     if effect is None:
-        return [name, "-", "-", "-", "-", "-", "a run diverged", "-"]
+        return [name, "-", "a run diverged", "-", "-", "-", "-", "-"]
     return [
         name,
         f"{effect.mean:+.4f}",
-        *(_interval(each) for each in (effect.interval, effect.own_interval, effect.bootstrap)),
-        f"{effect.p_value:.2g}",
         verdict(effect),
+        _interval(effect.interval),
+        f"{effect.p_value:.2g}",
         f"{effect.smallest_visible:.4f}",
+        _interval(effect.own_interval),
+        _interval(effect.bootstrap),
     ]
 
 
@@ -171,7 +174,8 @@ def _sweeps(findings: Findings) -> Table:
         )
         rows.append([s.label(variant), "; ".join(cells) or "not yet"])
     note = f"{BITS} at each peak, on a seed of its own. The best peak trains the seeds above."
-    return Table("Sweeps of the learning rate", ("variant", "peaks"), rows, [note])
+    head = ("variant", "peaks")
+    return Table("Sweeps of the learning rate", head, rows, [note], has_numbers=False)
 
 
 def study_markdown(findings: Findings, command: str) -> str:
@@ -232,28 +236,34 @@ def forests_of(findings: Findings) -> dict[Design, str]:
 
 
 def panels(findings: Findings) -> list[Panel]:
-    """Return the learning curves and the sweeps."""
-    return [_curves(findings), _sweep_panel(findings)]
+    """Return the learning curves and the sweeps, with the variants of one design in a panel."""
+    found = []
+    for design in findings.study.settings.designs:
+        shown = variants_of(design, findings.study.choices)
+        found += [_curves(findings, design, shown), _sweep_panel(findings, design, shown)]
+    return found
 
 
-def _curves(findings: Findings) -> Panel:
-    lines = []
-    for style, each in enumerate(findings.variants):
-        curves = [np.array(run.trained.curve) for run in each.runs if run.trained.curve]
+def _curves(findings: Findings, design: Design, shown: Sequence[Variant]) -> Panel:
+    by_variant, lines = {each.variant: each for each in findings.variants}, []
+    for style, variant in enumerate(shown):
+        runs = by_variant[variant].runs if variant in by_variant else ()
+        curves = [np.array(run.trained.curve) for run in runs if run.trained.curve]
         shortest = min(map(len, curves), default=0)
         if shortest:
             steps, losses = np.mean([curve[:shortest] for curve in curves], axis=0).T
-            lines.append(Line(each.name, steps, losses, style=style))
-    return Panel("training loss, mean of the seeds", "step", "nats per token", lines, shows="end")
+            lines.append(Line(findings.study.label(variant), steps, losses, style=style))
+    title = f"{TITLES[design]}: training loss"
+    return Panel(title, "step", "nats per token, mean of the seeds", lines, shows="end")
 
 
-def _sweep_panel(findings: Findings) -> Panel:
+def _sweep_panel(findings: Findings, design: Design, shown: Sequence[Variant]) -> Panel:
     s, lines = findings.study, []
-    for style, variant in enumerate(s.variants):
+    for style, variant in enumerate(shown):
         runs = sorted(s.runs_of_sweep(variant), key=lambda run: run.peak_lr)
         found = [(r.peak_lr, b) for r in runs if (b := r.trained.bits_per_byte) is not None]
         if found:
             peaks, bits = np.array(found).T
-            name = label(variant, s.choices)
-            lines.append(Line(name, peaks, bits, style=style))
-    return Panel("sweeps", "peak learning rate", BITS, lines, scales=("log", "linear"))
+            lines.append(Line(s.label(variant), peaks, bits, style=style))
+    title = f"{TITLES[design]}: sweeps"
+    return Panel(title, "peak learning rate", BITS, lines, scales=("log", "linear"))

@@ -59,12 +59,12 @@ class Noise:
         error = self.std * weights_norm / math.sqrt(num_seeds)
         quantile = _quantile(self.degrees, comparisons)
 
-        def miss(shift: float) -> float:
-            found = stats.nct.sf(quantile, self.degrees, shift)
-            found += stats.nct.cdf(-quantile, self.degrees, shift)
-            return float(found) - POWER
+        def missing(shift: float) -> float:
+            # To find it with the wrong sign is so unlikely that it does not count.
+            return POWER - float(stats.nct.sf(quantile, self.degrees, shift))
 
-        return float(optimize.root_scalar(miss, bracket=(0, 20 * quantile)).root) * error
+        shift = optimize.root_scalar(missing, bracket=(0, 3 * quantile + 10)).root
+        return float(shift) * error
 
     def seeds_needed(self, effect: float, num_variants: int, comparisons: int) -> int | None:
         """Return the seeds with which a difference of two variants of this size is found.

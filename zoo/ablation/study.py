@@ -26,11 +26,8 @@ from zoo.reporting.record import write_whole
 STUDY_FILE = "study.json"
 SWEEP_SEED = 0
 """The seed of all sweeps; the runs that are compared have 1, 2 and so on."""
-MAY_DIFFER = {"choices", "designs", "seeds", "source"}
-"""Settings that a resumed study may change: they add runs and change none.
-
-The text must stay the same, but may be named differently; the vocabulary's fingerprint in each run
-tells."""
+MAY_DIFFER = {"choices", "designs", "seeds", "max_doublings"}
+"""Settings that a resumed study may change: they add runs and change none."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +91,7 @@ class Study:
         """Return the study in the folder, or a new one.
 
         Raises ConfigError if it has other settings, or variants that cannot be built; WorkdirError
-        if it is damaged or cannot be written.
+        if it is damaged.
         """
         file, runs = folder / STUDY_FILE, []
         if file.exists():
@@ -109,8 +106,6 @@ class Study:
         study = cls(settings, folder, runs)
         for variant in study.variants:
             study.made.run(variant)
-        with writing(folder):
-            folder.mkdir(parents=True, exist_ok=True)
         return study
 
     @cached_property
@@ -222,6 +217,7 @@ class Study:
             "runs": [asdict(run) for run in self.runs],
         }
         with writing(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
             write_whole(self.folder / STUDY_FILE, json.dumps(state) + "\n")
 
     def flops_per_run(self) -> float:

@@ -16,6 +16,8 @@ class Table:
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
     notes: Sequence[str] = ()
+    has_numbers: bool = True
+    """False: the columns are words, which a page aligns on the left."""
 
 
 def count(value: float) -> str:

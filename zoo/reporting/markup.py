@@ -70,7 +70,8 @@ def table(head: Sequence[Any], rows: Iterable[Sequence[Any]], *, class_: str = "
 
 def table_section(each: Table) -> Section:
     """Return a part of the page with the table and its remarks."""
-    rows = [table(each.head, each.rows, class_="numbers")] if each.rows else []
+    class_ = "numbers" if each.has_numbers else ""
+    rows = [table(each.head, each.rows, class_=class_)] if each.rows else []
     return section(each.title, *rows, *(element("p", note, class_="muted") for note in each.notes))
 
 

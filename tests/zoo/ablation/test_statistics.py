@@ -47,6 +47,16 @@ def test_an_effect_of_the_smallest_visible_size_is_found_with_the_stated_power()
     assert stats.binomtest(found, STUDIES, POWER).pvalue > 0.01
 
 
+@pytest.mark.parametrize("degrees", [1, 2, 10, 42, 1000])
+@pytest.mark.parametrize("comparisons", [1, 10, 60])
+def test_the_smallest_visible_effect_is_found_with_the_power_of_the_noncentral_t(
+    degrees, comparisons
+):
+    shift = Noise(1.0, degrees).smallest_visible(1.0, 1, comparisons)
+    quantile = stats.t.isf(0.05 / (2 * comparisons), degrees)
+    assert stats.nct.sf(quantile, degrees, shift) == pytest.approx(POWER, abs=1e-6)
+
+
 def test_the_noise_is_what_is_left_after_variants_and_seeds():
     rng = np.random.default_rng(3)
     found = [Noise.of(scores(rng, 0.5)).std for _ in range(100)]

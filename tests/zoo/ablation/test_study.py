@@ -162,7 +162,7 @@ def test_the_page_and_the_markdown_have_every_table(tmp_path):
     findings = Findings.of(study)
     page = parse(study_page(findings, "python -m zoo.ablate --from=a --to=b"))
     text = study_markdown(findings, "python -m zoo.ablate --from=a --to=b")
-    assert page.tags.count("figure") == 5
+    assert page.tags.count("figure") == 3 + 2 * 3
     for part in (
         "python -m zoo.ablate --from=a --to=b", "The noise floor", NOISE, "end without optimizer",
         "Sweeps of the learning rate", "less the start", "d_ff", "data.task='stdlib'",
