@@ -129,8 +129,8 @@ def _effects(design: Design, rows: Sequence[tuple[Contrast, Effect | None]]) -> 
         f"{len(rows)} effects of this table together with probability {CONFIDENCE:.0%} (Student's "
         "t, the noise of all variants, Bonferroni), and p is corrected in the same way. `visible "
         f"from` is the effect that would have been found with probability {POWER:.0%}. The last "
-        "two intervals hold each effect alone, by its own differences (t) and by resampling the seeds "
-        "(bootstrap), which says little with few of them."
+        "two intervals hold each effect alone, by its own differences (t) and by resampling the "
+        "seeds (bootstrap), which says little with few of them."
     )
     head = ("choice", "effect", "verdict", "interval", "p", "visible from", "t", "bootstrap")
     return Table(TITLES[design], head, cells, [note])

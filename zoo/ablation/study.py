@@ -4,6 +4,7 @@
 """
 
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -106,7 +107,24 @@ class Study:
         study = cls(settings, folder, runs)
         for variant in study.variants:
             study.made.run(variant)
+        for run in runs:
+            study.check_peak(run)
         return study
+
+    def check_peak(self, run: Run) -> None:
+        """Raise ConfigError if the models of the zoo have other peaks than when the run was made.
+
+        Runs of choices that are not in this study are not looked at.
+        """
+        variant, place, seed = run.key
+        if variant <= set(self.choices):
+            peak = self.made.run_with(variant, place, seed).optimizer.schedule.peak_lr
+            check(
+                math.isclose(peak, run.peak_lr),
+                f"{self.folder} holds a run of `{self.label(variant)}` with a peak of "
+                f"{run.peak_lr:g}, which would be {peak:g} today: {self.settings.start} or "
+                f"{self.settings.end} has changed; choose another --workdir",
+            )
 
     @cached_property
     def made(self) -> Variants:

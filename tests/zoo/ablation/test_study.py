@@ -187,3 +187,11 @@ def test_a_study_of_other_settings_is_not_continued(tmp_path):
     finish(tmp_path, with_choices("norm"))
     with pytest.raises(ConfigError, match="holds a study with num_tokens=51200, not 102400"):
         Study.open(dataclasses.replace(STUDY, num_tokens=102_400), tmp_path)
+
+
+def test_a_study_of_a_model_that_has_changed_is_not_continued(tmp_path):
+    study, _ = finish(tmp_path, with_choices("norm"))
+    study.runs[3] = dataclasses.replace(study.runs[3], peak_lr=0.5)
+    study.write()
+    with pytest.raises(ConfigError, match="with a peak of 0.5, which would be .* has changed"):
+        Study.open(with_choices("norm"), tmp_path)
