@@ -36,7 +36,7 @@ FLOORS = (
     ("zoo.reporting",),
     ("zoo.runs",),
     ("zoo.hf", "zoo.verification", "zoo.scaling_laws"),
-    ("zoo.benchmarking", "zoo.ablation"),
+    ("zoo.benchmarking", "zoo.ablation", "zoo.lessons"),
 )
 """The rooms from the ground up: a room imports only from those on floors below its own, and from
 what stands at the top of the packages, `data` and `zoo`, and is no command."""

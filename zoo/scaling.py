@@ -1,4 +1,7 @@
-"""Fit scaling laws to runs, and plan or train by them: `python -m zoo.scaling fit|plan|run`."""
+"""Fit scaling laws to runs, and plan or train by them: `python -m zoo.scaling fit|plan|run`.
+
+`python -m zoo.scaling length` measures the loss by position, within and beyond the trained length.
+"""
 
 import json
 from dataclasses import dataclass
@@ -193,6 +196,55 @@ class RunCommand:
             _show_fit(found, str(study.folder), out, is_json=self.json)
 
 
+@dataclass(frozen=True, kw_only=True)
+class LengthCommand:
+    """Measure the loss by position, within the trained length and beyond it."""
+
+    runs: tuple[str, ...]
+    """Workdirs of runs, such as one each with learned, relative and rotary positions."""
+    max_length: int = 1024
+    """Tokens of a window of held-out text."""
+    max_windows: int = 200
+    """Windows to score."""
+    out: str = "length.html"
+    """Page to write."""
+    json: bool = False
+    """Print one JSON object and nothing else on stdout."""
+
+    def __post_init__(self):
+        for name in ("max_length", "max_windows"):
+            value, flag = getattr(self, name), name.replace("_", "-")
+            check(value > 0, f"--{flag}={value} must be above zero")
+        check(len(self.runs) > 0, "--runs names no run; write for example --runs runs/palm_small")
+        _check_page(self.out)
+
+    def run(self) -> None:
+        """Score the held-out text of each run, print the table and write the page."""
+        from zoo.common.progress import Progress
+        from zoo.distribution.devices import configure
+        from zoo.explaining.tables import show_tables
+        from zoo.explaining.terminal import stdout_console
+        from zoo.inference.language_model import load
+        from zoo.lessons.length import held_out_tokens, loss_by_position
+        from zoo.lessons.length_report import length_page, length_table, to_json
+
+        configure()
+        report, measured = Progress(cli.console), []
+        for path in self.runs:
+            model, name = load(path), Path(path).absolute().name
+            tokens = held_out_tokens(model, path, report)
+            report.line(f"{name}: up to {self.max_windows} windows of {self.max_length:,} tokens")
+            measured.append(
+                loss_by_position(model, name, tokens, self.max_length, self.max_windows)
+            )
+        _write(self.out, length_page(measured))
+        if self.json:
+            print(json.dumps({**to_json(measured), "out": self.out}))
+            return
+        show_tables(stdout_console(), [length_table(measured)])
+        cli.console.print(f"\nwrote {self.out}", markup=False, soft_wrap=True)
+
+
 def _numbers(budgets: str) -> tuple[float, ...]:
     try:
         return tuple(float(number) for number in budgets.split(","))
@@ -217,6 +269,7 @@ Action = (
     Annotated[FitCommand, tyro.conf.subcommand("fit")]
     | Annotated[PlanCommand, tyro.conf.subcommand("plan")]
     | Annotated[RunCommand, tyro.conf.subcommand("run")]
+    | Annotated[LengthCommand, tyro.conf.subcommand("length")]
 )
 
 
@@ -233,7 +286,8 @@ def main(argv: list[str]) -> None:
         ScalingCommand,
         argv,
         prog="python -m zoo.scaling",
-        description="Fit scaling laws, plan a run with them, and measure them with own runs.",
+        description="Fit scaling laws, plan a run with them, and measure them with own runs; "
+        "measure the loss by position.",
     )
     command.action.run()
 

@@ -1,0 +1,1 @@
+"""Lessons: what a choice does, measured on trained models."""

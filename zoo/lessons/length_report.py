@@ -1,0 +1,85 @@
+"""The loss by position as a table and as a page."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from zoo.explaining.tables import Table
+from zoo.lessons.length import LossByPosition
+from zoo.reporting.markup import element, figure, page, section, sections, table_section
+from zoo.reporting.plots import Line, Panel
+
+PARTS = (("1/4 to 1/2", 0.25, 0.5), ("1/2 to 1", 0.5, 1), ("1 to 2", 1, 2), ("2 to 4", 2, 4))
+"""Parts of a window, in units of the trained length."""
+GROUPS = 24
+"""Points of a curve: neighbouring positions are averaged."""
+
+
+def length_table(measured: Sequence[LossByPosition]) -> Table:
+    """Return the loss in parts of the window."""
+    rows = []
+    for each in measured:
+        losses = [_part(each, low, high) for _, low, high in PARTS]
+        rows.append([each.name, each.positions, f"{each.trained_length:,}", *losses])
+    note = (
+        "Nats per token after that many trained lengths of context, each window within one "
+        "document. Models of different vocabularies are not comparable with each other: compare "
+        "along a row. `no further`: learned positions end at the context; `-`: the window ends."
+    )
+    head = ("run", "positions", "trained length", *(name for name, _, _ in PARTS))
+    return Table("Loss by position", head, rows, [note])
+
+
+def _part(each: LossByPosition, low: float, high: float) -> str:
+    loss = _loss(each, low, high)
+    if loss is not None:
+        return f"{loss:.4f}"
+    return "no further" if each.positions == "learned" and high > 1 else "-"
+
+
+def _loss(each: LossByPosition, low: float, high: float) -> float | None:
+    return each.between(round(low * each.trained_length), round(high * each.trained_length))
+
+
+def length_page(measured: Sequence[LossByPosition]) -> str:
+    """Return the page as HTML."""
+    title = "Loss by position"
+    curves = section("Curves", element("div", figure(length_panel(measured)), class_="charts"))
+    return page(
+        title, element("h1", title), sections(curves, table_section(length_table(measured)))
+    )
+
+
+def length_panel(measured: Sequence[LossByPosition]) -> Panel:
+    """Return the curves; a vertical mark is where the training sequences ended."""
+    lines, marks = [], {}
+    for style, each in enumerate(measured):
+        edges = np.unique(np.geomspace(1, len(each.nats), GROUPS).round().astype(int))
+        x = np.sqrt(edges[:-1] * edges[1:])
+        y = np.array([each.nats[a - 1 : b].mean() for a, b in pairwise(edges.tolist())])
+        lines.append(Line(f"{each.name} ({each.positions})", x, y, style=style))
+        marks[float(each.trained_length)] = "the trained length"
+    return Panel(
+        "loss by position", "tokens of context", "nats per token", lines, marks=marks,
+        scales=("log", "linear"),
+    )  # fmt: skip
+
+
+def to_json(measured: Sequence[LossByPosition]) -> dict[str, Any]:
+    """Return the results as JSON values. Field names are stable; docs/json.md has them."""
+    return {
+        "models": [
+            {
+                "run": each.name,
+                "positions": each.positions,
+                "trained_length": each.trained_length,
+                "num_windows": each.num_windows,
+                "parts": {name: _loss(each, low, high) for name, low, high in PARTS},
+                "beyond": each.beyond,
+                "nats": each.nats.tolist(),
+            }
+            for each in measured
+        ]
+    }
