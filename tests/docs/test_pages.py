@@ -5,6 +5,7 @@ import re
 import runpy
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import configs
@@ -19,6 +20,8 @@ from zoo.benchmarking.results import Change
 from zoo.distribution.sharding import mesh_shape
 from zoo.explaining.model_card import model_card
 from zoo.explaining.recipe import Recipe
+from zoo.lessons import length_report
+from zoo.lessons.length import LossByPosition
 from zoo.planning import hardware
 from zoo.planning.serving import plan_serving
 from zoo.planning.training import on_accelerator, plan_training
@@ -44,7 +47,8 @@ def test_every_json_field_is_documented_and_no_other(tmp_path):
     of_verify, rest = rest.split("## `python -m zoo.ablate")
     of_study, rest = rest.split("## `python -m zoo.scaling fit")
     of_fit, rest = rest.split("## `python -m zoo.scaling plan")
-    of_budget, of_bench = rest.split("## `python -m zoo.bench")
+    of_budget, rest = rest.split("## `python -m zoo.scaling length")
+    of_length, of_bench = rest.split("## `python -m zoo.bench")
     described = model_card("gpt3_175b")
     assert fields(of_describe) == set(described.to_json())
     assert fields(of_recipe) == set(Recipe(described).to_json())
@@ -82,6 +86,12 @@ def test_every_json_field_is_documented_and_no_other(tmp_path):
     for parts in ("splits", "costs", "standings"):
         for field in budget[parts][0]:
             assert f"`{field}`" in of_budget
+    nats = np.ones((2, 128))
+    by_position = length_report.to_json([LossByPosition("a", "rotary", 64, nats, nats)])
+    assert fields(of_length) == {*by_position, "out"}
+    (one,) = by_position["models"]
+    for field in (*one, *one["parts"]["1 to 2"]):
+        assert f"`{field}`" in of_length
     measured = bench_result(1.0)
     assert fields(of_bench) == {*measured.to_json(), "change"}
     side = measured.figures["step_s"].to_json()

@@ -62,7 +62,7 @@ class Findings:
     noise: Noise | None
     """None until two variants with two seeds each are finished."""
     effects: dict[Design, list[tuple[Contrast, Effect | None]]]
-    """The effects of the designs that are finished; None: a run of it diverged."""
+    """The effects of which all runs are finished; None: one of them diverged."""
 
     @classmethod
     def of(cls, study: Study) -> "Findings":
@@ -75,10 +75,11 @@ class Findings:
             return cls(study, results, None, {})
         found: dict[Design, list[tuple[Contrast, Effect | None]]] = {}
         for design in study.settings.designs:
-            measured = contrasts(design, study.choices)
-            if all(variant in scores for each in measured for variant in each.weights):
-                both = zip(measured, effects(scores, measured, noise), strict=True)
-                found[design] = list(both)
+            planned = contrasts(design, study.choices)
+            measured = [each for each in planned if each.weights.keys() <= scores.keys()]
+            if measured:
+                all_effects = effects(scores, measured, noise, len(planned))
+                found[design] = list(zip(measured, all_effects, strict=True))
         return cls(study, results, noise, found)
 
     @property

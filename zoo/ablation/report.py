@@ -6,7 +6,7 @@ import numpy as np
 
 from configs.studies.study import Design
 from zoo.ablation.choices import words
-from zoo.ablation.designs import Contrast, Variant, variants_of
+from zoo.ablation.designs import Contrast, Variant, contrasts, variants_of
 from zoo.ablation.findings import Findings, VariantResult
 from zoo.ablation.forest import Row, forest
 from zoo.ablation.statistics import CONFIDENCE, POWER, Effect, Interval
@@ -36,7 +36,7 @@ MEANINGS: dict[Design, str] = {
 def tables(findings: Findings) -> list[Table]:
     """Return all tables of a study."""
     found = [_choices(findings), _variants(findings), _noise(findings)]
-    found += [_effects(design, rows) for design, rows in findings.effects.items()]
+    found += [_effects(findings, design) for design in findings.effects]
     return [*found, _sweeps(findings)]
 
 
@@ -122,18 +122,23 @@ def _noise(findings: Findings) -> Table:
     return Table("The noise floor", (f"difference in {BITS}", "seeds"), rows, [note])
 
 
-def _effects(design: Design, rows: Sequence[tuple[Contrast, Effect | None]]) -> Table:
+def _effects(findings: Findings, design: Design) -> Table:
+    rows = findings.effects[design]
     cells = [_effect_row(contrast, effect) for contrast, effect in rows]
+    comparisons = len(contrasts(design, findings.study.choices))
     note = (
         f"{MEANINGS[design]} In {BITS}: below zero is better. The interval holds all "
-        f"{len(rows)} effects of this table together with probability {CONFIDENCE:.0%} (Student's "
-        "t, the noise of all variants, Bonferroni), and p is corrected in the same way. `visible "
-        f"from` is the effect that would have been found with probability {POWER:.0%}. The last "
-        "two intervals hold each effect alone, by its own differences (t) and by resampling the "
+        f"{comparisons} effects of the design together with probability {CONFIDENCE:.0%} "
+        "(Student's t, the noise of all variants, Bonferroni), and p is corrected in the same way. "
+        "`visible from` is the effect that would have been found with probability "
+        f"{POWER:.0%}. The last two intervals hold each effect alone, by its own differences (t) and by resampling the "
         "seeds (bootstrap), which says little with few of them."
     )
     head = ("choice", "effect", "verdict", "interval", "p", "visible from", "t", "bootstrap")
-    return Table(TITLES[design], head, cells, [note])
+    notes = [note]
+    if len(rows) < comparisons:
+        notes.append(f"{comparisons - len(rows)} effects are not finished.")
+    return Table(TITLES[design], head, cells, notes)
 
 
 def _effect_row(contrast: Contrast, effect: Effect | None) -> list[str]:

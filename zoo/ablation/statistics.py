@@ -152,8 +152,13 @@ class Effect:
         return math.sqrt(math.fsum(weight**2 for weight in self.contrast.weights.values()))
 
 
-def effects(scores: Scores, contrasts: Sequence[Contrast], noise: Noise) -> list[Effect | None]:
-    """Return each contrast's effect, corrected for their number; None: a run of it diverged."""
+def effects(
+    scores: Scores, contrasts: Sequence[Contrast], noise: Noise, comparisons: int
+) -> list[Effect | None]:
+    """Return each contrast's effect; None: a run of it diverged.
+
+    `comparisons`: the effects of the whole design, for which each is corrected.
+    """
     found: list[Effect | None] = []
     for contrast in contrasts:
         table = [scores[variant] for variant in contrast.weights]
@@ -161,7 +166,7 @@ def effects(scores: Scores, contrasts: Sequence[Contrast], noise: Noise) -> list
             found.append(None)
             continue
         by_seed = np.array(list(contrast.weights.values())) @ np.array(table, float)
-        found.append(Effect(contrast, tuple(by_seed.tolist()), noise, len(contrasts)))
+        found.append(Effect(contrast, tuple(by_seed.tolist()), noise, comparisons))
     return found
 
 

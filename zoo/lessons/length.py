@@ -1,7 +1,9 @@
 """The loss at each position of a sequence, within the trained length and beyond it."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import assert_never
 
 import numpy as np
 
@@ -24,27 +26,37 @@ class LossByPosition:
 
     name: str
     positions: str
-    """The kind of its positions, in words."""
+    """The kind of its positions, in a word."""
     trained_length: int
     """Tokens of the sequences it was trained on."""
     nats: np.ndarray
-    """[length] mean nats of the token after the first 1, 2, ... tokens of a window, as far as the
-    model can read."""
-    num_windows: int
+    """[windows, length] nats of the token after the first 1, 2, ... tokens of each window, as far
+    as the model can read."""
+    cut: np.ndarray
+    """[windows, length] the same tokens predicted from no more than the trained length: from half
+    to all of it, once there are as many tokens before them."""
 
-    def between(self, first: int, last: int) -> float | None:
-        """Return the mean loss after `first` to `last` - 1 tokens; None if some cannot be read."""
-        return float(self.nats[first:last].mean()) if last <= len(self.nats) else None
+    def part(self, low: float, high: float) -> "Part | None":
+        """Return the loss between two positions, in trained lengths; None if it cannot be read."""
+        first, last = (round(share * self.trained_length) for share in (low, high))
+        if last > self.nats.shape[1]:
+            return None
+        gain = (self.nats - self.cut)[:, first:last].mean(1)
+        error = float(gain.std(ddof=1)) / math.sqrt(len(gain)) if len(gain) > 1 else math.inf
+        return Part(float(self.nats[:, first:last].mean()), float(gain.mean()), error)
 
-    @property
-    def beyond(self) -> float | None:
-        """The loss after one to two trained lengths, less that after half to one.
 
-        Below zero: more context still helps. None: the model cannot read so far.
-        """
-        length = self.trained_length
-        further, trained = self.between(length, 2 * length), self.between(length // 2, length)
-        return None if further is None or trained is None else further - trained
+@dataclass(frozen=True)
+class Part:
+    """The loss in one part of the windows."""
+
+    loss: float
+    """Mean nats per token."""
+    change: float
+    """This loss less that of the same tokens predicted from no more than the trained length. Below
+    zero: more context helps; above: it hurts. 0 within the trained length."""
+    error: float
+    """Standard error of the change over the windows."""
 
 
 def loss_by_position(
@@ -67,16 +79,25 @@ def loss_by_position(
         "smaller one",
     )
     length = min(max_length, experiment.model.max_length or max_length)
+    nats = _nats(model, windows[:, : length + 1])
+    cut, half = nats.copy(), experiment.seq_len // 2
+    for first in range(half, length - half, half):
+        again = _nats(model, windows[:, first : min(first + 2 * half, length) + 1])
+        cut[:, first + half : first + 2 * half] = again[:, half:]
+    return LossByPosition(name, positions(experiment), experiment.seq_len, nats, cut)
+
+
+def _nats(model: LanguageModel, windows: np.ndarray) -> np.ndarray:
+    """Return [W, T] nats of every token but the first of windows [W, T + 1]."""
+    length = windows.shape[1] - 1
     rows = max(1, BATCH_TOKENS // length)
-    total = np.zeros(length)
+    found = []
     for first in range(0, len(windows), rows):
-        batch = windows[first : first + rows, : length + 1]
-        padded = np.pad(batch, ((0, rows - len(batch)), (0, 0)))
+        batch = windows[first : first + rows]
+        padded = np.pad(batch, ((0, rows - len(batch)), (0, 0)))  # one shape to compile
         log_p, _ = model.token_scores(padded)
-        total -= np.asarray(log_p, np.float64)[: len(batch)].sum(0)
-    return LossByPosition(
-        name, positions(experiment), experiment.seq_len, total / len(windows), len(windows)
-    )
+        found.append(-np.asarray(log_p, np.float64)[: len(batch)])
+    return np.concatenate(found)
 
 
 def positions(experiment: Experiment) -> str:
@@ -88,6 +109,8 @@ def positions(experiment: Experiment) -> str:
             return "rotary"
         case Relative():
             return "relative"
+        case _:
+            assert_never(experiment.model.position)
 
 
 def held_out_tokens(model: LanguageModel, path: str, report: Progress) -> np.ndarray:
@@ -104,7 +127,7 @@ def held_out_tokens(model: LanguageModel, path: str, report: Progress) -> np.nda
         vocabulary=model.vocabulary,
         seq_len=model.experiment.seq_len,
         batch_size=1,
-        report=report,
+        report=report.line,
     )
     if not isinstance(text.rows, Rows):
         raise ConfigError(
@@ -116,8 +139,9 @@ def held_out_tokens(model: LanguageModel, path: str, report: Progress) -> np.nda
 def _windows(model: LanguageModel, tokens: np.ndarray, length: int) -> Iterator[np.ndarray]:
     """Yield disjoint pieces of `length` + 1 tokens, each of one document, with its start mark."""
     start = np.array(model.vocabulary.start, np.int32)
-    marks = {model.vocabulary.bos_id, model.vocabulary.eos_id} - {None}
-    borders = np.flatnonzero(np.isin(tokens, list(marks)))
+    ids = (model.vocabulary.bos_id, model.vocabulary.eos_id)
+    marks = [token for token in ids if token is not None]
+    borders = np.flatnonzero(np.isin(tokens, marks))
     for document in np.split(tokens, np.unique([*borders, *(borders + 1)])):
         if len(document) == 1 and document[0] in marks:
             continue

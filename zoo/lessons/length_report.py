@@ -1,5 +1,6 @@
 """The loss by position as a table and as a page."""
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from zoo.explaining.tables import Table
-from zoo.lessons.length import LossByPosition
+from zoo.lessons.length import LossByPosition, Part
 from zoo.reporting.markup import element, figure, page, section, sections, table_section
 from zoo.reporting.plots import Line, Panel
 
@@ -25,22 +26,21 @@ def length_table(measured: Sequence[LossByPosition]) -> Table:
         rows.append([each.name, each.positions, f"{each.trained_length:,}", *losses])
     note = (
         "Nats per token after that many trained lengths of context, each window within one "
-        "document. Models of different vocabularies are not comparable with each other: compare "
-        "along a row. `no further`: learned positions end at the context; `-`: the window ends."
+        "document. In brackets: the change against the same tokens predicted from no more than the "
+        "trained length, with its standard error; below zero, more context helps. Runs with other "
+        "vocabularies compare along a row only. `no further`: learned positions end at the "
+        "context; `-`: the window ends."
     )
     head = ("run", "positions", "trained length", *(name for name, _, _ in PARTS))
     return Table("Loss by position", head, rows, [note])
 
 
 def _part(each: LossByPosition, low: float, high: float) -> str:
-    loss = _loss(each, low, high)
-    if loss is not None:
-        return f"{loss:.4f}"
-    return "no further" if each.positions == "learned" and high > 1 else "-"
-
-
-def _loss(each: LossByPosition, low: float, high: float) -> float | None:
-    return each.between(round(low * each.trained_length), round(high * each.trained_length))
+    part = each.part(low, high)
+    if part is None:
+        return "no further" if each.positions == "learned" and high > 1 else "-"
+    change = f" ({part.change:+.3f} +- {part.error:.3f})" if low >= 1 else ""
+    return f"{part.loss:.3f}{change}"
 
 
 def length_page(measured: Sequence[LossByPosition]) -> str:
@@ -56,9 +56,9 @@ def length_panel(measured: Sequence[LossByPosition]) -> Panel:
     """Return the curves; a vertical mark is where the training sequences ended."""
     lines, marks = [], {}
     for style, each in enumerate(measured):
-        edges = np.unique(np.geomspace(1, len(each.nats), GROUPS).round().astype(int))
+        edges = np.unique(np.geomspace(1, each.nats.shape[1], GROUPS).round().astype(int))
         x = np.sqrt(edges[:-1] * edges[1:])
-        y = np.array([each.nats[a - 1 : b].mean() for a, b in pairwise(edges.tolist())])
+        y = np.array([each.nats[:, a - 1 : b].mean() for a, b in pairwise(edges.tolist())])
         lines.append(Line(f"{each.name} ({each.positions})", x, y, style=style))
         marks[float(each.trained_length)] = "the trained length"
     return Panel(
@@ -75,11 +75,17 @@ def to_json(measured: Sequence[LossByPosition]) -> dict[str, Any]:
                 "run": each.name,
                 "positions": each.positions,
                 "trained_length": each.trained_length,
-                "num_windows": each.num_windows,
-                "parts": {name: _loss(each, low, high) for name, low, high in PARTS},
-                "beyond": each.beyond,
-                "nats": each.nats.tolist(),
+                "num_windows": len(each.nats),
+                "parts": {name: _json(each.part(low, high)) for name, low, high in PARTS},
+                "nats": each.nats.mean(0).tolist(),
             }
             for each in measured
         ]
     }
+
+
+def _json(part: Part | None) -> dict[str, float | None] | None:
+    if part is None:
+        return None
+    error = part.error if math.isfinite(part.error) else None
+    return {"loss": part.loss, "change": part.change, "error": error}

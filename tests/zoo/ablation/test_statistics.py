@@ -26,7 +26,7 @@ def scores(rng, effect_of_a: float, seeds: int = SEEDS, std: float = 0.01):
 def found_by(rng, effect_of_a: float) -> list[bool]:
     """Whether each choice has an effect at the start that is told from noise."""
     table = scores(rng, effect_of_a)
-    measured = effects(table, contrasts("from_start", CHOICES), Noise.of(table))
+    measured = effects(table, contrasts("from_start", CHOICES), Noise.of(table), len(CHOICES))
     return [not effect.is_noise for effect in measured if effect is not None]
 
 
@@ -78,7 +78,7 @@ def test_the_seeds_that_are_needed_make_the_effect_visible():
 
 def test_the_own_interval_is_students():
     table = scores(np.random.default_rng(4), 0.03)
-    (effect, *_) = effects(table, contrasts("from_start", CHOICES), Noise.of(table))
+    (effect, *_) = effects(table, contrasts("from_start", CHOICES), Noise.of(table), len(CHOICES))
     assert effect is not None
     pairs = stats.ttest_rel(table[frozenset({"a"})], table[START]).confidence_interval(0.95)
     assert effect.own_interval == pytest.approx((pairs.low, pairs.high))
@@ -90,7 +90,7 @@ def test_the_own_interval_is_students():
 def test_a_diverged_run_leaves_its_effects_open_and_the_others_alone():
     table = scores(np.random.default_rng(5), 0.03)
     table[frozenset({"b"})] = [2.0, None, 2.0]
-    found = effects(table, contrasts("from_start", CHOICES), Noise.of(table))
+    found = effects(table, contrasts("from_start", CHOICES), Noise.of(table), len(CHOICES))
     assert [effect is None for effect in found] == [False, True, False, False, False]
 
 

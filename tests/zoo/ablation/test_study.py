@@ -153,8 +153,13 @@ def test_reports_of_an_unfinished_study_say_so(tmp_path):
         train_all(study, [Trainer(study, EFFECTS, noise=0.01, dies_at=30)], lambda run: None)
     findings = Findings.of(study)
     assert not findings.is_finished
-    assert findings.effects == {}
-    assert "variants are not finished" in study_markdown(findings, "command")
+    assert list(findings.effects) == ["from_start", "path"]
+    effects = findings.effects["from_start"]
+    assert [contrast.name for contrast, _ in effects] == ["norm", "position", "feed_forward"]
+    assert {effect.comparisons for _, effect in effects if effect is not None} == {4}
+    text = study_markdown(findings, "command")
+    assert "variants are not finished" in text
+    assert "1 effects are not finished" in text
 
 
 def test_the_page_and_the_markdown_have_every_table(tmp_path):
