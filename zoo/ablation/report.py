@@ -131,8 +131,8 @@ def _effects(findings: Findings, design: Design) -> Table:
         f"{comparisons} effects of the design together with probability {CONFIDENCE:.0%} "
         "(Student's t, the noise of all variants, Bonferroni), and p is corrected in the same way. "
         "`visible from` is the effect that would have been found with probability "
-        f"{POWER:.0%}. The last two intervals hold each effect alone, by its own differences (t) and by resampling the "
-        "seeds (bootstrap), which says little with few of them."
+        f"{POWER:.0%}. The last two intervals hold each effect alone, by its own differences (t) "
+        "and by resampling the seeds (bootstrap), which says little with few of them."
     )
     head = ("choice", "effect", "verdict", "interval", "p", "visible from", "t", "bootstrap")
     notes = [note]
