@@ -2,7 +2,7 @@
 
 All families share the two budgets, and the parameter counts of their `_small` models are within 5 %
 of each other. Two such models differ in all that their papers choose, the optimizer and the
-initialisation included, and in their peak learning rates, of which not all are bracketed so far.
+initialisation included, and in their peak learning rates, each the best of a sweep with one seed.
 They have four layers of four heads (Jurassic-1, the shallow one, has three layers), and their
 widths are chosen to make the counts about equal.
 """
