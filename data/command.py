@@ -10,8 +10,9 @@ from rich.console import Console
 from data.errors import DataConfigError, DataError
 from data.flags import REGISTRY
 
-console = Console(stderr=True, highlight=False)
-"""Progress goes to stderr; stdout is for what a command produces."""
+console = Console(stderr=True, highlight=False, force_jupyter=False)
+"""Progress goes to stderr; stdout is for what a command produces. In a notebook it is text as
+well: rich would show every piece of a line as an output of its own."""
 
 FIRST_CODE_OF_A_STOP = 75
 """The lowest exit code that means that a signal stopped the command; lower ones are failures."""

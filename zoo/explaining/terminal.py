@@ -11,8 +11,10 @@ WIDTH = 120
 
 def stdout_console() -> Console:
     """Return the console on which a command prints its result."""
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=WIDTH)
+    console = Console(highlight=False, force_jupyter=False)
+    if console.is_terminal:
+        return console
+    return Console(highlight=False, force_jupyter=False, width=WIDTH)
 
 
 def show(console: Console, text: str, *, style: str = "", indent: int = 0, lead: str = "") -> None:

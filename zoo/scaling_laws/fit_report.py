@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from rich.console import Console
 
+from zoo.common.html import element, table
 from zoo.explaining.terminal import column_widths, show
-from zoo.reporting.markup import element, figure, page, section, sections, table, tiles
+from zoo.reporting.markup import figure, page, section, sections, tiles
 from zoo.reporting.plots import Line, Panel
 from zoo.scaling_laws.approaches import Estimate, Interval
 from zoo.scaling_laws.fit import CONSTANTS, Fit

@@ -11,8 +11,9 @@ import numpy as np
 
 import configs
 from models.parameters import params_by_part
+from zoo.common.html import element, table
 from zoo.planning.hardware import Topology, parse
-from zoo.reporting.markup import element, figure, page, section, sections, table
+from zoo.reporting.markup import figure, page, section, sections
 from zoo.reporting.plots import Line, Panel
 from zoo.scaling_laws.fit_report import Table, count
 from zoo.scaling_laws.law import FLOPS_PER_PARAM_AND_TOKEN
