@@ -5,6 +5,8 @@ import zoo
 from models.config import ConfigError
 from zoo.explaining.attention_weights import attention_weights
 
+TEXT = "def loss ( x ) : return x"
+
 
 @pytest.fixture(scope="module")
 def model(trained):
@@ -12,14 +14,14 @@ def model(trained):
 
 
 def test_every_token_spreads_a_weight_of_one_over_itself_and_those_before(model):
-    found = attention_weights(model, "def loss ( x ) : return x")
+    found = attention_weights(model, TEXT)
     heads, length = model.experiment.model, len(found.tokens)
     shape = heads.num_layers, heads.attention.num_heads, length, length
     assert found.weights.shape == shape
     np.testing.assert_allclose(found.weights.sum(axis=-1), 1, rtol=1e-5)
     assert np.all(found.weights[..., *np.triu_indices(length, 1)] == 0)
     assert np.all(found.weights[..., *np.tril_indices(length)] > 0)
-    assert "".join(found.tokens).replace("·", "").split() == "def loss ( x ) : return x".split()
+    assert "".join(found.tokens).replace("·", "").split() == TEXT.split()
 
 
 def test_mean_distance_counts_the_tokens_between_query_and_key(model):
