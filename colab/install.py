@@ -8,6 +8,8 @@ version, for the session may have loaded it. Only the standard library is needed
 """
 
 import importlib
+import os
+import re
 import shutil
 import subprocess
 import sys
@@ -16,7 +18,8 @@ from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
+CHECKOUT = Path(__file__).resolve().parents[1]
+CONSTRAINTS = CHECKOUT / "colab/constraints.txt"
 HELD = ("numpy",)
 """Packages that keep the runtime's version: PyTorch and others there are compiled for it."""
 PART_OF = {
@@ -28,8 +31,15 @@ PART_OF = {
 """The packages by which JAX reaches each kind of device."""
 CUDA12_DRIVER, CUDA13_DRIVER = 525, 580
 """The oldest NVIDIA drivers that run programs of CUDA 12 and of CUDA 13."""
+GOOGLE = "0x1ae0"
+TPUS = ("0x0027", "0x0056", "0x005e", "0x0062", "0x0063", "0x006f", "0x0076")
+"""PCI ids of the vendor and its TPUs, from v3 to 7x; JAX looks for the same."""
 
 Versions = Mapping[str, str]
+
+
+class InstallError(Exception):
+    """The notebook cannot go on; the message says why, and what to do."""
 
 
 def versions() -> Versions:
@@ -39,7 +49,7 @@ def versions() -> Versions:
 
 def pinned() -> Versions:
     """Return the versions of `constraints.txt`."""
-    lines = (HERE / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    lines = CONSTRAINTS.read_text(encoding="utf-8").splitlines()
     return dict(line.split("==") for line in lines if not line.startswith("#"))
 
 
@@ -53,9 +63,13 @@ def nvidia_driver() -> int | None:
 
 
 def has_tpu(installed: Versions) -> bool:
-    """Return whether this is a machine with TPUs, or an image made for one."""
-    devices = [*Path("/dev").glob("accel[0-9]*"), *Path("/dev/vfio").glob("[0-9]*")]
-    return bool(devices) or "libtpu" in installed
+    """Return whether there is a TPU on the PCI bus, or this is Colab's image for one."""
+    is_tpu_image = "COLAB_RELEASE_TAG" in os.environ and "libtpu" in installed
+    return is_tpu_image or any(
+        vendor.read_text().strip() == GOOGLE and device.read_text().strip() in TPUS
+        for vendor in Path("/sys/bus/pci/devices").glob("*/vendor")
+        if (device := vendor.with_name("device"))
+    )
 
 
 def device_kind(installed: Versions, driver: int | None, *, tpu: bool) -> str:
@@ -67,73 +81,82 @@ def device_kind(installed: Versions, driver: int | None, *, tpu: bool) -> str:
     if driver is None:
         return "tpu" if tpu else "cpu"
     if driver < CUDA12_DRIVER:
-        sys.exit(f"the NVIDIA driver {driver} is too old: CUDA 12 needs {CUDA12_DRIVER} or newer")
+        raise InstallError(f"the NVIDIA driver {driver} is too old: CUDA 12 needs {CUDA12_DRIVER}")
     has_cuda12 = "nvidia-cublas-cu12" in installed
     return "cuda12" if has_cuda12 or driver < CUDA13_DRIVER else "cuda13"
 
 
 def strays(installed: Versions, kind: str) -> list[str]:
-    """Return the installed plugins with which this JAX would look for devices of another kind."""
-    parts = {part for parts in PART_OF.values() for part in parts} - set(PART_OF[kind])
-    return sorted(part for part in parts if part in installed and part != "libtpu")
+    """Return the installed plugins with which JAX would look for a device of another kind."""
+    plugins = {part for parts in PART_OF.values() for part in parts if part.startswith("jax-")}
+    return sorted(plugins.intersection(installed).difference(PART_OF[kind]))
 
 
 def is_complete(installed: Versions, kind: str) -> bool:
-    """Return whether the pinned versions, the device's part and the zoo itself are installed."""
-    needed = {"gpt-zoo", *PART_OF[kind]}
-    has_pinned = pinned().items() <= dict(installed).items()
-    return has_pinned and needed <= set(installed) and not strays(installed, kind)
+    """Return whether the zoo, the stack (as pinned or newer) and the device's part are there."""
+    needed = {"gpt-zoo", *pinned(), *PART_OF[kind]}
+    return (
+        needed <= set(installed)
+        and all(_numbers(installed[name]) >= _numbers(pin) for name, pin in pinned().items())
+        and not strays(installed, kind)
+    )
 
 
-def pip(*arguments: str) -> None:
-    """Run pip, and leave if it fails."""
-    if subprocess.run([sys.executable, "-m", "pip", *arguments], check=False).returncode:
-        sys.exit("pip failed, see above: nothing below can run")
+def _numbers(version: str) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", version)[:3]]
 
 
-def install(installed: Versions, kind: str) -> None:
-    """Install the zoo with its pinned JAX for the device, and remove other plugins."""
-    held = [f"{name}=={installed[name]}" for name in HELD if name in installed]
-    constraints = HERE.parent / "build/notebook-constraints.txt"
-    constraints.parent.mkdir(exist_ok=True)
-    pins = [f"{name}=={version}" for name, version in pinned().items()]
-    constraints.write_text("\n".join([*pins, *held]) + "\n", encoding="utf-8")
+def requirements(installed: Versions, kind: str) -> list[str]:
+    """Return what pip is to install; of HELD, the versions that are installed."""
     jax = "jax" if kind == "cpu" else f"jax[{kind}]"
+    return [jax, *(f"{name}=={installed[name]}" for name in HELD if name in installed)]
+
+
+def _pip(*arguments: str) -> None:
     quietly = ("--quiet", "--disable-pip-version-check", "--root-user-action=ignore")
-    pip("install", *quietly, "--constraint", str(constraints), jax, "--editable", str(HERE.parent))
-    if others := strays(versions(), kind):
-        pip("uninstall", "--quiet", "--yes", *others)
+    command = [sys.executable, "-m", "pip", arguments[0], *quietly, *arguments[1:]]
+    if subprocess.run(command, check=False).returncode:
+        raise InstallError("pip failed, see above: nothing below can run")
 
 
 def loaded_before(old: Versions, new: Versions) -> list[str]:
-    """Return the packages that changed although this session had loaded them already."""
+    """Return the modules of changed packages that this session had loaded already."""
     changed = {name for name in old if name in new and old[name] != new[name]}
-    modules = metadata.packages_distributions()
     return sorted(
         module
-        for module, names in modules.items()
+        for module, names in metadata.packages_distributions().items()
         if module in sys.modules and changed & {name.lower() for name in names}
     )
 
 
-def main() -> None:
-    """Install what is missing, and say what happened."""
+def install(device: str) -> None:
+    """Install what is missing for `device`: tpu, gpu, cpu, or any for whatever is here.
+
+    Raises InstallError, before anything is installed, if this machine has another device.
+    """
     started_s = time.monotonic()
     installed = versions()
     kind = device_kind(installed, nvidia_driver(), tpu=has_tpu(installed))
+    here = "gpu" if kind.startswith("cuda") else kind
+    if device not in (here, "any"):
+        raise InstallError(
+            f"this runtime has a {here} and no {device}: choose Runtime > Change runtime type, or "
+            f'write DEVICE = "{here}"'
+        )
     if is_complete(installed, kind):
-        print(f"everything is here already, for this {kind}")
+        print(f"everything is here already, for {kind}")
         return
-    install(installed, kind)
-    importlib.invalidate_caches()
+    print(f"installing JAX {pinned()['jax']} for {kind}: one to two minutes", flush=True)
+    pins = ("--constraint", str(CONSTRAINTS))
+    _pip("install", *pins, *requirements(installed, kind), "--editable", str(CHECKOUT))
     now = versions()
+    if others := strays(now, kind):
+        _pip("uninstall", "--yes", *others)
+    importlib.invalidate_caches()
     changes = [f"{name} {installed.get(name, 'none')} -> {now[name]}" for name in pinned()]
-    print(f"{', '.join(changes)}; for {kind}, in {time.monotonic() - started_s:.0f} s")
+    print(f"{', '.join(changes)}, in {time.monotonic() - started_s:.0f} s")
     if loaded := loaded_before(installed, now):
-        sys.exit(f"{', '.join(loaded)} changed after this session had loaded it: choose Runtime > "
-                 "Restart session, then Run all")  # fmt: skip
-
-
-if __name__ == "__main__":
-    sys.path.insert(0, str(HERE.parent))  # for `%run`: the session started before the installation
-    main()
+        raise InstallError(
+            f"{', '.join(loaded)} changed after this session had loaded it: choose Runtime > "
+            "Restart session, then Run all"
+        )

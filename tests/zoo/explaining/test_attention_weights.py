@@ -27,9 +27,7 @@ def test_every_token_spreads_a_weight_of_one_over_itself_and_those_before(model)
 def test_mean_distance_counts_the_tokens_between_query_and_key(model):
     found = attention_weights(model, "a model reads tokens")
     expected = sum(
-        found.weights[1, 0, t, s] * (t - s)
-        for t in range(len(found.tokens))
-        for s in range(t + 1)
+        found.weights[1, 0, t, s] * (t - s) for t in range(len(found.tokens)) for s in range(t + 1)
     )
     assert found.mean_distance()[1, 0] == pytest.approx(expected / len(found.tokens), rel=1e-5)
 
