@@ -52,10 +52,8 @@ REPO_URL = ""  # @param {type:"string"}
 import sys
 from pathlib import Path
 
-places = [Path.cwd(), *Path.cwd().parents]
-CHECKOUT = next(
-    (at for at in places if (at / "colab/install.py").exists()), Path("gpt-zoo").resolve()
-)
+places = [at for at in (Path.cwd(), *Path.cwd().parents) if (at / "colab/install.py").exists()]
+CHECKOUT = places[0] if places else Path("gpt-zoo").resolve()
 # !test -e "{CHECKOUT}" || git clone --quiet --depth=1 "{REPO_URL}" "{CHECKOUT}"
 # %cd -q {CHECKOUT}
 sys.path.insert(0, str(CHECKOUT))

@@ -25,6 +25,7 @@
 # @title Settings { display-mode: "form" }
 DEVICE = "any"  # @param ["tpu", "gpu", "cpu", "any"]
 MODEL = "palm_nano"  # @param {type:"string"}
+NUM_STEPS = 20  # @param {type:"integer"}
 TOPOLOGY = "v4:12x16x16"  # @param {type:"string"}
 EFFORT = "quick"  # @param ["estimate", "quick", "full"]
 RUNS = "runs"  # @param {type:"string"}
@@ -44,10 +45,8 @@ REPO_URL = ""  # @param {type:"string"}
 import sys
 from pathlib import Path
 
-places = [Path.cwd(), *Path.cwd().parents]
-CHECKOUT = next(
-    (at for at in places if (at / "colab/install.py").exists()), Path("gpt-zoo").resolve()
-)
+places = [at for at in (Path.cwd(), *Path.cwd().parents) if (at / "colab/install.py").exists()]
+CHECKOUT = places[0] if places else Path("gpt-zoo").resolve()
 # !test -e "{CHECKOUT}" || git clone --quiet --depth=1 "{REPO_URL}" "{CHECKOUT}"
 # %cd -q {CHECKOUT}
 sys.path.insert(0, str(CHECKOUT))
@@ -86,8 +85,8 @@ from zoo.distribution.devices import resolve_dtype
 from zoo.distribution.sharding import make_mesh
 from zoo.training.program import Program
 
-experiment = dataclasses.replace(configs.get(MODEL), mesh=Mesh(data=2, fsdp=2, tensor=2))
-program = Program(resolve_dtype(experiment), make_mesh(experiment.mesh, 8))
+experiment = dataclasses.replace(configs.get(MODEL), num_steps=NUM_STEPS)
+program = Program(resolve_dtype(experiment), make_mesh(Mesh(data=2, fsdp=2, tensor=2), 8))
 with program.entered():
     state = program.init()
 for path, array in jax.tree_util.tree_leaves_with_path(state.params):

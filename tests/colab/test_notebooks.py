@@ -59,6 +59,9 @@ def is_png(encoded: str) -> bool:
 def execute(tmp_path, monkeypatch) -> Callable[..., NotebookNode]:
     """Runs a notebook on the CPU with other settings; its runs are in `tmp_path / "runs"`."""
     monkeypatch.setenv("JAX_PLATFORMS", "cpu")
+    monkeypatch.setenv(
+        "XLA_FLAGS", "--xla_backend_optimization_level=0"
+    )  # compiles in 2/3 the time
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=":")
 
     def run(name: str, **settings: str | int) -> NotebookNode:
@@ -106,7 +109,10 @@ def test_every_notebook_installs_in_the_same_way():
 def test_train_and_sample(execute, tmp_path):
     notebook = execute("train_and_sample", MODEL="palm_nano", NUM_STEPS=4)
     assert "everything is here already" in printed(notebook, "install(DEVICE)")
-    assert "step 4/4" in printed(notebook, "train(experiment")
+    log = printed(notebook, "train(experiment")
+    assert "step 4/4" in log
+    assert len(log.splitlines()) < 40
+    assert "\x1b" not in log
     (outcome,) = shown(notebook, "display(result)", "text/html")
     assert "byte 5-gram" in outcome
     assert is_png(outcome.partition("base64,")[2].partition('"')[0])
@@ -147,9 +153,9 @@ def test_the_zoo_explained(execute):
 
 
 def test_parallelism(execute):
-    notebook = execute("parallelism", EFFORT="estimate")
-    assert printed(notebook, "fake_devices=8").count("CpuDevice") == 8
-    assert "PartitionSpec('tensor', 'fsdp')" in printed(notebook, "make_mesh")
+    notebook = execute("parallelism", EFFORT="estimate", NUM_STEPS=2)
+    assert printed(notebook, "fake_devices=8").split() == [f"cpu:{i}" for i in range(8)]
+    assert "P('tensor', 'fsdp')" in printed(notebook, "make_mesh")
     for cell in ("visualize_array_sharding", "visualize_sharding"):
         (drawing,) = shown(notebook, f"jax.debug.{cell}(", "text/html")
         assert "CPU" in drawing
@@ -162,21 +168,21 @@ def test_parallelism(execute):
 
 
 def test_scaling_law(execute, tmp_path):
-    """A session was reset during the last of nine runs: the study goes on with that one."""
-    settings = Settings("llama", (1e10, 2e10, 4e10), num_sizes=3, text=Task().setting)
+    """A session was reset during the last of ten runs: the study goes on with that one."""
+    settings = Settings("llama", (2e10, 4e10), num_sizes=5, text=Task().setting)
     study = Study.open(settings, Task(), tmp_path / "runs/scaling")
 
     def train(run: Experiment, workdir: Path) -> Trained:
-        if len(study.runs) == 8:
+        if len(study.runs) == 9:
             raise KeyboardInterrupt
         return Trained(float(TRUE.loss(num_params(run.model), run.num_tokens)), 0.1, 1e5)
 
     with pytest.raises(KeyboardInterrupt):
         study.train(train, print)
-    notebook = execute("scaling_law", BUDGETS="1e10,2e10,4e10", NUM_SIZES=3, RESAMPLES=2)
+    notebook = execute("scaling_law", BUDGETS="2e10,4e10", NUM_SIZES=5, RESAMPLES=2)
     log = printed(notebook, '"run"')
     assert log.count("study: run ") == 1
-    assert "run 9 of 9" in log
+    assert "run 10 of 10" in log
     assert "The law L(N, D) = E + A / N^alpha + B / D^beta" in log
     assert is_png(*shown(notebook, '"fit"', "image/png"))
     assert "Chinchilla, approach 3" in printed(notebook, "scaling plan")
