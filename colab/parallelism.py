@@ -110,19 +110,33 @@ batch = program.batch["inputs"]
 jax.debug.visualize_sharding(batch.shape, batch.sharding)
 
 # %% [markdown]
-# ## The same run on two meshes
+# ## Train on the mesh
 #
-# How the work is split does not change what is learned: the losses agree up to rounding.
+# `Mesh(...)` in a config, or `--mesh.data=2` and so on of `python -m zoo.train`, is all it takes.
+# The checkpoint knows no mesh: a run may resume, and a model may be loaded, on another one.
 
 # %%
+from IPython.display import display
+
 from zoo.train import train
 
-losses = {}
-for mesh in (Mesh(data=8), Mesh(data=2, fsdp=2, tensor=2)):
-    name = f"data{mesh.data}_tensor{mesh.tensor or 1}"
-    result = train(dataclasses.replace(experiment, mesh=mesh), f"{RUNS}/parallelism/{name}")
-    losses[name] = result.evaluation["eval/loss"]
-print(losses)
+mesh = Mesh(data=2, fsdp=2, tensor=2)
+result = train(dataclasses.replace(experiment, mesh=mesh), f"{RUNS}/parallelism")
+display(result)
+
+# %% [markdown]
+# ## The same numbers on every mesh
+#
+# How the work is split does not change what is computed: the same text is as likely on one device,
+# on four that share each matrix product, and on eight.
+
+# %%
+import zoo
+
+TEXTS = ["import os\n", "for i in range(10):\n"]
+for mesh in (None, Mesh(tensor=4, data=2), Mesh(fsdp=8)):
+    scores = zoo.load(result.workdir, mesh=mesh).score(TEXTS)
+    print([round(score.log_probability, 3) for score in scores], mesh)
 
 # %% [markdown]
 # ## A plan for a pod

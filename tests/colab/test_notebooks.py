@@ -159,10 +159,12 @@ def test_parallelism(execute):
     for cell in ("visualize_array_sharding", "visualize_sharding"):
         (drawing,) = shown(notebook, f"jax.debug.{cell}(", "text/html")
         assert "CPU" in drawing
-    losses = ast.literal_eval(printed(notebook, "losses[name]").splitlines()[-1])
-    assert len(losses) == 2
-    one, other = losses.values()
-    assert one == pytest.approx(other, rel=1e-3)
+    assert "step 2/2" in printed(notebook, "display(result)")
+    lines = printed(notebook, "log_probability").splitlines()
+    scores = [ast.literal_eval(line.partition("]")[0] + "]") for line in lines if line[0] == "["]
+    assert len(scores) == 3
+    assert scores[1] == pytest.approx(scores[0], abs=2e-3)
+    assert scores[2] == pytest.approx(scores[0], abs=2e-3)
     assert "6,144 x TPU v4" in printed(notebook, "palm_540b")
     assert "mesh: " in printed(notebook, "llama_7b")
 
