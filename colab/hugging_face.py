@@ -19,8 +19,8 @@
 # and exported.
 #
 # **Needs:** a TPU v5e-1 or v6e-1 runtime or a GPU of 16 GB, and the network: GPT-2's files are 550
-# MB. On a CPU, set `NUM_STEPS` to 10. **Takes:** two minutes to install and about five for the
-# rest.
+# MB. On a CPU, set `NUM_STEPS` to 10. **Takes:** one to two minutes to install; most of the rest
+# is the training, whose log says how long it will be.
 
 # %% tags=["parameters"] cellView="form"
 # @title Settings { display-mode: "form" }
@@ -29,6 +29,7 @@ HF_MODEL = "openai-community/gpt2"  # @param {type:"string"}
 HF_FOLDER = ""  # @param {type:"string"}
 TEXT = ""  # @param {type:"string"}
 NUM_STEPS = 200  # @param {type:"integer"}
+BATCH_SIZE = 8  # @param {type:"integer"}
 PROMPT = "def main("  # @param {type:"string"}
 USE_DRIVE = False  # @param {type:"boolean"}
 RUNS = "runs"  # @param {type:"string"}
@@ -128,6 +129,7 @@ experiment = dataclasses.replace(
     data=Data(source=Files(TEXT) if TEXT else Task()),
     init_from=IMPORTED,
     num_steps=NUM_STEPS,
+    batch_tokens=BATCH_SIZE * model.experiment.seq_len,
 )
 result = train(experiment, f"{RUNS}/fine_tuned")
 

@@ -18,8 +18,8 @@
 # is eight devices; the program, the shardings and the numbers are then those of eight real ones,
 # only slower.
 #
-# **Needs:** any runtime, a CPU is enough; nothing is downloaded. **Takes:** two minutes to install
-# and three for the rest.
+# **Needs:** any runtime, a CPU is enough; nothing is downloaded. **Takes:** one to two minutes to
+# install and about three for the rest.
 
 # %% tags=["parameters"] cellView="form"
 # @title Settings { display-mode: "form" }

@@ -19,8 +19,8 @@
 # 2022](https://arxiv.org/abs/2203.15556)). This notebook repeats it with tiny LLaMAs.
 #
 # **Needs:** a TPU v5e-1 or v6e-1 runtime, a GPU or a CPU: the models are so small that any will
-# do. **Takes:** two minutes to install and about ten for the study, which says first what it will
-# cost.
+# do. **Takes:** one to two minutes to install and about ten for the study on two CPU cores. It
+# says first what it will cost.
 
 # %% tags=["parameters"] cellView="form"
 # @title Settings { display-mode: "form" }

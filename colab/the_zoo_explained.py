@@ -18,8 +18,8 @@
 # the choices: as cards, side by side, as drawings, in what attention heads look at, and in what
 # one of them, the position of a token, changes in training.
 #
-# **Needs:** any runtime; nothing is downloaded. **Takes:** two minutes to install. The three short
-# trainings at the end take two minutes on a TPU or GPU, and eight on two CPU cores.
+# **Needs:** any runtime; nothing is downloaded. **Takes:** one to two minutes to install, then
+# about five on two CPU cores, mostly for three short trainings, and less on a TPU or GPU.
 
 # %% tags=["parameters"] cellView="form"
 # @title Settings { display-mode: "form" }

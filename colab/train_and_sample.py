@@ -19,8 +19,8 @@
 # Python from the source of Python's own standard library, which is on this machine already.
 #
 # **Needs:** a TPU v5e-1 or v6e-1 runtime (*Runtime > Change runtime type*), or a GPU, or patience:
-# set `DEVICE`. **Takes:** two minutes to install, then about a minute on a TPU or GPU, and four to
-# five minutes on two CPU cores. Choose *Runtime > Run all*.
+# set `DEVICE`. **Takes:** one to two minutes to install, then four to five minutes on two CPU
+# cores, and less on a TPU or GPU. Choose *Runtime > Run all*.
 
 # %% tags=["parameters"] cellView="form"
 # @title Settings { display-mode: "form" }
