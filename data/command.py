@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable
-from typing import NoReturn, TypeVar, cast
+from typing import Any, NoReturn, TypeVar, cast
 
 import tyro
 from rich.console import Console
@@ -10,7 +10,19 @@ from rich.console import Console
 from data.errors import DataConfigError, DataError
 from data.flags import REGISTRY
 
-console = Console(stderr=True, highlight=False)
+
+def new_console(**options: Any) -> Console:
+    """Return a console for text without highlights.
+
+    In a notebook, too, it prints lines of plain text: rich would take the cell for a terminal, as
+    kernels ask for colors, and print a bar anew ten times a second.
+    """
+    in_notebook = "ipykernel" in sys.modules
+    plain = {"force_jupyter": False, "force_terminal": False} if in_notebook else {}
+    return Console(highlight=False, **plain, **options)
+
+
+console = new_console(stderr=True)
 """Progress goes to stderr; stdout is for what a command produces."""
 
 FIRST_CODE_OF_A_STOP = 75

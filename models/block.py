@@ -72,6 +72,13 @@ class Block(nnx.Module):
                 assert_never(self.layout)
         return x, past
 
+    def attention_weights(
+        self, x: Float[Array, "B T D"], positions: Positions, window: int | None
+    ) -> Float[Array, "B N T T"]:
+        """Return the weights of the layer's attention, whose input to the layer is `x`."""
+        seen = x if self.layout == "post_norm" else self.attention_norm(x)
+        return self.attention.weights(seen, positions, window)
+
     def add(
         self,
         x: Float[Array, "B T D"],

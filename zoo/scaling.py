@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from zoo.scaling_laws.study import Trained
 
 
+_PICTURES = (".png", ".svg", ".pdf")
+
+
 @dataclass(frozen=True, kw_only=True)
 class FitCommand:
     """Fit a scaling law to finished runs."""
@@ -27,7 +30,7 @@ class FitCommand:
     points: str
     """CSV file with the columns params, tokens and loss (nats per token); others are ignored."""
     out: str = "scaling.html"
-    """Page to write."""
+    """File to write: .html has curves and tables; .png, .svg and .pdf have the curves alone."""
     leave_out: int | None = None
     """Leave this many runs out of the second fit: those furthest from the law, one by one; 0: fit
     all runs only. None: all runs beyond 6 robust deviations. They are always listed."""
@@ -51,7 +54,7 @@ class FitCommand:
             self.leave_out is None or self.leave_out >= 0,
             f"--leave-out={self.leave_out} must not be negative; write --leave-out=0 to fit all",
         )
-        _check_page(self.out)
+        _check_out(self.out, (".html", *_PICTURES))
 
     def run(self) -> None:
         """Fit, print the tables and write the page."""
@@ -66,17 +69,23 @@ class FitCommand:
         _show_fit(fit(points, question, counts), self.points, self.out, is_json=self.json)
 
 
-def _check_page(out: str) -> None:
-    check(out.endswith(".html"), f"--out={out} must end in .html; write for example --out=a.html")
+def _check_out(out: str, kinds: tuple[str, ...]) -> None:
+    check(
+        Path(out).suffix in kinds,
+        f"--out={out} must end in {', '.join(kinds)}; write for example --out=a.html",
+    )
     check(Path(out).parent.is_dir(), f"--out={out} cannot be written: make its folder first")
 
 
 def _show_fit(fit: "Fit", source: str, out: str, *, is_json: bool) -> None:
     from zoo.explaining.tables import show_tables
     from zoo.explaining.terminal import stdout_console
-    from zoo.scaling_laws.fit_report import fit_page, fit_tables
+    from zoo.reporting.plots import picture
+    from zoo.scaling_laws.fit_report import fit_page, fit_panels, fit_tables
 
-    _write(out, fit_page(fit, source))
+    is_page = out.endswith(".html")
+    kind = Path(out).suffix.removeprefix(".")
+    _write(out, fit_page(fit, source) if is_page else picture(fit_panels(fit), source, kind=kind))
     if is_json:
         print(json.dumps({**fit.to_json(), "out": out}))
     else:
@@ -84,7 +93,7 @@ def _show_fit(fit: "Fit", source: str, out: str, *, is_json: bool) -> None:
         cli.console.print(f"\nwrote {out}", markup=False, soft_wrap=True)
 
 
-def _write(out: str, content: str) -> None:
+def _write(out: str, content: str | bytes) -> None:
     from zoo.reporting.record import write_whole
 
     try:
@@ -114,7 +123,7 @@ class PlanCommand:
         check(0 < self.flops < float("inf"), f"--flops={self.flops:g} must be above zero")
         check(0 < self.mfu <= 1, f"--mfu={self.mfu:g} must lie between 0 and 1; write --mfu=0.4")
         if self.out is not None:
-            _check_page(self.out)
+            _check_out(self.out, (".html",))
 
     def run(self) -> None:
         """Print the tables, and write the page if one is asked for."""
@@ -216,7 +225,7 @@ class LengthCommand:
             value, flag = getattr(self, name), name.replace("_", "-")
             check(value > 0, f"--{flag}={value} must be above zero")
         check(len(self.runs) > 0, "--runs names no run; write for example --runs runs/palm_small")
-        _check_page(self.out)
+        _check_out(self.out, (".html",))
 
     def run(self) -> None:
         """Score the held-out text of each run, print the table and write the page."""

@@ -103,6 +103,13 @@ def attend_to_block(
     return Attended(mixed / mass[..., None], largest + jnp.log(mass))
 
 
+def weights(
+    queries: Queries, positions: Positions, keys: Keys, window: int | None
+) -> Float[Array, "B N T S"]:
+    """Return the weights with which `attend` sums the values, all of them at once, in float32."""
+    return jax.nn.softmax(_scores(queries, positions, keys, window), axis=-1)
+
+
 def join(a: Attended, b: Attended) -> Attended:
     """Return the result of attention to the keys of both; `mixed` is in float32."""
     log_mass = jnp.logaddexp(a.log_mass, b.log_mass)

@@ -7,12 +7,12 @@ from flax import nnx
 from jaxtyping import Array, Float, Key
 
 from models import config as c
-from models.attention.blocks import Dropout, Queries
+from models.attention.blocks import Dropout, Queries, weights
 from models.attention.kernels import attend
 from models.attention.past import attend_to_past
 from models.attention.ring import KeyValues
 from models.axes import constrain
-from models.cache import Past
+from models.cache import Keys, Past
 from models.linear import Linear, vector
 from models.positions import Positions, rotate, sinusoids
 
@@ -70,17 +70,8 @@ class Attention(nnx.Module):
 
         With a window, a token sees only the last `window` tokens, itself included.
         """
-        query, key, value = self.query(x), self.key(x), self.value(x)  # B T N H, B T K H twice
-        match self.position:
-            case c.Rotary() as rotary:
-                query = rotate(query, positions.index, rotary)
-                key = rotate(key, positions.index, rotary)
-            case c.Relative():
-                pass  # added to the scores
-            case c.Learned():
-                pass  # added to the embedding
-            case _:
-                assert_never(self.position)
+        query, key = self.queries_and_keys(x, positions)
+        value = self.value(x)  # B T K H
         query = constrain(query, "batch", "length", "heads", None)
         key = constrain(key, "batch", "length", "kv_heads", None)
         value = constrain(value, "batch", "length", "kv_heads", None)
@@ -96,6 +87,32 @@ class Attention(nnx.Module):
         else:
             mixed = attend_to_past(queries, positions, past, window)
         return self.output(mixed), past
+
+    def weights(
+        self, x: Float[Array, "B T D"], positions: Positions, window: int | None
+    ) -> Float[Array, "B N T T"]:
+        """Return the weight that each query gives to each key: for showing them, on one device."""
+        query, key = self.queries_and_keys(x, positions)
+        distance_keys = self.distance_keys(x.shape[1], x.dtype)
+        keys = Keys(key, key, positions, distance_keys, query_offset=0)
+        return weights(self.queries(query), positions, keys, window)
+
+    def queries_and_keys(
+        self, x: Float[Array, "B T D"], positions: Positions
+    ) -> tuple[Float[Array, "B T N H"], Float[Array, "B T K H"]]:
+        """Return the projections of `x`, rotated if the model's positions are rotary."""
+        query, key = self.query(x), self.key(x)
+        match self.position:
+            case c.Rotary() as rotary:
+                query = rotate(query, positions.index, rotary)
+                key = rotate(key, positions.index, rotary)
+            case c.Relative():
+                pass  # added to the scores
+            case c.Learned():
+                pass  # added to the embedding
+            case _:
+                assert_never(self.position)
+        return query, key
 
     def distance_keys(self, num_distances: int, dtype) -> Float[Array, "M N H"] | None:
         """Return W_R r_m for the distances m < `num_distances`; None without relative positions."""

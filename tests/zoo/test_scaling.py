@@ -39,6 +39,9 @@ def test_fit_prints_tables_and_writes_a_page(points, tmp_path, run_here):
     assert page.tags.count("figure") == 3
     assert "variable projection" in page.text
     assert f"wrote {out}" in outcome.stderr.replace("\n", "")
+    drawn = tmp_path / "law.svg"
+    run_here(scaling.main, *flags[:2], f"--out={drawn}", "--resamples=4")
+    assert "best size of a budget" in drawn.read_text()
 
 
 def test_fit_as_json_has_both_fits_and_the_run_that_is_left_out(points, tmp_path, run_here):
@@ -83,7 +86,7 @@ def test_plan_prices_a_budget_and_places_the_models_of_the_zoo(tmp_path, run_her
     ("flags", "code", "message"),
     [
         (["fit", "--points=missing.csv"], 2, "--points=missing.csv is not a file"),
-        (["fit", "--points=a.csv", "--out=a.png"], 2, "--out=a.png must end in .html"),
+        (["fit", "--points=a.csv", "--out=a.gif"], 2, "--out=a.gif must end in .html, .png"),
         (["fit", "--points=a.csv", "--out=no/a.html"], 2, "cannot be written: make its folder"),
         (["fit", "--points=a.csv", "--resamples=0"], 2, "--resamples=0 must be above zero"),
         (["fit", "--points=a.csv", "--leave-out=-1"], 2, "--leave-out=-1 must not be negative"),

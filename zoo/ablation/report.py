@@ -11,8 +11,9 @@ from zoo.ablation.findings import Findings, VariantResult
 from zoo.ablation.forest import Row, forest
 from zoo.ablation.statistics import CONFIDENCE, POWER, Effect, Interval
 from zoo.ablation.study import text_of
+from zoo.common.html import Html, element
 from zoo.explaining.tables import Table, count, markdown
-from zoo.reporting.markup import Html, element, figure, page, section, sections, table_section
+from zoo.reporting.markup import figure, page, section, sections, table_section
 from zoo.reporting.markup import tiles as main_numbers
 from zoo.reporting.plots import Line, Panel
 

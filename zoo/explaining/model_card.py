@@ -12,6 +12,8 @@ from configs.paper import Paper
 from models.config import Relative
 from models.flops import forward_flops_per_token, kv_cache_bytes_per_token, train_flops_palm
 from models.parameters import params_by_part
+from zoo.common.html import Html, element, table
+from zoo.explaining.block_drawing import block_svg
 from zoo.explaining.choices import choices
 from zoo.explaining.explanations import AXES, LETTERS
 from zoo.explaining.model_drawing import draw
@@ -71,6 +73,21 @@ class ModelCard:
         """Return whether any size in the paper has the same value as this model at the path."""
         published = configs.FAMILIES[self.family].PUBLISHED.values()
         return any(_value_at(experiment, path) == self.value(path) for experiment in published)
+
+    def _repr_html_(self) -> str:
+        """Return the drawing of the model beside its numbers and its choices, for a notebook."""
+        model, paper = self.experiment.model, self.paper
+        chosen = [(AXES[each.explanation.axis], each.name) for each in choices(model)]
+        facts = [
+            element("h3", f"{self.name}: {paper.title}"),
+            element("p", f"{paper.authors}, {paper.reference}"),
+            table((), [*_numbers(self), *chosen]),
+        ]
+        sides = [
+            element("div", Html(block_svg(model)), style="flex: 1 1 260px; max-width: 620px"),
+            element("div", *facts, style="flex: 2 1 400px"),
+        ]
+        return element("div", *sides, style="display: flex; flex-wrap: wrap; gap: 24px").text
 
     def to_json(self) -> dict[str, Any]:
         """Return the card as JSON values. Field names are stable; docs/json.md explains them."""

@@ -5,14 +5,16 @@ from collections.abc import Iterable, Sequence
 
 from rich.console import Console
 
+from data.command import new_console
+
 WIDTH = 120
 """Columns of the output if stdout is not a terminal."""
 
 
 def stdout_console() -> Console:
     """Return the console on which a command prints its result."""
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=WIDTH)
+    console = new_console()
+    return console if console.is_terminal else new_console(width=WIDTH)
 
 
 def show(console: Console, text: str, *, style: str = "", indent: int = 0, lead: str = "") -> None:

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from zoo.common.html import element
 from zoo.explaining.tables import Table
 from zoo.lessons.length import LossByPosition, Part
-from zoo.reporting.markup import element, figure, page, section, sections, table_section
+from zoo.reporting.markup import figure, page, section, sections, table_section
 from zoo.reporting.plots import Line, Panel
 
 PARTS = (("1/4 to 1/2", 0.25, 0.5), ("1/2 to 1", 0.5, 1), ("1 to 2", 1, 2), ("2 to 4", 2, 4))

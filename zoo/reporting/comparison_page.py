@@ -6,11 +6,12 @@ from typing import Literal
 import numpy as np
 from rich.console import Console
 
+from zoo.common.html import element, table
 from zoo.explaining.terminal import column_widths, show
 from zoo.reporting.comparison import Comparison, numbers
 from zoo.reporting.config_sources import show_value
 from zoo.reporting.curves import line
-from zoo.reporting.markup import element, figure, page, section, sections, table
+from zoo.reporting.markup import figure, page, section, sections
 from zoo.reporting.plots import Line, Panel, picture
 from zoo.reporting.recorded_run import BITS_PER_BYTE, TOKENS, RecordedRun
 from zoo.reporting.run_page import duration, short

@@ -7,29 +7,10 @@ from hashlib import sha256
 from html import escape
 from typing import Any
 
+from zoo.common.html import Html, element, markup, table
 from zoo.explaining.tables import Table
 from zoo.reporting.plots import COLORS, GRID, INK, Panel
 from zoo.reporting.svg import sample, svg
-
-
-@dataclass(frozen=True)
-class Html:
-    """Text that is markup already; any other text is escaped where a page takes it."""
-
-    text: str
-
-
-def markup(value: Any) -> str:
-    """Return the value as markup."""
-    return value.text if isinstance(value, Html) else escape(str(value))
-
-
-def element(tag: str, *children: Any, **attributes: str) -> Html:
-    """Return an element; an attribute `class_` is written `class`."""
-    written = "".join(
-        f' {name.rstrip("_")}="{escape(value)}"' for name, value in attributes.items()
-    )
-    return Html(f"<{tag}{written}>{''.join(map(markup, children))}</{tag}>")
 
 
 @dataclass(frozen=True)
@@ -58,14 +39,6 @@ def sections(*parts: Section) -> Html:
     """Return the parts of a page, with a line of links to them."""
     links = (element("a", part.title, href=f"#{part.id}") for part in parts)
     return Html("".join(map(markup, [element("nav", *links), *(p.to_html() for p in parts)])))
-
-
-def table(head: Sequence[Any], rows: Iterable[Sequence[Any]], *, class_: str = "") -> Html:
-    """Return a table that scrolls sideways where it is too wide."""
-    header = element("tr", *(element("th", cell, scope="col") for cell in head))
-    body = [element("tr", *(element("td", cell) for cell in row)) for row in rows]
-    parts = ([element("thead", header)] if head else []) + [element("tbody", *body)]
-    return element("div", element("table", *parts, class_=class_), class_="scroll")
 
 
 def table_section(each: Table) -> Section:

@@ -5,22 +5,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import configs
+from zoo.common.html import Html, element, table
 from zoo.reporting.config_sources import ConfigValue, config_values, show_value
 from zoo.reporting.curves import panels
 from zoo.reporting.history import MAX_POINTS
-from zoo.reporting.markup import (
-    Html,
-    Reload,
-    Section,
-    Update,
-    element,
-    figure,
-    page,
-    section,
-    sections,
-    table,
-    tiles,
-)
+from zoo.reporting.markup import Reload, Section, Update, figure, page, section, sections, tiles
 from zoo.reporting.recorded_run import BITS_PER_BYTE, TOKENS, RecordedRun
 
 REPORT_FILE = "report.html"

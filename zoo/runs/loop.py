@@ -2,6 +2,7 @@
 
 import signal
 import statistics
+from base64 import b64encode
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,13 @@ from zoo.checkpoints import checkpoint
 from zoo.checkpoints.history import Event, History
 from zoo.common import folders
 from zoo.common.errors import DivergedError, StoppedError
+from zoo.common.html import element, table
 from zoo.common.signals import StopRequest
 from zoo.distribution.hosts import Hosts
 from zoo.inference.decode import Sampling
 from zoo.inference.evaluation import evaluate
 from zoo.inference.language_model import LanguageModel
-from zoo.reporting.reporter import Reporter
+from zoo.reporting.reporter import PLOT_FILE, Reporter
 from zoo.runs.divergence import DivergedStep, abort_message, rewind_after
 from zoo.runs.events import write_events
 from zoo.runs.metrics import read_metrics
@@ -53,6 +55,22 @@ class TrainingResult:
     def metrics(self) -> list[dict[str, float]]:
         """The rows of metrics.jsonl, one per logged step."""
         return read_metrics(self.workdir)
+
+    def _repr_html_(self) -> str:
+        """Return the outcome as a table above the curves of the loss, for a notebook."""
+        speed = "not measured" if self.tokens_per_s is None else f"{self.tokens_per_s:,.0f}"
+        rows = [
+            ("parameters", f"{self.num_params:,}"),
+            ("steps", f"{self.step:,}"),
+            ("validation, nats per token", f"{self.evaluation['eval/loss']:.4f}"),
+            ("bits per byte", f"{self.evaluation['eval/bits_per_byte']:.4f}"),
+            *((name, f"{value:.4f}") for name, value in self.baselines.items()),
+            ("tokens per second", speed),
+            ("everything else", f"{self.workdir}/report.html"),
+        ]
+        plot = b64encode((self.workdir / PLOT_FILE).read_bytes()).decode()
+        curves = element("img", src=f"data:image/png;base64,{plot}", alt="the loss", width="800")
+        return element("div", element("h3", self.name), table((), rows), curves).text
 
     def summary(self) -> dict[str, Any]:
         """The object that `python -m zoo.train --json` prints."""

@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
+from zoo.common.html import element
 from zoo.explaining.tables import Table, count
-from zoo.reporting.markup import element, figure, page, section, sections, table_section, tiles
+from zoo.reporting.markup import figure, page, section, sections, table_section, tiles
 from zoo.reporting.plots import Line, Panel
 from zoo.scaling_laws.approaches import Estimate, Interval
 from zoo.scaling_laws.fit import CONSTANTS, Fit

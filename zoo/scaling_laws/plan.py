@@ -11,9 +11,10 @@ import numpy as np
 
 import configs
 from models.parameters import params_by_part
+from zoo.common.html import element, table
 from zoo.explaining.tables import Table, count
 from zoo.planning.hardware import Topology, parse
-from zoo.reporting.markup import element, figure, page, section, sections, table
+from zoo.reporting.markup import figure, page, section, sections
 from zoo.reporting.plots import Line, Panel
 from zoo.scaling_laws.law import FLOPS_PER_PARAM_AND_TOKEN
 from zoo.scaling_laws.published import EPOCH, PUBLISHED, Published, compute_multiple

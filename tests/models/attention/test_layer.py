@@ -10,6 +10,7 @@ import pytest
 from flax import nnx
 
 from models.attention.blocks import LARGEST_BLOCK, SMALLEST_BLOCK
+from models.attention.layer import Attention
 from models.cache import BLOCK
 from models.config import Execution, Kernel
 from models.positions import Positions, causal_mask
@@ -149,3 +150,37 @@ def test_grouped_queries_are_multi_head_attention_with_repeated_keys_and_values(
     tokens = samples.random_tokens(config, batch_size=2, seq_len=7)
     ours, theirs = samples.logits(grouped, tokens), samples.logits(full, tokens)
     np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["gpt1", "gpt3", "gopher", "palm", "llama_gqa"])
+def test_attention_weights_are_those_with_which_a_layer_sums_its_values(name: str, monkeypatch):
+    config = samples.MODELS[name]
+    model = samples.random_model(config)
+    positions = Positions.whole_rows(2, 11)
+    x = jnp.asarray(np.random.default_rng(0).standard_normal((2, 11, config.d_model)), jnp.float32)
+    seen = []
+    attend = Attention.__call__
+
+    def recorded(self, x, *context):
+        mixed, past = attend(self, x, *context)
+        seen.append((x, mixed))
+        return mixed, past
+
+    monkeypatch.setattr(Attention, "__call__", recorded)
+
+    @functools.partial(jax.jit, static_argnums=(0, 2))
+    def weighted(graphdef, params, number: int):
+        model: Transformer = nnx.merge(graphdef, params)
+        layer, window = model.layer(number), model.windows()[number]
+        weights = layer.attention_weights(x, positions, window)
+        layer(x, positions, None, window, None)
+        read, expected = seen.pop()
+        a = layer.attention
+        values = jnp.repeat(a.value(read), config.attention.num_heads // a.value(read).shape[2], 2)
+        return weights, a.output(jnp.einsum("bnts,bsnh->btnh", weights, values)), expected
+
+    for number in range(len(config.attention.windows)):
+        weights, mixed, expected = weighted(*nnx.split(model, nnx.Param), number)
+        np.testing.assert_allclose(mixed, expected, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(weights.sum(axis=-1), 1, rtol=1e-5)
+        assert weights.shape == (2, config.attention.num_heads, 11, 11)

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from tests.zoo.reporting.pages import parse
+from zoo.common.html import Html
 from zoo.reporting import svg as svg_module
-from zoo.reporting.markup import Html, page
+from zoo.reporting.markup import page
 from zoo.reporting.plots import Line, Panel, picture, smoothed
 from zoo.reporting.svg import svg
 
