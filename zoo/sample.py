@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from configs.experiment import Mesh
+from configs.experiment import Mesh, Weights
 from models.config import ConfigError
 from zoo import cli
 
@@ -46,6 +46,10 @@ class SampleCommand:
     """The number of continuations of each prompt."""
     seed: int = 0
     """The seed of the random draws; the same seed gives the same samples."""
+    weights: Weights = "run"
+    """run: in the precision of the run. int8: one byte per entry of a matrix, so that each token
+    reads a quarter of float32 weights. zoo.evaluate --weights=int8 tells what it costs in bits per
+    byte."""
     mesh: Mesh = Mesh()
     """The devices that share the weights and the cache; no --mesh flag: the first device alone."""
     fake_devices: int = 0
@@ -72,12 +76,12 @@ def main(argv: list[str]) -> None:
 
     from zoo.distribution.devices import configure
     from zoo.inference.decode import Sampling
-    from zoo.inference.language_model import load
+    from zoo.inference.loading import load
 
     sampling = Sampling(temperature=command.temperature, top_k=command.top_k, top_p=command.top_p)
     configure(fake_devices=command.fake_devices)
     mesh = None if command.mesh == Mesh() else command.mesh
-    model = load(command.checkpoint, step=command.step, mesh=mesh)
+    model = load(command.checkpoint, step=command.step, mesh=mesh, weights=command.weights)
     if command.ids is not None:
         _sample_ids(command, model, sampling)
         return

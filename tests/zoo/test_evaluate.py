@@ -14,7 +14,7 @@ from data.storage import cache_folder
 from data.text.files import Document
 from data.text.survey import Split
 from tests.zoo.test_cli import check_refusal
-from zoo import evaluate, train
+from zoo import evaluate, sample, train
 from zoo.checkpoints import manifest
 
 RESULT = {
@@ -30,6 +30,8 @@ RESULT = {
     "eval/byte_perplexity",
     "eval/bits_per_byte",
     "baselines",
+    "weights",
+    "run_weights",
 }
 
 
@@ -112,6 +114,22 @@ def test_eight_devices_and_other_batches_give_the_same_loss(evaluated, trained, 
     assert "devices: 8 x cpu" in process.stderr
     check_same_losses(json.loads(process.stdout), trained.metrics()[-1])
     check_same_losses(evaluated("--batch-tokens=192"), trained.metrics()[-1])
+
+
+def test_int8_weights_are_measured_beside_those_of_the_run(evaluated, trained, run_here):
+    found = evaluated("--weights=int8")
+    assert found["weights"] == "int8"
+    check_same_losses(found["run_weights"], trained.metrics()[-1])
+    assert found["eval/loss"] != found["run_weights"]["eval/loss"]
+    assert found["eval/loss"] == pytest.approx(found["run_weights"]["eval/loss"], rel=0.01)
+    flags = [f"--checkpoint={trained.workdir}", "--weights=int8"]
+    one_text, sampled = (
+        run_here(main, *flags, *more)
+        for main, more in ((evaluate.main, []), (sample.main, ["--prompt=a", "--max-tokens=17"]))
+    )
+    bits, of_run = (each["eval/bits_per_byte"] for each in (found, found["run_weights"]))
+    assert f"{bits:.4f} with int8 weights, {of_run:.4f} with the run's (" in one_text.stdout
+    assert sampled.code == 0, sampled.stderr
 
 
 def test_a_person_reads_a_short_table(trained, run_here):

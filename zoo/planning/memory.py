@@ -13,7 +13,7 @@ from typing import assert_never
 import jax
 from jax.sharding import AbstractMesh
 
-from configs.experiment import Experiment, ParamDtype
+from configs.experiment import Experiment, ParamDtype, Weights
 from configs.optimizers import Optimizer
 from models.attention.blocks import block_size
 from models.config import ModelConfig
@@ -88,9 +88,9 @@ def estimate_training(experiment: Experiment, shape: dict[str, int]) -> Training
 
 
 def estimate_serving(
-    experiment: Experiment, shape: dict[str, int], batch_size: int
+    experiment: Experiment, shape: dict[str, int], batch_size: int, weights: Weights = "run"
 ) -> ServingBytes:
-    """Return the weights in the run's precision, and the KV cache of `batch_size` full contexts.
+    """Return the bytes of the weights, and those of the KV cache of `batch_size` full contexts.
 
     A single KV head is copied to every device along `tensor`. Raises ConfigError as
     `estimate_training` does.
@@ -101,8 +101,10 @@ def estimate_serving(
     kv_head_ways = 1 if model.attention.num_kv_heads == 1 else shape["tensor"]
     ways = shape["data"] * shape["fsdp"] * kv_head_ways
     per_token = kv_cache_bytes_per_token(model, model.context_length, value_bytes)
+    # Scales, vectors and learned positions, a hundredth of the parameters, count as one byte too.
+    weight_bytes = 1 if weights == "int8" else value_bytes
     return ServingBytes(
-        weights=params // PARAM_BYTES[experiment.param_dtype] * value_bytes,
+        weights=params // PARAM_BYTES[experiment.param_dtype] * weight_bytes,
         kv_cache=round(per_token * model.context_length * batch_size / ways),
     )
 

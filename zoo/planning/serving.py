@@ -4,7 +4,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-from configs.experiment import Experiment
+from configs.experiment import Experiment, Weights
 from models.config import check
 from models.flops import forward_flops_per_token
 from zoo.planning import Effort, compilation, memory
@@ -47,6 +47,7 @@ def plan_serving(
     shape: dict[str, int],
     batch_size: int,
     effort: Effort = "estimate",
+    weights: Weights = "run",
 ) -> ServingPlan:
     """Plan the decode step of a resolved experiment's model on a mesh of `shape`.
 
@@ -65,7 +66,7 @@ def plan_serving(
         f"--decode-batch={batch_size} does not divide over mesh.data x mesh.fsdp = {ways} ways; "
         f"choose a multiple of {ways}",
     )
-    num_bytes = memory.estimate_serving(experiment, shape, batch_size)
+    num_bytes = memory.estimate_serving(experiment, shape, batch_size, weights)
     plan = ServingPlan(
         topology=topology,
         shape=shape,
@@ -79,7 +80,9 @@ def plan_serving(
         return plan
     quick = effort == "quick"
     try:
-        compiled = compilation.compile_decode(experiment, topology, shape, batch_size, quick=quick)
+        compiled = compilation.compile_decode(
+            experiment, topology, shape, batch_size, weights=weights, quick=quick
+        )
     except DoesNotFitError as error:
         return dataclasses.replace(plan, refusal=str(error))
     num_bytes = dataclasses.replace(
