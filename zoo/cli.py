@@ -17,7 +17,7 @@ from data.config import PaperMixture, without_code
 from models.config import ConfigError, check
 from zoo.common.process import AbortHandler
 
-console, parse = command.console, command.parse
+console, report = command.console, command.report
 
 
 class ModelCommand(Protocol):
@@ -30,6 +30,7 @@ class ModelCommand(Protocol):
 
 
 Command = TypeVar("Command", bound=ModelCommand)
+Flags = TypeVar("Flags")
 
 _ALL_MODELS = f"`python -m zoo.describe` lists all {len(configs.MODELS)} models"
 _HELP_FLAGS = {"-h", "--help"}
@@ -67,6 +68,19 @@ class Start:
         return f"{self.flag} sets the defaults below. {_ALL_MODELS}"
 
 
+def parse(
+    kind: type[Flags],
+    argv: list[str],
+    *,
+    prog: str,
+    description: str,
+    default: Flags | None = None,
+) -> Flags:
+    """Fill the dataclass `kind` from flags; `--mesh=auto` is short for `--mesh.auto`."""
+    argv = [_spelled_out(flag) for flag in argv]
+    return command.parse(kind, argv, prog=prog, description=description, default=default)
+
+
 def parse_with_model(
     kind: Callable[[Experiment, str], Command], argv: list[str], *, prog: str, description: str
 ) -> Command:
@@ -88,7 +102,7 @@ def parse_with_model(
     default = kind(dataclasses.replace(start.experiment, init_from=flags.init_from), start.name)
     command = parse(
         type(default),
-        [*map(_spelled_out, rest), *(["--help"] if asks_help else [])],
+        [*rest, *(["--help"] if asks_help else [])],
         prog=prog if start.flag is None else f"{prog} {start.flag}",
         description=f"{description}\n\n{start.description}",
         default=default,

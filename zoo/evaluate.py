@@ -116,6 +116,7 @@ def main(argv: list[str]) -> None:
 def _evaluate_texts(command: EvaluateCommand, folder: Path, report: "Progress") -> None:
     from zoo.checkpoints import checkpoint
     from zoo.inference.evaluation import evaluate_checkpoint
+    from zoo.placement import Evaluating, decide
 
     trained_with = checkpoint.read_run(folder).experiment.data
     measured = evaluate_checkpoint(
@@ -128,6 +129,9 @@ def _evaluate_texts(command: EvaluateCommand, folder: Path, report: "Progress") 
         max_tokens=command.max_tokens,
         mesh=command.mesh,
         weights=command.weights,
+        place=lambda experiment: decide(
+            experiment, Evaluating(command.weights), report=report.line
+        ),
         report=report,
     )
     if command.json:

@@ -74,6 +74,7 @@ def main(argv: list[str]) -> None:
     from zoo.distribution.sharding import mesh_shape
     from zoo.planning import auto_mesh, hardware, tables
     from zoo.planning.compilation import why_estimated
+    from zoo.planning.inference_mesh import Sampling
     from zoo.planning.remedies import plan_message
     from zoo.planning.search import compile_best, search
     from zoo.planning.serving import plan_serving
@@ -89,6 +90,9 @@ def main(argv: list[str]) -> None:
             topology.num_devices,
             topology.chip.hbm_bytes,
             topology.devices_per_island,
+            Sampling(command.decode_batch, command.weights)
+            if command.goal == "decode"
+            else auto_mesh.TRAINING,
         )
         cli.console.print(f"mesh: {reason}", soft_wrap=True)
         experiment = dataclasses.replace(experiment, mesh=mesh)

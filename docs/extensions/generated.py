@@ -26,6 +26,7 @@ API = {
     "Use a model": (
         "zoo.inference.loading",
         "zoo.inference.language_model",
+        "zoo.inference.speculative",
         "zoo.inference.scores",
         "zoo.inference.decode",
     ),

@@ -30,7 +30,7 @@ def mesh_shape(mesh: c.Mesh, num_devices: int, num_rows: int | None = None) -> d
     `num_rows` of a batch; the rest stays idle. Raises ConfigError if the product is not the number
     of devices.
     """
-    check(not mesh.auto, "--mesh=auto is for training and planning; write the axes that you want")
+    check(not mesh.auto, "the axes of --mesh=auto are not decided here; write those that you want")
     shape = {axis: getattr(mesh, axis) or 1 for axis in AXES}
     others = math.prod(shape.values()) // shape["data"]
     if mesh.data is None:

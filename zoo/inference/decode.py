@@ -241,4 +241,4 @@ def draw_in_chunks(
         state, tokens = decode(
             graphdef, params, prompts.allowed, state, sampling=sampling, num_tokens=CHUNK
         )
-        yield Chunk(tokens[:, None], np.ones(CHUNK, np.int32))
+        yield Chunk(tokens[:, None], jnp.ones(CHUNK, jnp.int32))

@@ -106,6 +106,7 @@ def evaluate_checkpoint(
     max_tokens: int | None = None,
     mesh: Mesh = Mesh(),
     weights: Weights = "run",
+    place: Callable[[Experiment], Experiment],
     report: Progress,
 ) -> list[CheckpointEvaluation]:
     """Evaluate the checkpoint in one step's `folder` on one or several texts. None: as in its run.
@@ -120,6 +121,7 @@ def evaluate_checkpoint(
         only the targets that no row before it has.
       max_tokens: stop after this many tokens of each text.
       weights: any but "run" are evaluated beside those of the run, which takes twice as long.
+      place: decides what the mesh leaves open, for the devices there.
 
     Raises ConfigError, DataError or CheckpointError for what a user can correct.
     """
@@ -134,6 +136,7 @@ def evaluate_checkpoint(
         f"--stride={stride} must be from 1 to the {experiment.seq_len} tokens of a row, so that no "
         "token is left out",
     )
+    experiment = place(experiment)
     program = program_for(folder, experiment, run.experiment.seq_len, report)
 
     def load(source: Source | None) -> EvaluationText:

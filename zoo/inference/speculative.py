@@ -169,6 +169,7 @@ def draw_rounds(
         read = jnp.concatenate([before.token[:, None], proposed], axis=1)
         index = before.next_position[:, None] + jnp.arange(num_proposed + 1)
         hidden, cache = model(read, Positions(index, jnp.ones_like(index)), cache=before.cache)
+        assert cache is not None
         log_p = _log_probabilities(model, hidden, allowed, sampling)
         tokens, count = verify(log_p, log_q, proposed, verify_key)
 
@@ -201,6 +202,7 @@ def _propose(
         cache, token, position = carry
         index = position[:, None]
         hidden, cache = draft(token[:, None], Positions(index, jnp.ones_like(index)), cache=cache)
+        assert cache is not None
         log_q = _log_probabilities(draft, hidden, allowed, sampling)[:, 0]
         token = jax.random.categorical(key, log_q, axis=-1).astype(token.dtype)
         return (cache, token, position + 1), (token, log_q)

@@ -87,6 +87,34 @@ def estimate_training(experiment: Experiment, shape: dict[str, int]) -> Training
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class EvaluationBytes(DeviceBytes):
+    """The memory of one device while it evaluates."""
+
+    weights: int
+    temporaries: int
+    """Activations of one layer, its gathered weights, and logits."""
+
+
+def estimate_evaluation(
+    experiment: Experiment, shape: dict[str, int], weights: Weights = "run"
+) -> EvaluationBytes:
+    """Estimate the memory of a forward pass with its loss; int8 weights come beside the run's.
+
+    Raises ConfigError as `estimate_training` does.
+    """
+    params, _ = state_bytes(experiment, shape)
+    model, tensor = experiment.model, shape["tensor"]
+    value_bytes = 4 if experiment.execution.dtype == "float32" else 2
+    rows = rows_per_pass(experiment, shape) / (shape["data"] * shape["fsdp"])
+    tokens = rows * experiment.seq_len / shape["sequence"]
+    activations = tokens * (_product_width(model) / tensor + 4 * model.d_model) * value_bytes
+    gathered = (_layer_params(model) * value_bytes + 4 * model.vocab_size * model.d_model) / tensor
+    in_int8 = 0 if weights == "run" else params // PARAM_BYTES[experiment.param_dtype]
+    temporaries = activations + gathered + _scores(experiment, shape, rows) + CHUNK_BYTES
+    return EvaluationBytes(weights=params + in_int8, temporaries=round(temporaries))
+
+
 def estimate_serving(
     experiment: Experiment, shape: dict[str, int], batch_size: int, weights: Weights = "run"
 ) -> ServingBytes:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import json
 
 import jax
 import jax.numpy as jnp
@@ -10,9 +11,12 @@ import pytest
 from flax import nnx
 from scipy import stats
 
+from data.vocabularies.lossless import train_vocabulary
 from models.config import ConfigError
 from models.transformer import Transformer
 from tests.models import samples
+from zoo import sample
+from zoo.checkpoints import manifest
 from zoo.inference import speculative
 from zoo.inference.decode import Prompts, Sampling, kept_logits
 from zoo.inference.generation import generate
@@ -157,3 +161,72 @@ def test_the_next_three_tokens_have_the_models_joint_distribution(
         check_frequencies(cells, joint(model, texts, sampling))
         with pytest.raises(AssertionError):  # so that the test can fail
             check_frequencies(cells, joint(other, texts, sampling))
+
+
+# --- the command -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def greedy(trained, run_here):
+    """Runs zoo.sample greedily with more flags; returns what --json prints."""
+
+    def run(*flags: str) -> dict:
+        outcome = run_here(
+            sample.main,
+            f"--checkpoint={trained.workdir}",
+            "--prompt=a model ",
+            "--max-tokens=17",
+            "--temperature=0",
+            "--json",
+            *flags,
+        )
+        assert outcome.code == 0, outcome.stderr
+        return json.loads(outcome.stdout)
+
+    return run
+
+
+def test_an_earlier_step_drafts_for_a_later_one(greedy, trained):
+    found = greedy(f"--draft={trained.workdir}/checkpoints/3", "--draft-tokens=2")
+    assert found["samples"] == greedy()["samples"]
+    counts = found["draft"]
+    assert counts["acceptance_rate"] == counts["kept"] / counts["proposed"]
+    assert counts["kept"] > 0
+
+
+def test_all_devices_share_the_model_and_each_has_the_draft(greedy, trained, run_process):
+    draft = [f"--draft={trained.workdir}/checkpoints/3", "--weights=int8"]
+    flags = ["--prompt=a model ", "--max-tokens=17", "--temperature=0", "--json", *draft]
+    process = run_process(
+        "-m",
+        "zoo.sample",
+        f"--checkpoint={trained.workdir}",
+        *flags,
+        "--mesh=auto",
+        "--fake-devices=8",
+    )
+    assert process.returncode == 0, process.stderr
+    assert "mesh: --mesh." in process.stderr
+    assert json.loads(process.stdout) == greedy(*draft)
+
+
+def test_the_acceptance_rate_is_printed(trained, run_here):
+    flags = [f"--checkpoint={trained.workdir}", "--ids", "5", "6", "--max-tokens=17"]
+    outcome = run_here(sample.main, *flags, f"--draft={trained.workdir}")
+    assert outcome.code == 0, outcome.stderr
+    assert "an acceptance rate of 100.0%" in outcome.stderr
+    assert "draft" not in outcome.stdout
+
+
+def test_a_draft_with_another_vocabulary_is_one_message(trained, copied, run_here):
+    folder = copied / "checkpoints" / "6"
+    (file,) = (folder / "tokenizer").rglob("*.model")
+    other = train_vocabulary(["another text of the same size\n" * 20], 400)
+    file.write_bytes(other.to_files()[file.name])
+    (folder / manifest.FILE).unlink()
+    manifest.write(folder)
+    outcome = run_here(
+        sample.main, f"--checkpoint={trained.workdir}", "--prompt=a", f"--draft={copied}"
+    )
+    assert outcome.code == 2
+    assert f"--draft={copied} has another vocabulary" in outcome.stderr.replace("\n", " ")
