@@ -74,7 +74,7 @@ def _load_draft(path: str | Path, num_tokens: int, model: LanguageModel, weights
     vocabulary, size = checkpoint.read_vocabulary(folder), experiment.model.vocab_size
     own_size = model.experiment.model.vocab_size
     check(
-        vocabulary.fingerprint() == model.vocabulary.fingerprint() and size == own_size,
+        vocabulary.fingerprint == model.vocabulary.fingerprint and size == own_size,
         f"--draft={path} has another vocabulary ({size:,} ids) than the model ({own_size:,} ids), "
         "and a draft proposes the model's ids; name a model that was trained with the same "
         "vocabulary",

@@ -102,7 +102,7 @@ def decide(
         raise OutOfMemoryError(
             f"the model does not fit on {mesh_flags(shape) or 'one device'}: {', '.join(parts)}, "
             f"together {needed.total / GIB:.2f} of {device_bytes / GIB:.2f} GiB per device, by the "
-            "estimate; in this order, try --weights=int8 (zoo.sample), --mesh=auto, or more devices "
-            "along --mesh.tensor"
+            "estimate; in this order, try --weights=int8 (zoo.sample), --mesh=auto, or more "
+            "devices along --mesh.tensor"
         )
     return mesh, reason

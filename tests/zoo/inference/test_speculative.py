@@ -11,12 +11,11 @@ import pytest
 from flax import nnx
 from scipy import stats
 
-from data.vocabularies.lossless import train_vocabulary
 from models.config import ConfigError
 from models.transformer import Transformer
 from tests.models import samples
 from zoo import sample
-from zoo.checkpoints import manifest
+from zoo.benchmarking.ours import write_random_checkpoint
 from zoo.inference import speculative
 from zoo.inference.decode import Prompts, Sampling, kept_logits
 from zoo.inference.generation import generate
@@ -218,15 +217,15 @@ def test_the_acceptance_rate_is_printed(trained, run_here):
     assert "draft" not in outcome.stdout
 
 
-def test_a_draft_with_another_vocabulary_is_one_message(trained, copied, run_here):
-    folder = copied / "checkpoints" / "6"
-    (file,) = (folder / "tokenizer").rglob("*.model")
-    other = train_vocabulary(["another text of the same size\n" * 20], 400)
-    file.write_bytes(other.to_files()[file.name])
-    (folder / manifest.FILE).unlink()
-    manifest.write(folder)
+def test_a_draft_with_another_vocabulary_is_one_message(
+    trained, nano_experiment, tmp_path, run_here
+):
+    """The same number of ids, which stand for nothing."""
+    execution = dataclasses.replace(nano_experiment.execution, dtype="float32")
+    experiment = dataclasses.replace(nano_experiment, execution=execution)
+    write_random_checkpoint(experiment, tmp_path / "ids")
     outcome = run_here(
-        sample.main, f"--checkpoint={trained.workdir}", "--prompt=a", f"--draft={copied}"
+        sample.main, f"--checkpoint={trained.workdir}", "--prompt=a", f"--draft={tmp_path / 'ids'}"
     )
     assert outcome.code == 2
-    assert f"--draft={copied} has another vocabulary" in outcome.stderr.replace("\n", " ")
+    assert "has another vocabulary (400 ids) than the model (400 ids)" in outcome.stderr
