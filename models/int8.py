@@ -18,9 +18,9 @@ BLOCK = 2**20
 class Int8Matrix:
     """W = diag(scales) values, with the outputs of a product along the rows of W.
 
-    Symmetric, with a scale per output: the largest entry of a row is 127 or -127 (Jacob et al.
-    2017, arXiv 1712.05877, section 3). Activations stay as they are. The matrices of all layers may
-    be stacked along a leading axis.
+    Symmetric, with a scale per output (Krishnamoorthi 2018, arXiv 1806.08342): the largest entry of
+    a row is 127 or -127. Activations stay as they are. The matrices of all layers may be stacked
+    along a leading axis.
     """
 
     values: Int8[Array, "*layers O I"]

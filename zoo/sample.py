@@ -149,13 +149,7 @@ def _print_json(
 ) -> None:
     found = {"checkpoint": command.checkpoint, "samples": samples}
     if model.draft is not None:
-        tally = model.draft.tally
-        found["draft"] = {
-            "checkpoint": command.draft,
-            "proposed": tally.proposed,
-            "kept": tally.kept,
-            "acceptance_rate": tally.acceptance_rate,
-        }
+        found["draft"] = {"checkpoint": command.draft, **model.draft.tally.to_json()}
     print(json.dumps(found))
 
 

@@ -48,6 +48,10 @@ class Tally:
         self.proposed += (chunk.tokens.shape[-2] - 1) * counts.size
         self.kept += int(counts.sum()) - counts.size
 
+    def to_json(self) -> dict[str, float]:
+        """Return the counts and the rate."""
+        return dataclasses.asdict(self) | {"acceptance_rate": self.acceptance_rate}
+
     @property
     def acceptance_rate(self) -> float:
         """The share of the proposed tokens that were kept; 0 before any was proposed."""

@@ -26,6 +26,7 @@ class ServingPlan(Plan):
     """Tokens that each of them has."""
     step_s: float
     """Seconds per step at best: reads, sends and products at the published peaks, all at once."""
+    weights: Weights = "run"
 
     @property
     def tokens_per_s(self) -> float:
@@ -33,8 +34,8 @@ class ServingPlan(Plan):
         return self.batch_size / self.step_s
 
     def workload(self) -> dict[str, Any]:
-        """Return the number of sequences."""
-        return {"decode_batch": self.batch_size}
+        """Return the number of sequences, and the form of the weights."""
+        return {"decode_batch": self.batch_size, "weights": self.weights}
 
     def speed(self) -> dict[str, float]:
         """Return the bounds on a step and on all sequences together."""
@@ -71,6 +72,7 @@ def plan_serving(
         topology=topology,
         shape=shape,
         batch_size=batch_size,
+        weights=weights,
         context_length=experiment.model.context_length,
         bytes=num_bytes,
         collectives=[],
