@@ -116,7 +116,7 @@ def main(argv: list[str]) -> None:
 def _evaluate_texts(command: EvaluateCommand, folder: Path, report: "Progress") -> None:
     from zoo.checkpoints import checkpoint
     from zoo.inference.evaluation import evaluate_checkpoint
-    from zoo.placement import Evaluating, decide
+    from zoo.planning.placement import Evaluating, decide
 
     trained_with = checkpoint.read_run(folder).experiment.data
     measured = evaluate_checkpoint(

@@ -83,7 +83,7 @@ def main(argv: list[str]) -> None:
 
     from zoo.distribution.devices import configure
     from zoo.inference.decode import Sampling
-    from zoo.placement import load
+    from zoo.planning.placement import load
 
     sampling = Sampling(temperature=command.temperature, top_k=command.top_k, top_p=command.top_p)
     configure(fake_devices=command.fake_devices)

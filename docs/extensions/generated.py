@@ -24,7 +24,7 @@ HELP_WIDTH = 84
 
 API = {
     "Use a model": (
-        "zoo.placement",
+        "zoo.planning.placement",
         "zoo.inference.loading",
         "zoo.inference.language_model",
         "zoo.inference.speculative",

@@ -14,8 +14,9 @@ from data.storage import cache_folder
 from data.text.files import Document
 from data.text.survey import Split
 from tests.zoo.test_cli import check_refusal
-from zoo import evaluate, placement, sample, train
+from zoo import evaluate, sample, train
 from zoo.checkpoints import manifest
+from zoo.planning import placement
 
 RESULT = {
     "checkpoint",
