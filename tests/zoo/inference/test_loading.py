@@ -1,28 +1,37 @@
 """The memory that loading a model takes."""
 
 import dataclasses
+from pathlib import Path
+
+import pytest
 
 import configs
 from models.config import Execution
 from zoo.benchmarking.ours import write_random_checkpoint
 
 LOAD = """
-import sys
+import re, sys
+from pathlib import Path
 from configs.experiment import Mesh
-from zoo.benchmarking.ours import process_peak_bytes
 from zoo.distribution.devices import configure
 
 configure(fake_devices=8)
 import jax
 from zoo.planning.placement import load
 
+def peak_bytes():
+    # Not getrusage: its peak includes that of the process that started this one.
+    status = Path("/proc/self/status").read_text()
+    return 1024 * int(re.search(r"VmHWM:\\s*(\\d+)", status)[1])
+
 jax.devices()
-before = process_peak_bytes()
+before = peak_bytes()
 model = load(sys.argv[1], mesh=Mesh(fsdp=8))
-print(process_peak_bytes() - before, sum(leaf.nbytes for leaf in jax.tree.leaves(model.params)))
+print(peak_bytes() - before, sum(leaf.nbytes for leaf in jax.tree.leaves(model.params)))
 """
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads Linux's /proc")
 def test_weights_go_into_their_shards_without_a_copy_for_every_device(tmp_path, run_process):
     """The devices' memory is the computer's here: eight whole copies would be eight times as much.
 
@@ -37,4 +46,4 @@ def test_weights_go_into_their_shards_without_a_copy_for_every_device(tmp_path, 
     assert process.returncode == 0, process.stderr
     grown, stored = map(int, process.stdout.split())
     assert stored > 1e8
-    assert grown < 3.5 * stored, grown / stored
+    assert grown < 2.5 * stored, grown / stored
