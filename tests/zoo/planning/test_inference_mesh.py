@@ -1,12 +1,14 @@
 """The mesh on which a model is sampled or evaluated, and the refusal of one that is too small."""
 
 import dataclasses
+import json
 
 import pytest
 
 import configs
 from configs.experiment import Experiment, Mesh
 from models.config import ConfigError
+from zoo import plan
 from zoo.common.errors import OutOfMemoryError
 from zoo.distribution.sharding import mesh_shape
 from zoo.planning import memory
@@ -94,3 +96,20 @@ def test_a_mesh_that_cannot_hold_the_weights_is_refused_with_what_it_would_hold(
 def test_a_pipeline_is_refused():
     with pytest.raises(ConfigError, match="over the axes data, fsdp and tensor"):
         decide(with_mesh(Mesh(auto=True, pipeline=2)), Sampling(1, "run"), 8, 1000 * GIB, 8)
+
+
+def test_a_plan_of_decoding_chooses_as_sampling_does(run_here):
+    flags = ["--model=llama_7b", "--topology=v5e:2x4", "--decode", "--mesh=auto", "--estimate-only"]
+    outcome = run_here(plan.main, *flags, "--decode-batch=2", "--weights=int8", "--json")
+    assert outcome.code == 0, outcome.stderr
+    found = json.loads(outcome.stdout)
+    assert "mesh: --mesh.data=2 --mesh.tensor=4: decoding needs about" in outcome.stderr
+    assert (found["weights"], found["mesh"]["tensor"]) == ("int8", 4)
+    weights = memory.estimate_serving(LLAMA, found["mesh"], 2, "int8").weights
+    assert found["bytes_per_device"]["weights"] == weights
+
+
+def test_int8_is_for_plans_of_decoding(run_here):
+    outcome = run_here(plan.main, "--model=llama_7b", "--topology=v5e:2x4", "--weights=int8")
+    assert outcome.code == 2
+    assert "--weights=int8 is for --goal=decode" in outcome.stderr
