@@ -46,6 +46,15 @@ class Mesh:
         check_above_zero(self, "mesh.", "pipeline_micro_batches")
 
 
+Weights = Literal["run", "int8"]
+"""The form in which a trained model's weights are held to use it.
+
+`run`: as the run computes with them, in float32 or bfloat16. `int8`: every matrix of a product and
+the embeddings with one byte per entry and a scale per output; vectors and learned positions as in
+`run`.
+"""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Distributed:
     """Settings by which the processes of a run on several hosts find each other.

@@ -1,9 +1,10 @@
-"""Dense layers: initialisation, the matrix product, and its gradient."""
+"""Dense layers and the output layer: initialisation, the matrix product, and its gradient."""
 
+import dataclasses
 import functools
 import math
 import re
-from typing import Literal, assert_never
+from typing import Literal, assert_never, no_type_check
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +14,8 @@ from jaxtyping import Array, Float
 
 from models.axes import constrain
 from models.config import FanIn, ModelConfig, Normal
+from models.int8 import Int8Matrix, to_int8
+from models.int8 import product as int8_product
 
 Axes = tuple[str, str]
 """Logical names of the two axes of a kernel."""
@@ -71,49 +74,91 @@ class Linear(nnx.Module):
         use_bias: bool,
         rngs: nnx.Rngs,
     ):
-        self.num_in = len(in_shape)
+        self.in_shape, self.out_shape = in_shape, out_shape
         # Axes of the kernel as a matrix [I, O]. Heads are contiguous in it, so where I or O merges
         # heads and head_dim, it is sharded as heads.
-        self.axes = (axes[0], axes[self.num_in])
+        self.axes = (axes[0], axes[len(in_shape)])
         fan_in = math.prod(in_shape)
         self.kernel = matrix(
             config, in_shape + out_shape, axes, role=role, fan_in=fan_in, rngs=rngs
         )
-        self.bias = vector(0.0, out_shape, axes[self.num_in :]) if use_bias else None
+        self.bias = vector(0.0, out_shape, axes[len(in_shape) :]) if use_bias else None
 
     def __call__(self, x: Float[Array, "..."]) -> Float[Array, "..."]:
-        kernel = self.kernel[...]
-        in_shape, out_shape = kernel.shape[: self.num_in], kernel.shape[self.num_in :]
-        batch_shape = x.shape[: x.ndim - self.num_in]
-        y = matmul(x.reshape(*batch_shape, -1), kernel.reshape(math.prod(in_shape), -1), self.axes)
+        kernel: jax.Array | Int8Matrix = self.kernel.get_value()
+        if not isinstance(kernel, Int8Matrix):
+            kernel = kernel.reshape(math.prod(self.in_shape), -1)
+        batch_shape = x.shape[: x.ndim - len(self.in_shape)]
+        y = matmul(x.reshape(*batch_shape, -1), kernel, self.axes)
         # Rematerialisation knows the product by the name of its axis: it does not see the product
         # itself, which is inside a custom gradient.
         y = checkpoint_name(y, self.axes[1])
-        y = y.reshape(*batch_shape, *out_shape)
+        y = y.reshape(*batch_shape, *self.out_shape)
         return y if self.bias is None else y + self.bias[...].astype(y.dtype)
+
+    def store_as_int8(self) -> None:
+        """Replace the kernel, or a stack of kernels, by the nearest int8 matrix [O, I]."""
+        kernel = self.kernel[...]
+        layers = kernel.shape[: kernel.ndim - len(self.in_shape + self.out_shape)]
+        matrix = kernel.reshape(*layers, math.prod(self.in_shape), -1).swapaxes(-1, -2)
+        stack_axes = self.kernel.get_metadata("out_sharding")[: len(layers)]
+        self.kernel = nnx.Param(
+            to_int8(matrix), out_sharding=(*stack_axes, *self.axes[::-1]), eager_sharding=False
+        )
 
 
 def matmul(
-    x: Float[Array, "*batch I"], kernel: Float[Array, "I O"], axes: Axes
+    x: Float[Array, "*batch I"], kernel: Float[Array, "I O"] | Int8Matrix, axes: Axes
 ) -> Float[Array, "*batch O"]:
-    """Return x W in x's precision, accumulated in float32; `axes` are the kernel's.
+    """Return x W in x's precision, accumulated in float32; `axes` are those of W, [I, O].
 
     The product is taken over flat tokens [B T, I]: on a [B, T, I] product, XLA's CPU backend is
     1.3x (float32) to 2.7x (bfloat16) slower in the weight gradient.
     """
+    if isinstance(kernel, Int8Matrix):
+        return _int8_matmul(x, kernel, (axes[1], axes[0])).astype(x.dtype)
     out: jax.Array = _matmul(x.reshape(-1, x.shape[-1]), kernel, 0, x.dtype, axes)
     return out.reshape(*x.shape[:-1], -1)
 
 
 def matmul_transposed(
-    x: Float[Array, "*batch I"], kernel: Float[Array, "O I"], axes: Axes
+    x: Float[Array, "*batch I"], kernel: Float[Array, "O I"] | Int8Matrix, axes: Axes
 ) -> Float[Array, "*batch O"]:
     """Return x W^T in float32, computed in x's precision and accumulated in float32.
 
     No transposed copy of a large table is made, forward or backward.
     """
+    if isinstance(kernel, Int8Matrix):
+        return _int8_matmul(x, kernel, axes)
     out: jax.Array = _matmul(x.reshape(-1, x.shape[-1]), kernel, 1, jnp.dtype(jnp.float32), axes)
     return out.reshape(*x.shape[:-1], -1)
+
+
+def _int8_matmul(x: jax.Array, matrix: Int8Matrix, axes: Axes) -> jax.Array:
+    """Return x W^T in float32; `axes` are those of the rows and the columns of W."""
+    flat = _shard_features(x.reshape(-1, x.shape[-1]), axes[1])
+    values = _gather(matrix.values, matrix.values.dtype, axes)
+    y = int8_product(flat, values) * matrix.scales
+    return y.reshape(*x.shape[:-1], -1)
+
+
+@no_type_check  # at run time: jax.custom_vjp fills the tree with placeholders to find its structure
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Head:
+    """The output layer, from hidden states to logits, as a tree of only the arrays that it uses.
+
+    A loss can then take its gradient without touching the other parameters.
+    """
+
+    table: Float[Array, "V D"] | Int8Matrix
+    bias: Float[Array, " V"] | None
+    scale: float = dataclasses.field(metadata={"static": True})
+
+    def __call__(self, hidden: Float[Array, "*batch D"]) -> Float[Array, "*batch V"]:
+        """Return the scores of the next token, in float32."""
+        logits = matmul_transposed(hidden, self.table, ("vocab", "embed")) * self.scale
+        return logits if self.bias is None else logits + self.bias
 
 
 def product(equation: str, a: jax.Array, b: jax.Array) -> jax.Array:

@@ -21,8 +21,8 @@ from models.block import Block
 from models.cache import Cells, KVCache, Past, num_cells
 from models.config import Execution, Learned, ModelConfig, Relative
 from models.dropout import dropout, split_key
-from models.head import Head
-from models.linear import matrix, vector
+from models.int8 import Int8Matrix, rows, to_int8
+from models.linear import Head, Linear, matrix, vector
 from models.norms import Norm
 from models.positions import Positions
 from models.stages import run_stages
@@ -129,25 +129,24 @@ class Transformer(nnx.Module):
     ) -> Float[Array, "B T D"]:
         """Return the embeddings of the tokens, plus those of learned positions, after dropout."""
         table, position_table = self.tables(dropout_key)
-        table = constrain(table, "vocab", None)  # all-gathered along fsdp for the lookup
-        # mode="clip": the caller checks ids where text becomes ids. The default mode would fill the
-        # row of an id out of range with NaN and spend a select on every lookup.
-        x = jnp.take(table, tokens, axis=0, mode="clip")
+        x = rows(_whole_rows(table), tokens)
         if position_table is not None:
-            x = x + jnp.take(position_table, positions.index, axis=0, mode="clip")
+            x = x + rows(position_table, positions.index)
         x = x.astype(jnp.dtype(self.execution.dtype))
         return dropout(x, self.vector_dropout, split_key(dropout_key, 2)[0])
 
     def tables(
         self, dropout_key: Key[Array, ""] | None
-    ) -> tuple[Float[Array, "V D"], Float[Array, "M D"] | None]:
+    ) -> tuple[Float[Array, "V D"] | Int8Matrix, Float[Array, "M D"] | None]:
         """Return the embeddings of tokens and positions, after dropout if it hits the tables.
 
-        They are float32 whatever they are stored in, so that gradients of a token add up in it.
+        Unless they are int8, they are float32 whatever they are stored in, so that gradients of a
+        token add up in it.
         """
         token_key, position_key = split_key(split_key(dropout_key, 2)[0], 2)
-        table = constrain(self.embedding[...].astype(jnp.float32), "vocab", "embed")
-        table = dropout(table, self.table_dropout, token_key)
+        table = _for_products(self.embedding)
+        if not isinstance(table, Int8Matrix):
+            table = dropout(table, self.table_dropout, token_key)
         if self.position_embedding is None:
             return table, None
         positions = self.position_embedding[...].astype(jnp.float32)
@@ -209,15 +208,14 @@ class Transformer(nnx.Module):
         if self.unembedding is None:
             table, _ = self.tables(dropout_key)
         else:
-            table = constrain(self.unembedding[...].astype(jnp.float32), "vocab", "embed")
-        table = constrain(table, "vocab", None)
+            table = _for_products(self.unembedding)
         # Gradients of a token, and of a part of the loss, add up in float32.
         bias = None if self.logit_bias is None else self.logit_bias[...].astype(jnp.float32)
         match self.config.logit_scale:
             case "one":
-                return Head(table, bias, 1.0)
+                return Head(_whole_rows(table), bias, 1.0)
             case "inverse_sqrt_d_model":
-                return Head(table, bias, self.config.d_model**-0.5)
+                return Head(_whole_rows(table), bias, self.config.d_model**-0.5)
             case _:
                 assert_never(self.config.logit_scale)
 
@@ -243,6 +241,15 @@ class Transformer(nnx.Module):
         tokens = jnp.zeros((batch_size, num_cells(length, None)), jnp.int32)
         return KVCache(layers, Positions(tokens, tokens), 0)
 
+    def store_as_int8(self) -> None:
+        """Replace all matrices but those of learned positions by the nearest int8 matrices."""
+        for _, module in [*nnx.iter_modules(self)]:
+            if isinstance(module, Linear):
+                module.store_as_int8()
+        self.embedding.set_value(to_int8(self.embedding[...]))
+        if self.unembedding is not None:
+            self.unembedding.set_value(to_int8(self.unembedding[...]))
+
     def _rematerialised(self, apply_layer):
         match self.execution.remat:
             case "none":
@@ -256,6 +263,21 @@ class Transformer(nnx.Module):
             case _:
                 assert_never(self.execution.remat)
         return jax.checkpoint(apply_layer, policy=policy)
+
+
+def _for_products(table: nnx.Param) -> jax.Array | Int8Matrix:
+    """Return a table of V rows, in float32 unless it is int8."""
+    value: jax.Array | Int8Matrix = table.get_value()
+    if isinstance(value, Int8Matrix):
+        return value
+    return constrain(value.astype(jnp.float32), "vocab", "embed")
+
+
+def _whole_rows(table: jax.Array | Int8Matrix) -> jax.Array | Int8Matrix:
+    """Return a table all-gathered along fsdp, whose rows a lookup or a product reads."""
+    if isinstance(table, Int8Matrix):
+        return dataclasses.replace(table, values=constrain(table.values, "vocab", None))
+    return constrain(table, "vocab", None)
 
 
 def abstract_model(config: ModelConfig, execution: Execution = FLOAT32) -> Transformer:

@@ -182,7 +182,7 @@ def test_help_reaches_nothing_heavy(command):
     assert not top(reachable(command)) & HEAVY
 
 
-@pytest.mark.parametrize("module", ["zoo", "zoo.inference.language_model", "zoo.sample"])
+@pytest.mark.parametrize("module", ["zoo", "zoo.inference.loading", "zoo.sample"])
 def test_sampling_reaches_no_tensorflow(module):
     assert not top(reachable(module)) & TENSORFLOW
     assert not [name for name in reachable(module) if name.startswith(READ_BY_SEQIO)]
@@ -234,4 +234,4 @@ def test_the_walk_finds_the_sources():
     assert "zoo.command_line.cli" in at_import("zoo.train")
     assert "zoo.runs.loop" not in at_import("zoo.train")
     assert {"zoo.runs.loop", "jax"} <= anywhere("zoo.train") | anywhere("zoo.runs.loop")
-    assert "jax" in top(reachable("zoo.inference.language_model"))
+    assert "jax" in top(reachable("zoo.inference.loading"))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from zoo.inference.decode import Sampling
-    from zoo.inference.language_model import load
+    from zoo.planning.placement import load
 
 __all__ = ["Sampling", "load"]
 
@@ -17,7 +17,7 @@ __all__ = ["Sampling", "load"]
 def __getattr__(name: str):
     # Lazy, so that `python -m zoo.train --help` does not import JAX.
     if name == "load":
-        from zoo.inference.language_model import load
+        from zoo.planning.placement import load
 
         return load
     if name == "Sampling":

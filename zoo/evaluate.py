@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from configs.experiment import Mesh
+from configs.experiment import Mesh, Weights
 from data.config import without_code
 from data.flags import SourcesFlags
 from models.config import check
@@ -16,7 +16,7 @@ from zoo.common.process import keep_freed_memory
 
 if TYPE_CHECKING:
     from zoo.common.progress import Progress
-    from zoo.inference.evaluation import CheckpointEvaluation
+    from zoo.inference.evaluation import CheckpointEvaluation, Evaluation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +75,9 @@ class EvaluateCommand:
     """Tokens evaluated at a time, over all devices; fewer need less memory. None: as in the run."""
     max_tokens: int | None = None
     """Stop after this many tokens of each text; the baselines are those of all of it. None: all."""
+    weights: Weights = "run"
+    """run: in the precision of the run. int8: as zoo.sample --weights=int8 holds them; a text is
+    then evaluated with both."""
     mesh: Mesh = Mesh()
     fake_devices: int = 0
     """Rehearse a mesh of this many devices on the CPU; 0: use the real devices."""
@@ -113,6 +116,7 @@ def main(argv: list[str]) -> None:
 def _evaluate_texts(command: EvaluateCommand, folder: Path, report: "Progress") -> None:
     from zoo.checkpoints import checkpoint
     from zoo.inference.evaluation import evaluate_checkpoint
+    from zoo.planning.placement import Evaluating, decide
 
     trained_with = checkpoint.read_run(folder).experiment.data
     measured = evaluate_checkpoint(
@@ -124,6 +128,10 @@ def _evaluate_texts(command: EvaluateCommand, folder: Path, report: "Progress") 
         batch_tokens=command.batch_tokens,
         max_tokens=command.max_tokens,
         mesh=command.mesh,
+        weights=command.weights,
+        place=lambda experiment: decide(
+            experiment, Evaluating(command.weights), report=report.line
+        ),
         report=report,
     )
     if command.json:
@@ -148,6 +156,7 @@ def _evaluate_tasks(
         limit=command.harness.limit,
         max_length=command.seq_len,
         batch_tokens=command.batch_tokens,
+        weights=command.weights,
         report=report,
     )
     if command.json:
@@ -174,7 +183,7 @@ def _check_only_tasks(command: EvaluateCommand) -> None:
 
 def _summary(measured: "CheckpointEvaluation") -> dict[str, Any]:
     """Return the object that --json prints for one text."""
-    evaluation = measured.evaluation
+    evaluation, of_run = measured.evaluation, measured.evaluation_of_run
     return {
         "checkpoint": str(measured.folder),
         "text": measured.text.source,
@@ -183,11 +192,19 @@ def _summary(measured: "CheckpointEvaluation") -> dict[str, Any]:
         "packing": measured.text.packing,
         "num_tokens": evaluation.num_tokens,
         "num_bytes": evaluation.num_bytes,
+        **_qualities(evaluation),
+        "baselines": measured.text.baselines,
+        "weights": measured.weights,
+        "run_weights": None if of_run is None else _qualities(of_run),
+    }
+
+
+def _qualities(evaluation: "Evaluation") -> dict[str, float]:
+    return {
         "eval/loss": evaluation.loss,
         "eval/perplexity": evaluation.perplexity,
         "eval/byte_perplexity": evaluation.byte_perplexity,
         "eval/bits_per_byte": evaluation.bits_per_byte,
-        "baselines": measured.text.baselines,
     }
 
 
@@ -200,7 +217,7 @@ def _description(measured: "CheckpointEvaluation", *, is_cut: bool) -> str:
         f"tokens         {evaluation.num_tokens:,} predicted, in {_rows(measured)}",
         f"loss           {evaluation.loss:.4f} nats per token",
         f"perplexity     {evaluation.perplexity:.4g} per token, {per_byte:.4g} per byte",
-        f"bits per byte  {evaluation.bits_per_byte:.4f}",
+        f"bits per byte  {evaluation.bits_per_byte:.4f}{_beside_run(measured)}",
     ]
     whole = ", on the whole text" if is_cut else ""
     for name, bits_per_byte in text.baselines.items():
@@ -208,17 +225,31 @@ def _description(measured: "CheckpointEvaluation", *, is_cut: bool) -> str:
     return "\n".join(lines)
 
 
+def _beside_run(measured: "CheckpointEvaluation") -> str:
+    if measured.evaluation_of_run is None:
+        return ""
+    of_run = measured.evaluation_of_run.bits_per_byte
+    difference = measured.evaluation.bits_per_byte - of_run
+    return f" with {measured.weights} weights, {of_run:.4f} with the run's ({difference:+.4f})"
+
+
 def _table(measured: "list[CheckpointEvaluation]") -> str:
     """Describe the results on several texts, one a line."""
     baselines = list(dict.fromkeys(name for each in measured for name in each.text.baselines))
     header = ["text", "bytes", "tokens", "nats/token", "ppl/token", "ppl/byte", "bits/byte"]
+    if measured[0].evaluation_of_run is not None:
+        header[-1:] = [f"{measured[0].weights} bits/byte", "run's"]
     rows = [[*header, *baselines]]
     for each in measured:
         found = each.evaluation
         row = [each.text.source, f"{found.num_bytes:,}", f"{found.num_tokens:,}"]
         row += [f"{found.loss:.4f}", f"{found.perplexity:.4g}", f"{found.byte_perplexity:.4g}"]
         of_text = [each.text.baselines.get(name) for name in baselines]
-        row += [f"{found.bits_per_byte:.4f}", *("-" if b is None else f"{b:.4f}" for b in of_text)]
+        bits = [found, *filter(None, [each.evaluation_of_run])]
+        row += [
+            *(f"{of.bits_per_byte:.4f}" for of in bits),
+            *("-" if b is None else f"{b:.4f}" for b in of_text),
+        ]
         rows.append(row)
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [

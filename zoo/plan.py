@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from configs.experiment import Experiment
+from configs.experiment import Experiment, Weights
 from models.config import check
 from zoo.command_line import cli
 from zoo.command_line.model_flags import parse_with_model
@@ -47,11 +47,17 @@ class PlanCommand:
     forms: --quick, --estimate-only."""
     decode_batch: int = 64
     """Sequences decoded together, each with a full context."""
+    weights: Weights = "run"
+    """With --goal=decode, the weights in the precision of the run, or int8."""
     json: bool = False
     """Print one JSON object and nothing else on stdout."""
 
     def __post_init__(self):
         check(self.decode_batch > 0, f"--decode-batch={self.decode_batch} must be above zero")
+        check(
+            self.weights == "run" or self.goal == "decode",
+            f"--weights={self.weights} is for --goal=decode; training has weights of its own",
+        )
 
 
 def main(argv: list[str]) -> None:
@@ -69,6 +75,7 @@ def main(argv: list[str]) -> None:
     from zoo.distribution.sharding import mesh_shape
     from zoo.planning import auto_mesh, hardware, tables
     from zoo.planning.compilation import why_estimated
+    from zoo.planning.inference_mesh import Sampling
     from zoo.planning.remedies import plan_message
     from zoo.planning.search import compile_best, search
     from zoo.planning.serving import plan_serving
@@ -84,6 +91,9 @@ def main(argv: list[str]) -> None:
             topology.num_devices,
             topology.chip.hbm_bytes,
             topology.devices_per_island,
+            Sampling(command.decode_batch, command.weights)
+            if command.goal == "decode"
+            else auto_mesh.TRAINING,
         )
         cli.console.print(f"mesh: {reason}", soft_wrap=True)
         experiment = dataclasses.replace(experiment, mesh=mesh)
@@ -110,7 +120,9 @@ def main(argv: list[str]) -> None:
             table = f"{tables.ranking_table(ranked)}\n{tables.training_table(plan, name)}"
         case "decode":
             shape = mesh_shape(experiment.mesh, topology.num_devices)
-            plan = plan_serving(experiment, topology, shape, command.decode_batch, effort)
+            plan = plan_serving(
+                experiment, topology, shape, command.decode_batch, effort, command.weights
+            )
             summary, table = plan.summary(name), tables.serving_table(plan, name)
     print(json.dumps(summary) if command.json else table)
     if not plan.fits:

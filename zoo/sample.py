@@ -4,9 +4,9 @@ import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from configs.experiment import Mesh
+from configs.experiment import Mesh, Weights
 from models.config import ConfigError
 from zoo.command_line import cli
 
@@ -46,13 +46,24 @@ class SampleCommand:
     """The number of continuations of each prompt."""
     seed: int = 0
     """The seed of the random draws; the same seed gives the same samples."""
+    weights: Weights = "run"
+    """run: in the precision of the run. int8: one byte per entry of a matrix, so that each token
+    reads a quarter of float32 weights. zoo.evaluate --weights=int8 tells what it costs in bits per
+    byte."""
+    draft: str | None = None
+    """The workdir or checkpoints/STEP folder of a smaller model with the same vocabulary, which
+    proposes tokens that --checkpoint then reads all at once (speculative decoding). The text has
+    the same distribution as without it, or with --temperature=0 is the same."""
+    draft_tokens: int = 4
+    """Tokens that --draft proposes at a time, from 1 to 15."""
     mesh: Mesh = Mesh()
-    """The devices that share the weights and the cache; no --mesh flag: the first device alone."""
+    """The devices that share the weights and the cache; --mesh=auto takes all, along axes with
+    which they fit, and says why. No --mesh flag: the first device alone."""
     fake_devices: int = 0
     """Rehearse a mesh of this many devices on the CPU; 0: use the real devices."""
     json: bool = False
     """Print one JSON object, {"samples": [{"prompt", "text"}, ...]}, and nothing else on stdout;
-    with --ids, "ids" instead of "text"."""
+    with --ids, "ids" instead of "text"; with --draft, its acceptance rate too."""
 
 
 def main(argv: list[str]) -> None:
@@ -72,12 +83,21 @@ def main(argv: list[str]) -> None:
 
     from zoo.distribution.devices import configure
     from zoo.inference.decode import Sampling
-    from zoo.inference.language_model import load
+    from zoo.planning.placement import load
 
     sampling = Sampling(temperature=command.temperature, top_k=command.top_k, top_p=command.top_p)
     configure(fake_devices=command.fake_devices)
     mesh = None if command.mesh == Mesh() else command.mesh
-    model = load(command.checkpoint, step=command.step, mesh=mesh)
+    model = load(
+        command.checkpoint,
+        step=command.step,
+        mesh=mesh,
+        weights=command.weights,
+        draft=command.draft,
+        draft_tokens=command.draft_tokens,
+        num_rows=len(prompts) or command.num_samples,
+        report=cli.report,
+    )
     if command.ids is not None:
         _sample_ids(command, model, sampling)
         return
@@ -98,11 +118,12 @@ def main(argv: list[str]) -> None:
         samples = [
             {"prompt": prompt, "text": text} for prompt, text in zip(prompts, texts, strict=True)
         ]
-        print(json.dumps({"checkpoint": command.checkpoint, "samples": samples}))
+        _print_json(command, model, samples)
         return
     for number, (prompt, text) in enumerate(zip(prompts[1:], texts[1:], strict=True), start=2):
         _show(f"\n{f' sample {number} ':-^80}\n{prompt}{text}")
     _show("\n")
+    _report_draft(model)
 
 
 def _sample_ids(command: SampleCommand, model: "LanguageModel", sampling: "Sampling") -> None:
@@ -116,10 +137,30 @@ def _sample_ids(command: SampleCommand, model: "LanguageModel", sampling: "Sampl
     )
     if command.json:
         samples = [{"prompt": prompt, "ids": row} for row in rows]
-        print(json.dumps({"checkpoint": command.checkpoint, "samples": samples}))
+        _print_json(command, model, samples)
         return
     for row in rows:
         print(*prompt, *row)
+    _report_draft(model)
+
+
+def _print_json(
+    command: SampleCommand, model: "LanguageModel", samples: list[dict[str, Any]]
+) -> None:
+    found = {"checkpoint": command.checkpoint, "samples": samples}
+    if model.draft is not None:
+        found["draft"] = {"checkpoint": command.draft, **model.draft.tally.to_json()}
+    print(json.dumps(found))
+
+
+def _report_draft(model: "LanguageModel") -> None:
+    """Say on stderr how much of the draft's text was kept."""
+    if model.draft is not None:
+        tally = model.draft.tally
+        cli.console.print(
+            f"draft: {tally.kept} of {tally.proposed} proposed tokens were kept, an acceptance "
+            f"rate of {tally.acceptance_rate:.1%}"
+        )
 
 
 def _prompts(command: SampleCommand) -> list[str]:

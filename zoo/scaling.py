@@ -233,9 +233,9 @@ class LengthCommand:
         from zoo.distribution.devices import configure
         from zoo.explaining.tables import show_tables
         from zoo.explaining.terminal import stdout_console
-        from zoo.inference.language_model import load
         from zoo.lessons.length import held_out_tokens, loss_by_position
         from zoo.lessons.length_report import length_page, length_table, to_json
+        from zoo.planning.placement import load
 
         configure()
         report, measured = Progress(cli.console), []

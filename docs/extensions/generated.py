@@ -23,7 +23,14 @@ HELP_WIDTH = 84
 """Columns of a terminal for the text of --help."""
 
 API = {
-    "Use a model": ("zoo.inference.language_model", "zoo.inference.scores", "zoo.inference.decode"),
+    "Use a model": (
+        "zoo.planning.placement",
+        "zoo.inference.loading",
+        "zoo.inference.language_model",
+        "zoo.inference.speculative",
+        "zoo.inference.scores",
+        "zoo.inference.decode",
+    ),
     "Train": ("zoo.train", "zoo.runs.loop", "zoo.runs.budget", "configs.experiment"),
     "Configs": ("configs", "configs.optimizers", "configs.paper", "configs.scaled"),
     "The transformer": (
@@ -42,8 +49,8 @@ API = {
         "models.norms",
         "models.positions",
         "models.cache",
-        "models.head",
         "models.linear",
+        "models.int8",
         "models.stages",
         "models.axes",
         "models.flops",

@@ -118,7 +118,7 @@ class Attention(nnx.Module):
         """Return W_R r_m for the distances m < `num_distances`; None without relative positions."""
         if self.distance is None:
             return None
-        return self.distance(sinusoids(num_distances, self.distance.kernel.shape[0]).astype(dtype))
+        return self.distance(sinusoids(num_distances, *self.distance.in_shape).astype(dtype))
 
     def queries(self, query: Float[Array, "B T N H"]) -> Queries:
         """Return the queries, with the trained vectors of relative positions added, and scaled."""

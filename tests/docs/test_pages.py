@@ -20,6 +20,7 @@ from zoo.benchmarking.results import Change
 from zoo.distribution.sharding import mesh_shape
 from zoo.explaining.model_card import model_card
 from zoo.explaining.recipe import Recipe
+from zoo.inference.speculative import Tally
 from zoo.lessons import length_report
 from zoo.lessons.length import LossByPosition
 from zoo.planning import hardware
@@ -42,7 +43,8 @@ def test_every_json_field_is_documented_and_no_other(tmp_path):
     of_describe, rest = page.split("## `python -m zoo.diff")
     of_describe, of_recipe = of_describe.split("## `python -m zoo.describe --model=NAME --recipe")
     of_diff, rest = rest.split("## `python -m zoo.plan")
-    of_plan, rest = rest.split("## `python -m zoo.compare")
+    of_plan, rest = rest.split("## `python -m zoo.sample")
+    of_sample, rest = rest.split("## `python -m zoo.compare")
     of_compare, rest = rest.split("## `python -m zoo.verify")
     of_verify, rest = rest.split("## `python -m zoo.ablate")
     of_study, rest = rest.split("## `python -m zoo.scaling fit")
@@ -58,6 +60,9 @@ def test_every_json_field_is_documented_and_no_other(tmp_path):
     decode = plan_serving(NANO, GPUS, mesh_shape(Mesh(), 8), 8)
     for field in (*plan["bytes_per_device"], *plan["estimate"], *decode.summary("palm_nano")):
         assert f"`{field}`" in of_plan
+    assert fields(of_sample) == {"checkpoint", "samples", "draft"}
+    for field in Tally().to_json():
+        assert f"`{field}`" in of_sample
     compared = Comparison([read_run(make_run(tmp_path / "run"))]).to_json()
     assert fields(of_compare) == {*compared, "out"}
     for field in compared["runs"][0]:

@@ -14,8 +14,9 @@ from data.storage import cache_folder
 from data.text.files import Document
 from data.text.survey import Split
 from tests.zoo.test_cli import check_refusal
-from zoo import evaluate, train
+from zoo import evaluate, sample, train
 from zoo.checkpoints import manifest
+from zoo.planning import placement
 
 RESULT = {
     "checkpoint",
@@ -30,7 +31,12 @@ RESULT = {
     "eval/byte_perplexity",
     "eval/bits_per_byte",
     "baselines",
+    "weights",
+    "run_weights",
 }
+
+
+PROMPT = {evaluate.main: [], sample.main: ["--prompt=a"]}
 
 
 def result(outcome) -> dict:
@@ -98,20 +104,48 @@ def test_tokens_and_bytes_are_those_of_the_held_out_documents(evaluated, corpus_
     assert nats / math.log(2) / found["num_bytes"] == pytest.approx(found["eval/bits_per_byte"])
 
 
-def test_eight_devices_and_other_batches_give_the_same_loss(evaluated, trained, run_process):
+def test_other_batches_give_the_same_loss(evaluated, trained):
+    check_same_losses(evaluated("--batch-tokens=192"), trained.metrics()[-1])
+
+
+@pytest.mark.parametrize("mesh", [["--mesh.fsdp=2", "--mesh.tensor=2"], ["--mesh=auto"]])
+def test_eight_devices_give_the_same_loss(mesh: list[str], trained, run_process):
     process = run_process(
         "-m",
         "zoo.evaluate",
         f"--checkpoint={trained.workdir}",
         "--fake-devices=8",
-        "--mesh.fsdp=2",
-        "--mesh.tensor=2",
+        *mesh,
         "--json",
     )
     assert process.returncode == 0, process.stderr
     assert "devices: 8 x cpu" in process.stderr
+    assert ("mesh: --mesh.data=" in process.stderr) == (mesh == ["--mesh=auto"])
     check_same_losses(json.loads(process.stdout), trained.metrics()[-1])
-    check_same_losses(evaluated("--batch-tokens=192"), trained.metrics()[-1])
+
+
+def test_weights_larger_than_the_devices_are_refused(trained, run_here, monkeypatch):
+    monkeypatch.setattr(placement, "bytes_per_device", lambda: 2**10)
+    for main in (evaluate.main, sample.main):
+        outcome = run_here(main, f"--checkpoint={trained.workdir}", *PROMPT[main])
+        assert outcome.code == 5
+        assert "the model does not fit on one device: weights" in outcome.stderr
+
+
+def test_int8_weights_are_measured_beside_those_of_the_run(evaluated, trained, run_here):
+    found = evaluated("--weights=int8")
+    assert found["weights"] == "int8"
+    check_same_losses(found["run_weights"], trained.metrics()[-1])
+    assert found["eval/loss"] != found["run_weights"]["eval/loss"]
+    assert found["eval/loss"] == pytest.approx(found["run_weights"]["eval/loss"], rel=0.01)
+    flags = [f"--checkpoint={trained.workdir}", "--weights=int8"]
+    one_text, sampled = (
+        run_here(main, *flags, *more)
+        for main, more in ((evaluate.main, []), (sample.main, ["--prompt=a", "--max-tokens=17"]))
+    )
+    bits, of_run = (each["eval/bits_per_byte"] for each in (found, found["run_weights"]))
+    assert f"{bits:.4f} with int8 weights, {of_run:.4f} with the run's (" in one_text.stdout
+    assert sampled.code == 0, sampled.stderr
 
 
 def test_a_person_reads_a_short_table(trained, run_here):

@@ -182,3 +182,13 @@ def test_more_samples_than_can_be_drawn_at_once_are_refused(run_here):
     outcome = run_here(sample.main, "--checkpoint=nowhere", f"--num-samples={10**20}")
     assert outcome.code == 2
     assert "must be above zero and at most 10,000" in outcome.stderr
+
+
+def test_a_mesh_is_chosen_for_the_devices_there(trained, model):
+    lines: list[str] = []
+    loaded = zoo.load(trained.workdir, mesh="auto", report=lines.append)
+    greedy = Sampling(temperature=0)
+    expected = model.sample(["def "], max_tokens=17, sampling=greedy)
+    assert loaded.sample(["def "], max_tokens=17, sampling=greedy) == expected
+    (line,) = lines
+    assert line.startswith("mesh: --mesh.data=1: decoding needs about")

@@ -27,7 +27,7 @@ from zoo.distribution.devices import configure
 from zoo.distribution.hosts import Hosts
 from zoo.distribution.sharding import mesh_flags
 from zoo.inference.decode import Sampling
-from zoo.inference.language_model import load
+from zoo.inference.loading import load
 from zoo.runs.devices import on_these_devices
 from zoo.runs.report import RunReport
 from zoo.training.program import Program

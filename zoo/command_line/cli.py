@@ -4,12 +4,27 @@ import os
 import sys
 import threading
 from collections.abc import Callable
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 from data import command
 from zoo.common.process import AbortHandler
 
-console, parse = command.console, command.parse
+console, report = command.console, command.report
+
+Flags = TypeVar("Flags")
+
+
+def parse(
+    kind: type[Flags],
+    argv: list[str],
+    *,
+    prog: str,
+    description: str,
+    default: Flags | None = None,
+) -> Flags:
+    """Fill the dataclass `kind` from flags; `--mesh=auto` is short for `--mesh.auto`."""
+    argv = ["--mesh.auto" if flag == "--mesh=auto" else flag for flag in argv]
+    return command.parse(kind, argv, prog=prog, description=description, default=default)
 
 
 def run(main: Callable[[list[str]], None]) -> None:

@@ -9,9 +9,9 @@ import tyro
 
 import configs
 from configs.experiment import Experiment
-from data.command import parse
 from data.config import PaperMixture, without_code
 from models.config import ConfigError, check
+from zoo.command_line.cli import parse
 
 
 class ModelCommand(Protocol):
@@ -82,7 +82,7 @@ def parse_with_model(
     default = kind(dataclasses.replace(start.experiment, init_from=flags.init_from), start.name)
     command = parse(
         type(default),
-        [*map(_spelled_out, rest), *(["--help"] if asks_help else [])],
+        [*rest, *(["--help"] if asks_help else [])],
         prog=prog if start.flag is None else f"{prog} {start.flag}",
         description=f"{description}\n\n{start.description}",
         default=default,
@@ -126,8 +126,3 @@ def _pick(flags: StartFlags, *, asks_help: bool) -> Start:
     if asks_help:
         return Start(_MODEL_OF_HELP, configs.get(_MODEL_OF_HELP), None)
     raise ConfigError(f"--model is missing; write for example --model=palm_small. {_ALL_MODELS}")
-
-
-def _spelled_out(flag: str) -> str:
-    """Return the flag itself, or `--mesh.auto` for its short form `--mesh=auto`."""
-    return "--mesh.auto" if flag == "--mesh=auto" else flag

@@ -9,6 +9,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from configs import experiment as c
 from models.config import ConfigError, check
+from models.int8 import Int8Matrix
 
 Rules = tuple[tuple[str, str | tuple[str, ...] | None], ...]
 AXES = ("pipeline", "data", "fsdp", "sequence", "tensor")
@@ -29,7 +30,7 @@ def mesh_shape(mesh: c.Mesh, num_devices: int, num_rows: int | None = None) -> d
     `num_rows` of a batch; the rest stays idle. Raises ConfigError if the product is not the number
     of devices.
     """
-    check(not mesh.auto, "--mesh=auto is for training and planning; write the axes that you want")
+    check(not mesh.auto, "the axes of --mesh=auto are not decided here; write those that you want")
     shape = {axis: getattr(mesh, axis) or 1 for axis in AXES}
     others = math.prod(shape.values()) // shape["data"]
     if mesh.data is None:
@@ -174,6 +175,11 @@ def state_shardings(abstract_state, mesh: AnyMesh, rules: Rules):
             return NamedSharding(mesh, PartitionSpec())
         axes = leaf.get_metadata("out_sharding")
         value = leaf.get_value()
+        if isinstance(value, Int8Matrix):
+            spec = [mesh_axes(*axis) for axis in zip(axes, value.values.shape, strict=True)]
+            specs = PartitionSpec(*spec), PartitionSpec(*spec[:-1])  # of values and scales
+            shardings = [NamedSharding(mesh, each) for each in specs]
+            return leaf.replace(jax.tree.structure(value).unflatten(shardings))
         # Adafactor without factoring keeps placeholders of shape (1,) for its factors, also for
         # vectors, which have one axis as well.
         is_placeholder = len(axes) != value.ndim or value.shape == (1,)

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import itertools
 from collections.abc import Iterator, Sequence
 
 import jax
@@ -48,9 +47,20 @@ def draw(logits: Float[Array, "B V"], sampling: Sampling, key: Key[Array, ""]) -
     """Draw one token per row."""
     if sampling.temperature == 0:
         return jnp.argmax(logits, axis=-1)
+    return jax.random.categorical(key, kept_logits(logits, sampling), axis=-1)
+
+
+def kept_logits(logits: Float[Array, "*batch V"], sampling: Sampling) -> Float[Array, "*batch V"]:
+    """Return the logits of the distribution that tokens are drawn from; -inf for what is left out.
+
+    With temperature 0, the most likely token has all of it.
+    """
+    if sampling.temperature == 0:
+        is_likeliest = jnp.arange(logits.shape[-1]) == jnp.argmax(logits, axis=-1)[..., None]
+        return jnp.where(is_likeliest, 0.0, -jnp.inf)
     logits = logits / sampling.temperature
     if sampling.top_k is not None:
-        smallest = jax.lax.top_k(logits, min(sampling.top_k, logits.shape[-1]))[0][:, -1:]
+        smallest = jax.lax.top_k(logits, min(sampling.top_k, logits.shape[-1]))[0][..., -1:]
         logits = jnp.where(logits < smallest, -jnp.inf, logits)
     if sampling.top_p is not None:
         ordered = jnp.sort(logits, axis=-1, descending=True)
@@ -61,7 +71,7 @@ def draw(logits: Float[Array, "B V"], sampling: Sampling, key: Key[Array, ""]) -
             jnp.where(before < sampling.top_p, ordered, jnp.inf), axis=-1, keepdims=True
         )
         logits = jnp.where(logits < smallest, -jnp.inf, logits)
-    return jax.random.categorical(key, logits, axis=-1)
+    return logits
 
 
 @jax.tree_util.register_dataclass
@@ -75,6 +85,27 @@ class DecodeState:
     next_position: Int[Array, " B"]
     """Its position."""
     key: Key[Array, ""]
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Chunk:
+    """The tokens that one call draws, in one or several rounds."""
+
+    tokens: Int[Array, "*rounds R B"]
+    """In a round, only the first `count` are drawn."""
+    count: Int[Array, "*rounds"]
+
+    @staticmethod
+    def first(state: DecodeState) -> "Chunk":
+        """Return the token that comes with the prompts."""
+        # A copy, since the next call takes over the buffers of the state.
+        return Chunk(jnp.copy(state.token)[None, None], jnp.ones(1, jnp.int32))
+
+    def on_host(self) -> np.ndarray:
+        """Return all drawn tokens as [B, n]."""
+        rounds = zip(np.asarray(self.tokens), np.asarray(self.count), strict=True)
+        return np.concatenate([tokens[:count] for tokens, count in rounds]).T
 
 
 @functools.partial(jax.jit, static_argnames=("graphdef", "cache_length", "sampling"))
@@ -95,14 +126,21 @@ def prefill(
     be.
     """
     model: Transformer = nnx.merge(graphdef, params)
+    hidden, cache = read_prompts(model, prompts, lengths, cache_length)
+    return _draw_next(model, hidden, cache, allowed, lengths, key, sampling)
+
+
+def read_prompts(
+    model: Transformer, prompts: Int[Array, "B T"], lengths: Int[Array, " B"], cache_length: int
+) -> tuple[Float[Array, "B T D"], KVCache]:
+    """Return the hidden states of left-padded prompts, and a cache of them for more tokens."""
     batch_size, width = prompts.shape
     index = jnp.arange(width) - (width - lengths[:, None])
     positions = Positions(jnp.maximum(index, 0), (index >= 0).astype(jnp.int32))
     cache = model.empty_cache(batch_size, cache_length)
     hidden, cache = model(prompts, positions, cache=cache)
     assert cache is not None
-    cache = dataclasses.replace(cache, length=jnp.asarray(width, jnp.int32))
-    return _draw_next(model, hidden, cache, allowed, lengths, key, sampling)
+    return hidden, dataclasses.replace(cache, length=jnp.asarray(width, jnp.int32))
 
 
 @functools.partial(
@@ -176,7 +214,7 @@ class Prompts:
         return rows, lengths
 
 
-def generate(
+def draw_in_chunks(
     graphdef: nnx.GraphDef,
     params: nnx.State,
     prompts: Prompts,
@@ -184,33 +222,7 @@ def generate(
     max_tokens: int,
     sampling: Sampling,
     seed: int,
-) -> Iterator[np.ndarray]:
-    """Yield the new tokens, [B, n] at a time, until every row has ended or has `max_tokens`.
-
-    A row that has drawn its `end_id` still gets tokens; the caller cuts it there.
-    """
-    chunks = _decode_in_chunks(graphdef, params, prompts, max_tokens, sampling, seed)
-    running = np.ones(len(prompts.tokens), bool)
-    num_left = max_tokens
-    # Each chunk is read only once the next one is dispatched, so that the device never waits.
-    for chunk, _ in itertools.pairwise(itertools.chain(chunks, [None])):
-        tokens = np.asarray(chunk).T[:, :num_left]
-        num_left -= tokens.shape[1]
-        yield tokens
-        if prompts.end_id is not None:
-            running &= ~(tokens == prompts.end_id).any(axis=1)
-        if not running.any():
-            return
-
-
-def _decode_in_chunks(
-    graphdef: nnx.GraphDef,
-    params: nnx.State,
-    prompts: Prompts,
-    max_tokens: int,
-    sampling: Sampling,
-    seed: int,
-) -> Iterator[Int[Array, "n B"]]:
+) -> Iterator[Chunk]:
     """Yield at least `max_tokens` tokens: one, and then CHUNK at a time."""
     rows, lengths = prompts.padded()
     num_chunks = -(-(max_tokens - 1) // CHUNK)
@@ -224,9 +236,9 @@ def _decode_in_chunks(
         cache_length=rows.shape[1] + num_chunks * CHUNK,
         sampling=sampling,
     )
-    yield jnp.copy(state.token)[None]  # the next call takes over the state's buffers
+    yield Chunk.first(state)
     for _ in range(num_chunks):
         state, tokens = decode(
             graphdef, params, prompts.allowed, state, sampling=sampling, num_tokens=CHUNK
         )
-        yield tokens
+        yield Chunk(tokens[:, None], jnp.ones(CHUNK, jnp.int32))

@@ -10,7 +10,7 @@ from typing import assert_never
 import jax
 from flax import nnx
 
-from configs.experiment import Experiment, Mesh
+from configs.experiment import Experiment, Mesh, Weights
 from data import evaluation_text
 from data.config import Source, without_code
 from data.evaluation_text import EvaluationText
@@ -25,6 +25,7 @@ from zoo.distribution.devices import (
     unused_accelerator,
 )
 from zoo.distribution.sharding import make_mesh, rows_to_share
+from zoo.inference.weights import hold
 from zoo.training.loss import LossSums
 from zoo.training.program import Program
 from zoo.training.step import Batch
@@ -89,6 +90,9 @@ class CheckpointEvaluation:
     """Tokens from the start of one window to that of the next; `seq_len` if they do not overlap."""
     text: EvaluationText
     evaluation: Evaluation
+    weights: Weights = "run"
+    evaluation_of_run: Evaluation | None = None
+    """With other weights than those of the run, also the evaluation with these."""
 
 
 def evaluate_checkpoint(
@@ -101,6 +105,8 @@ def evaluate_checkpoint(
     stride: int | None = None,
     max_tokens: int | None = None,
     mesh: Mesh = Mesh(),
+    weights: Weights = "run",
+    place: Callable[[Experiment], Experiment],
     report: Progress,
 ) -> list[CheckpointEvaluation]:
     """Evaluate the checkpoint in one step's `folder` on one or several texts. None: as in its run.
@@ -114,6 +120,8 @@ def evaluate_checkpoint(
       stride: tokens from the start of one row to that of the next; None: `seq_len`. A row counts
         only the targets that no row before it has.
       max_tokens: stop after this many tokens of each text.
+      weights: any but "run" are evaluated beside those of the run, which takes twice as long.
+      place: decides what the mesh leaves open, for the devices there.
 
     Raises ConfigError, DataError or CheckpointError for what a user can correct.
     """
@@ -128,6 +136,7 @@ def evaluate_checkpoint(
         f"--stride={stride} must be from 1 to the {experiment.seq_len} tokens of a row, so that no "
         "token is left out",
     )
+    experiment = place(experiment)
     program = program_for(folder, experiment, run.experiment.seq_len, report)
 
     def load(source: Source | None) -> EvaluationText:
@@ -151,11 +160,24 @@ def evaluate_checkpoint(
     texts = [load(source) for source in sources or [None]]
     with program.entered():
         params = checkpoint.read_params_like(folder, program.params)
+        of_run = [_evaluate_text(program, params, text, report) for text in texts]
+        if weights == "run":
+            return [
+                CheckpointEvaluation(folder, experiment, stride, *each)
+                for each in zip(texts, of_run, strict=True)
+            ]
+        params = hold(params, weights, experiment.model, program)
         return [
             CheckpointEvaluation(
-                folder, experiment, stride, text, _evaluate_text(program, params, text, report)
+                folder,
+                experiment,
+                stride,
+                text,
+                _evaluate_text(program, params, text, report),
+                weights,
+                evaluation_of_run,
             )
-            for text in texts
+            for text, evaluation_of_run in zip(texts, of_run, strict=True)
         ]
 
 

@@ -23,7 +23,8 @@ from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 from data.vocabularies.hugging_face import JSON_FILE, SPECIAL_IDS_FILE
 from data.vocabularies.vocabulary import Vocabulary
 from models.config import check
-from zoo.inference.decode import Prompts, Sampling, generate
+from zoo.inference.decode import Prompts, Sampling
+from zoo.inference.generation import generate
 from zoo.inference.language_model import LanguageModel
 
 DEFAULT_MAX_TOKENS = 256

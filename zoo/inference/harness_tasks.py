@@ -8,10 +8,12 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from configs.experiment import Weights
 from data.errors import DataError
 from models.config import ConfigError, check
 from zoo.common.progress import Progress
-from zoo.inference.language_model import LanguageModel, load
+from zoo.inference.language_model import LanguageModel
+from zoo.inference.loading import load
 
 if TYPE_CHECKING:
     from lm_eval.tasks import TaskManager
@@ -26,6 +28,7 @@ def evaluate_tasks(
     limit: int | None,
     max_length: int | None,
     batch_tokens: int | None,
+    weights: Weights,
     report: Progress,
 ) -> dict[str, Any]:
     """Run the tasks on the checkpoint in one step's `folder`; return what the harness returns.
@@ -37,6 +40,7 @@ def evaluate_tasks(
       limit: questions of each task; None: all.
       max_length: input tokens; None: the model's context.
       batch_tokens: tokens scored at a time; None: those of a batch of the run.
+      weights: the form in which the model's weights are held.
 
     Raises ConfigError, DataError or CheckpointError for what a user can correct.
     """
@@ -55,7 +59,7 @@ def evaluate_tasks(
     report.line(f"checkpoint: {folder}")
     report.line(f"lm-eval {importlib.metadata.version('lm-eval')}: finding {', '.join(names)}")
     manager, found = _find(names, include_path)
-    model = load(folder)
+    model = load(folder, weights=weights)
     length = _length(model, max_length)
     batch_size = max(1, (batch_tokens or model.experiment.batch_tokens) // length)
     try:

@@ -4,26 +4,22 @@ import contextlib
 import dataclasses
 import functools
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Int
 
-from configs.experiment import Experiment, Mesh
+from configs.experiment import Experiment
 from data.vocabularies.vocabulary import Vocabulary
 from models.config import check
-from zoo.checkpoints import checkpoint, recovery
-from zoo.distribution.devices import for_inference, quiet_libtpu
-from zoo.distribution.sharding import make_mesh, mesh_shape
 from zoo.inference import scores
-from zoo.inference.decode import Prompts, Sampling, generate
-from zoo.inference.layout import graphdef_by_layer, params_by_layer
+from zoo.inference.decode import Prompts, Sampling
+from zoo.inference.generation import generate
 from zoo.inference.new_text import NewText
 from zoo.inference.scores import Score
+from zoo.inference.speculative import Draft
 from zoo.training.program import Program
 
 
@@ -37,6 +33,8 @@ class LanguageModel:
     vocabulary: Vocabulary
     program: Program | None = None
     """The mesh and the shardings, if several devices share the work; None: one device does it."""
+    draft: Draft | None = None
+    """A small model that proposes tokens, which changes no distribution; None: decode alone."""
 
     def sample(
         self,
@@ -137,6 +135,7 @@ class LanguageModel:
             max_tokens=min(max_tokens, room),
             sampling=sampling,
             seed=seed,
+            draft=self.draft,
         )
         while True:
             with self._entered():  # not around the yield: the mesh is not the caller's
@@ -263,58 +262,3 @@ class LanguageModel:
             log_p, _ = self.token_scores(padded)
             total += float(np.asarray(log_p[0, : len(window) - 1], np.float64).sum())
         return total, max(0, len(ids) - 1)
-
-
-def load(
-    path: str | Path, *, step: checkpoint.Step | None = None, mesh: Mesh | None = None
-) -> LanguageModel:
-    """Load the model in `path`: the workdir of a run, or one step's folder.
-
-    Args:
-      step: the checkpoint of a workdir: a number, or "best" for the lowest validation loss; None:
-        the newest.
-      mesh: the devices that share the weights and the cache, along the axes data, fsdp and tensor;
-        each weight is read into its shards. None: the first device has everything.
-
-    Raises CheckpointError if there is none or it is damaged, ConfigError if the model does not
-    divide over the mesh.
-    """
-    quiet_libtpu()
-    folder = checkpoint.find(path, step=step)
-    recovery.verify(folder)
-    experiment = for_inference(checkpoint.read_run(folder).experiment)
-    program = None if mesh is None else program_on(experiment, mesh)
-    if program is None:
-        params = checkpoint.read_params(folder, experiment)
-    else:
-        with program.entered():
-            params = checkpoint.read_params_like(folder, program.params)
-    return LanguageModel(
-        experiment=experiment,
-        graphdef=graphdef_by_layer(experiment.model, experiment.execution),
-        params=params_by_layer(params, experiment.execution),
-        vocabulary=checkpoint.read_vocabulary(folder),
-        program=program,
-    )
-
-
-def program_on(experiment: Experiment, mesh: Mesh) -> Program:
-    """Return the program whose devices share the model; its batch is the fewest rows that divide.
-
-    Raises ConfigError if the mesh has other axes than data, fsdp and tensor, or if the model does
-    not divide over it.
-    """
-    shape = mesh_shape(mesh, jax.device_count())
-    check(
-        shape["pipeline"] == shape["sequence"] == 1,
-        "a model is served over the axes data, fsdp and tensor only; leave out --mesh.pipeline and "
-        "--mesh.sequence",
-    )
-    experiment = dataclasses.replace(
-        experiment,
-        mesh=mesh,
-        batch_tokens=shape["data"] * shape["fsdp"] * experiment.seq_len,
-        batch_ramp=None,
-        micro_batches=1,
-    )
-    return Program(experiment, make_mesh(mesh, jax.device_count()))

@@ -14,6 +14,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from models.block import Block
 from models.config import Execution, ModelConfig
+from models.int8 import Int8Matrix
 from models.transformer import abstract_model
 
 Path = tuple[Any, ...]
@@ -44,14 +45,20 @@ def split(path: Path, param: nnx.Variable, dtype: jnp.dtype) -> list[tuple[Path,
 
     Shapes with shardings in place of arrays become such shapes.
     """
-    value: jax.Array | jax.ShapeDtypeStruct = param.get_value()
-    dtype = dtype if path[-1] in _MATRICES else value.dtype
+    value = param.get_value()
+    leaves, structure = jax.tree.flatten(value)
+    is_cast = path[-1] in _MATRICES and not isinstance(value, Int8Matrix)
+    dtypes = [dtype if is_cast else leaf.dtype for leaf in leaves]
     if path[0] != "layers":
-        return [(path, param.replace(_cast(value, dtype)))]
+        return [(path, param.replace(structure.unflatten(map(_cast, leaves, dtypes))))]
     axes = param.get_metadata("out_sharding")[1:]
+    layers = zip(*map(_unstack, leaves, dtypes), strict=True)
     return [
-        (("layers", number, *path[1:]), param.replace(layer, out_sharding=axes))
-        for number, layer in enumerate(_unstack(value, dtype))
+        (
+            ("layers", number, *path[1:]),
+            param.replace(structure.unflatten(layer), out_sharding=axes),
+        )
+        for number, layer in enumerate(layers)
     ]
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 from collections.abc import Iterator
+from typing import Protocol
 
 from configs.experiment import Experiment, Mesh
 from models.config import ConfigError
@@ -15,16 +16,65 @@ LARGEST = {"tensor": LARGEST_TENSOR, "sequence": 16, "pipeline": 64}
 """Longest axes: beyond these, devices would mostly communicate or wait."""
 
 
+class Use(Protocol):
+    """The work for which a mesh is chosen."""
+
+    @property
+    def noun(self) -> str:
+        """The work in words, as the subject of `needs`."""
+        ...
+
+    def num_bytes(
+        self, experiment: Experiment, shape: dict[str, int], device_bytes: float
+    ) -> float:
+        """Return the bytes that one device needs. Raises ConfigError if the model does not divide.
+
+        Args:
+          device_bytes: memory of one device.
+        """
+        ...
+
+    def order(self, meshes: Iterator[Mesh]) -> Iterator[Mesh]:
+        """Return the meshes, the preferred ones first.
+
+        They come with as many copies of the model (`data`) as possible first. Then `fsdp`,
+        `tensor`, `sequence` and `pipeline` grow, in this order.
+        """
+        ...
+
+
+class Training:
+    """A train step. Copies of the model come first."""
+
+    noun = "a step"
+
+    def num_bytes(
+        self, experiment: Experiment, shape: dict[str, int], device_bytes: float
+    ) -> float:
+        """Return the bytes of the step with the fewest micro-batches."""
+        return fewest_bytes(experiment, shape, device_bytes)
+
+    def order(self, meshes: Iterator[Mesh]) -> Iterator[Mesh]:
+        """Return the meshes as they come."""
+        return meshes
+
+
+TRAINING = Training()
+
+
 def choose(
-    experiment: Experiment, num_devices: int, device_bytes: float, neighbours: int
+    experiment: Experiment,
+    num_devices: int,
+    device_bytes: float,
+    neighbours: int,
+    use: Use = TRAINING,
 ) -> tuple[Mesh, str]:
     """Return a mesh over all devices, and the reason for it as a line of text.
 
-    Axes that the experiment sets keep their size. The others start with as many copies of the model
-    (`data`) as possible. Then `fsdp`, `tensor`, `sequence` and `pipeline` grow, in this order, each
-    only until the step fits and the batch and the model divide. If the batch has too few sequences
-    for a micro-batch per stage of a pipeline, the mesh has fewer micro-batches. Raises ConfigError
-    if the batch and the model divide over no mesh of all devices.
+    Axes that the experiment sets keep their size. Of the others, it is the first in the order of
+    the use that fits and over which the batch and the model divide. If the batch has too few
+    sequences for a micro-batch per stage of a pipeline, the mesh has fewer micro-batches. Raises
+    ConfigError if the batch and the model divide over no mesh of all devices.
 
     Args:
       experiment: a resolved experiment; its remat policy and batch stay as they are, and so do its
@@ -35,16 +85,16 @@ def choose(
     """
     too_large: list[tuple[float, Mesh]] = []
     refusal = ""
-    for mesh in _meshes(experiment.mesh, num_devices, neighbours):
+    for mesh in use.order(_meshes(experiment.mesh, num_devices, neighbours)):
         shape = sharding.mesh_shape(mesh, num_devices)
         candidate = dataclasses.replace(experiment, mesh=mesh)
         try:
-            needed = fewest_bytes(candidate, shape, device_bytes)
+            needed = use.num_bytes(candidate, shape, device_bytes)
         except ConfigError as error:
             refusal = refusal or str(error)
             continue
         if needed <= USABLE * device_bytes:
-            return mesh, _reason(mesh, needed, device_bytes, too_large, refusal)
+            return mesh, _reason(use, mesh, needed, device_bytes, too_large, refusal)
         too_large.append((needed, mesh))
     if not too_large:
         raise ConfigError(f"--mesh=auto finds no mesh of {num_devices} devices: {refusal}")
@@ -83,6 +133,7 @@ def _meshes(given: Mesh, num_devices: int, neighbours: int) -> Iterator[Mesh]:
 
 
 def _reason(
+    use: Use,
     mesh: Mesh,
     needed: float,
     device_bytes: float,
@@ -90,8 +141,8 @@ def _reason(
     refusal: str,
 ) -> str:
     reason = (
-        f"{_flags(mesh)}: a step needs about {needed / GIB:.2f} of {device_bytes / GIB:.2f} GiB "
-        "per device"
+        f"{_flags(mesh)}: {use.noun} needs about {needed / GIB:.2f} of "
+        f"{device_bytes / GIB:.2f} GiB per device"
     )
     if too_large:
         size, previous = too_large[-1]

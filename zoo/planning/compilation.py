@@ -14,13 +14,14 @@ from flax import nnx
 from jax.experimental import topologies
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from configs.experiment import Experiment
+from configs.experiment import Experiment, Weights
 from models.config import ConfigError, check
 from models.transformer import Transformer
 from zoo.common.errors import is_out_of_memory, out_of_memory_reason
 from zoo.distribution.devices import expect_no_tpu
 from zoo.inference.decode import DecodeState, Sampling, decode
 from zoo.inference.layout import graphdef_by_layer, params_by_layer
+from zoo.inference.weights import hold
 from zoo.planning.decode_state import from_fields, shard_fields, to_fields
 from zoo.planning.hardware import GPUS_PER_NODE, Topology
 from zoo.planning.hardware.gpu_targets import target_config
@@ -102,15 +103,17 @@ def compile_decode(
     shape: dict[str, int],
     batch_size: int,
     *,
+    weights: Weights = "run",
     quick: bool = False,
 ) -> Compiled:
     """Compile the step of zoo.sample that decodes one token for each of `batch_size` sequences.
 
-    The weights are in the run's precision, and the cache is as long as the model's context. Raises
-    as `compile_step` does.
+    The cache is as long as the model's context. Raises as `compile_step` does.
     """
     mesh = _mesh(topology, shape)
-    return _compile(lambda: lower_decode(experiment, mesh, batch_size), topology, quick=quick)
+    return _compile(
+        lambda: lower_decode(experiment, mesh, batch_size, weights), topology, quick=quick
+    )
 
 
 def lower(experiment: Experiment, mesh: jax.sharding.Mesh) -> jax.stages.Lowered:
@@ -121,7 +124,7 @@ def lower(experiment: Experiment, mesh: jax.sharding.Mesh) -> jax.stages.Lowered
 
 
 def lower_decode(
-    experiment: Experiment, mesh: jax.sharding.Mesh, batch_size: int
+    experiment: Experiment, mesh: jax.sharding.Mesh, batch_size: int, weights: Weights = "run"
 ) -> jax.stages.Lowered:
     """Trace the decoding of one token for a mesh whose devices need not be present."""
     model, execution = experiment.model, experiment.execution
@@ -145,7 +148,7 @@ def lower_decode(
         return to_fields(state), tokens
 
     with program.entered():
-        params = params_by_layer(program.params, execution)
+        params = params_by_layer(hold(program.params, weights, model, program), execution)
         fields = jax.eval_shape(empty_state, params)
         state = shard_fields(DecodeState, fields, mesh, program.rules)
         rows = state["token"].sharding.spec

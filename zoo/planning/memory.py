@@ -13,7 +13,7 @@ from typing import assert_never
 import jax
 from jax.sharding import AbstractMesh
 
-from configs.experiment import Experiment, ParamDtype
+from configs.experiment import Experiment, ParamDtype, Weights
 from configs.optimizers import Optimizer
 from models.attention.blocks import block_size
 from models.config import ModelConfig
@@ -87,10 +87,38 @@ def estimate_training(experiment: Experiment, shape: dict[str, int]) -> Training
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class EvaluationBytes(DeviceBytes):
+    """The memory of one device while it evaluates."""
+
+    weights: int
+    temporaries: int
+    """Activations of one layer, its gathered weights, and logits."""
+
+
+def estimate_evaluation(
+    experiment: Experiment, shape: dict[str, int], weights: Weights = "run"
+) -> EvaluationBytes:
+    """Estimate the memory of a forward pass with its loss; int8 weights come beside the run's.
+
+    Raises ConfigError as `estimate_training` does.
+    """
+    params, _ = state_bytes(experiment, shape)
+    model, tensor = experiment.model, shape["tensor"]
+    value_bytes = 4 if experiment.execution.dtype == "float32" else 2
+    rows = rows_per_pass(experiment, shape) / (shape["data"] * shape["fsdp"])
+    tokens = rows * experiment.seq_len / shape["sequence"]
+    activations = tokens * (_product_width(model) / tensor + 4 * model.d_model) * value_bytes
+    gathered = (_layer_params(model) * value_bytes + 4 * model.vocab_size * model.d_model) / tensor
+    in_int8 = 0 if weights == "run" else params // PARAM_BYTES[experiment.param_dtype]
+    temporaries = activations + gathered + _scores(experiment, shape, rows) + CHUNK_BYTES
+    return EvaluationBytes(weights=params + in_int8, temporaries=round(temporaries))
+
+
 def estimate_serving(
-    experiment: Experiment, shape: dict[str, int], batch_size: int
+    experiment: Experiment, shape: dict[str, int], batch_size: int, weights: Weights = "run"
 ) -> ServingBytes:
-    """Return the weights in the run's precision, and the KV cache of `batch_size` full contexts.
+    """Return the bytes of the weights, and those of the KV cache of `batch_size` full contexts.
 
     A single KV head is copied to every device along `tensor`. Raises ConfigError as
     `estimate_training` does.
@@ -101,8 +129,10 @@ def estimate_serving(
     kv_head_ways = 1 if model.attention.num_kv_heads == 1 else shape["tensor"]
     ways = shape["data"] * shape["fsdp"] * kv_head_ways
     per_token = kv_cache_bytes_per_token(model, model.context_length, value_bytes)
+    # Scales, vectors and learned positions, a hundredth of the parameters, count as one byte too.
+    weight_bytes = 1 if weights == "int8" else value_bytes
     return ServingBytes(
-        weights=params // PARAM_BYTES[experiment.param_dtype] * value_bytes,
+        weights=params // PARAM_BYTES[experiment.param_dtype] * weight_bytes,
         kv_cache=round(per_token * model.context_length * batch_size / ways),
     )
 

@@ -28,10 +28,11 @@ def plan_message(plan: TrainingPlan | ServingPlan) -> str:
     hbm_bytes = plan.topology.chip.hbm_bytes
     match plan:
         case ServingPlan():
+            smaller = "  --weights=int8\n" if plan.weights == "run" else ""
             return (
                 f"it does not fit ({plan.refusal or 'by the estimate'}); in this order, try\n"
                 f"  --decode-batch={max(1, plan.batch_size // 2)}\n"
-                f"  --mesh.tensor={2 * plan.shape['tensor']}\n"
+                f"{smaller}  --mesh.tensor={2 * plan.shape['tensor']}\n"
                 "  more devices in --topology"
             )
         case TrainingPlan():

@@ -4,7 +4,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-from configs.experiment import Experiment
+from configs.experiment import Experiment, Weights
 from models.config import check
 from models.flops import forward_flops_per_token
 from zoo.planning import Effort, compilation, memory
@@ -26,6 +26,7 @@ class ServingPlan(Plan):
     """Tokens that each of them has."""
     step_s: float
     """Seconds per step at best: reads, sends and products at the published peaks, all at once."""
+    weights: Weights = "run"
 
     @property
     def tokens_per_s(self) -> float:
@@ -33,8 +34,8 @@ class ServingPlan(Plan):
         return self.batch_size / self.step_s
 
     def workload(self) -> dict[str, Any]:
-        """Return the number of sequences."""
-        return {"decode_batch": self.batch_size}
+        """Return the number of sequences, and the form of the weights."""
+        return {"decode_batch": self.batch_size, "weights": self.weights}
 
     def speed(self) -> dict[str, float]:
         """Return the bounds on a step and on all sequences together."""
@@ -47,6 +48,7 @@ def plan_serving(
     shape: dict[str, int],
     batch_size: int,
     effort: Effort = "estimate",
+    weights: Weights = "run",
 ) -> ServingPlan:
     """Plan the decode step of a resolved experiment's model on a mesh of `shape`.
 
@@ -65,11 +67,12 @@ def plan_serving(
         f"--decode-batch={batch_size} does not divide over mesh.data x mesh.fsdp = {ways} ways; "
         f"choose a multiple of {ways}",
     )
-    num_bytes = memory.estimate_serving(experiment, shape, batch_size)
+    num_bytes = memory.estimate_serving(experiment, shape, batch_size, weights)
     plan = ServingPlan(
         topology=topology,
         shape=shape,
         batch_size=batch_size,
+        weights=weights,
         context_length=experiment.model.context_length,
         bytes=num_bytes,
         collectives=[],
@@ -79,7 +82,9 @@ def plan_serving(
         return plan
     quick = effort == "quick"
     try:
-        compiled = compilation.compile_decode(experiment, topology, shape, batch_size, quick=quick)
+        compiled = compilation.compile_decode(
+            experiment, topology, shape, batch_size, weights=weights, quick=quick
+        )
     except DoesNotFitError as error:
         return dataclasses.replace(plan, refusal=str(error))
     num_bytes = dataclasses.replace(

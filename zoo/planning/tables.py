@@ -66,6 +66,7 @@ def serving_table(plan: ServingPlan, name: str) -> str:
         ("model", f"{name}, {mesh_flags(plan.shape) or 'one device'}"),
         _devices(plan),
         ("decoded together", f"{plan.batch_size:,} sequences of {plan.context_length:,} tokens"),
+        ("weights", "int8" if plan.weights == "int8" else "in the precision of the run"),
         *_memory(plan),
         *_communication(plan, "token"),
         ESTIMATE,

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from models.head import Head
+from models.linear import Head
 
 POSITION_BINS = 8
 """Equal parts of a sequence whose losses are told apart."""

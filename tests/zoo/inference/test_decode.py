@@ -11,7 +11,8 @@ from flax import nnx
 
 from models.config import ConfigError
 from tests.models import samples
-from zoo.inference.decode import Prompts, Sampling, draw, generate
+from zoo.inference.decode import Prompts, Sampling, draw
+from zoo.inference.generation import generate
 
 GREEDY = Sampling(temperature=0)
 ANY = np.ones(samples.PALM.vocab_size, bool)

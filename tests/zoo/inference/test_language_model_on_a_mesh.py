@@ -8,13 +8,15 @@ import pytest
 from flax import nnx
 
 import configs
-from configs.experiment import Experiment, Mesh
+from configs.experiment import Experiment, Mesh, Weights
 from data.vocabularies.lossless import train_vocabulary
 from models.config import ConfigError, Execution
 from tests.models import experiments, samples
 from zoo.inference.decode import Sampling
-from zoo.inference.language_model import LanguageModel, program_on
+from zoo.inference.language_model import LanguageModel
 from zoo.inference.layout import graphdef_by_layer, params_by_layer
+from zoo.inference.loading import program_on
+from zoo.inference.weights import hold
 
 MESH = Mesh(data=2, fsdp=2, tensor=2)
 PROMPTS = [[3, 1, 4, 1, 5], [9, 2], [6, 5, 3]]  # do not divide over data x fsdp
@@ -33,13 +35,14 @@ EXPERIMENTS = {
 }
 
 
-def logits_and_ids(experiment: Experiment, mesh: Mesh | None):
+def logits_and_ids(experiment: Experiment, mesh: Mesh | None, weights: Weights = "run"):
     """Run the model of random parameters on all devices, or on one."""
     experiment = dataclasses.replace(experiment, execution=Execution(dtype="float32"))
     program = None if mesh is None else program_on(experiment, mesh)
     params = nnx.state(samples.random_model(experiment.model), nnx.Param)
     if program is not None:
         params = jax.device_put(params, jax.tree.map(lambda x: x.sharding, program.params))
+    params = hold(params, weights, experiment.model, program)
     loaded = LanguageModel(
         experiment,
         graphdef_by_layer(experiment.model, experiment.execution),
@@ -63,6 +66,15 @@ def test_logits_and_tokens_are_those_of_one_device(kind: str):
     np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4)
     assert ids == expected_ids
     assert np.prod(whole) == 4 * np.prod(shard)  # fsdp x tensor
+
+
+def test_int8_weights_on_a_mesh_are_those_of_one_device():
+    experiment = EXPERIMENTS["grouped queries"]
+    expected, expected_ids, (whole,) = logits_and_ids(experiment, None, "int8")
+    logits, ids, (shard,) = experiments.on_eight_devices(logits_and_ids, experiment, MESH, "int8")
+    np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4)
+    assert ids == expected_ids
+    assert np.prod(whole) == 4 * np.prod(shard)
 
 
 def test_a_mesh_with_other_axes_is_refused():

@@ -12,6 +12,7 @@ from models.config import Execution
 from models.transformer import FLOAT32, Transformer
 from tests.models import samples
 from zoo.inference.layout import graphdef_by_layer, params_by_layer
+from zoo.inference.weights import hold
 
 
 def by_layer(model: Transformer, execution: Execution = FLOAT32) -> Transformer:
@@ -48,6 +49,22 @@ def test_shapes_are_laid_out_as_arrays_are():
     real, abstract = (params_by_layer(tree, FLOAT32) for tree in (params, shapes))
     assert jax.tree.structure(real) == jax.tree.structure(abstract)
     assert [x.shape for x in jax.tree.leaves(real)] == [x.shape for x in jax.tree.leaves(abstract)]
+
+
+def test_int8_matrices_are_laid_out_as_they_are():
+    config = samples.GPT2
+    model = samples.random_model(config)
+    params = params_by_layer(hold(nnx.state(model, nnx.Param), "int8", config), FLOAT32)
+    kernels = [param for path, param in nnx.to_flat_state(params) if path[-1] == "kernel"]
+    assert {leaf.dtype.name for each in kernels for leaf in jax.tree.leaves(each)} == {
+        "int8",
+        "float32",
+    }
+    model.store_as_int8()
+    tokens = samples.random_tokens(config, batch_size=2, seq_len=11)
+    laid_out = nnx.merge(graphdef_by_layer(config, FLOAT32), params)
+    expected = samples.logits(model, tokens)
+    np.testing.assert_allclose(samples.logits(laid_out, tokens), expected, rtol=1e-5, atol=1e-5)
 
 
 def test_a_layer_with_a_window_keeps_only_the_cells_that_it_needs():

@@ -9,8 +9,9 @@ import pytest
 from models.config import ConfigError, Learned, Relative
 from tests.zoo.reporting.pages import parse
 from zoo import scaling
-from zoo.inference.language_model import LanguageModel, load
+from zoo.inference.language_model import LanguageModel
 from zoo.lessons.length import LossByPosition, loss_by_position, positions
+from zoo.planning.placement import load
 
 LENGTH = 160
 """Two and a half times the length of palm_nano's rows."""

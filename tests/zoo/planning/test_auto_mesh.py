@@ -94,14 +94,6 @@ def test_a_run_prints_its_mesh_and_records_it(run_process, nano, tmp_path):
     assert json.loads((tmp_path / "config.json").read_text())["mesh"]["data"] == 4
 
 
-def test_other_commands_refuse_an_automatic_mesh(run_here, trained):
-    from zoo import evaluate
-
-    outcome = run_here(evaluate.main, f"--checkpoint={trained.workdir}", "--mesh.auto")
-    assert outcome.code == 2
-    assert "--mesh=auto is for training and planning" in outcome.stderr
-
-
 def test_a_plan_chooses_a_mesh_for_its_hardware(run_here):
     from zoo import plan
 

@@ -5,10 +5,10 @@ import dataclasses
 import pytest
 
 import configs
-from configs.experiment import Mesh
+from configs.experiment import Experiment, Mesh, Weights
 from models.config import ConfigError
 from zoo.distribution.sharding import mesh_shape
-from zoo.planning import hardware
+from zoo.planning import compilation, hardware
 from zoo.planning.serving import plan_serving
 from zoo.planning.training import on_accelerator
 
@@ -32,6 +32,27 @@ def test_the_compiled_step_keeps_one_cache_in_place():
     assert (plan.source, plan.fits) == ("compiled", True)
     assert plan.bytes.temporaries < plan.bytes.kv_cache / 4
     assert "all-reduce" in {collective.kind for collective in plan.collectives}
+
+
+def test_int8_weights_are_a_byte_each_and_stay_so_in_memory():
+    """A step reads them as they are: nothing as large as a matrix is written for the products."""
+    model = dataclasses.replace(LLAMA.model, num_layers=2, vocab_size=4096)
+    experiment = dataclasses.replace(LLAMA, model=model)
+    mesh = compilation._mesh(EIGHT, TENSOR)
+    accessed, stored = {}, {}
+    for weights in ("run", "int8"):
+        executable = compilation.lower_decode(experiment, mesh, 1, weights).compile()
+        memory, costs = executable.memory_analysis(), executable.cost_analysis()
+        assert memory is not None and costs is not None
+        accessed[weights], stored[weights] = costs["bytes accessed"], memory.argument_size_in_bytes
+    estimates = [memory_of(weights, experiment) for weights in ("run", "int8")]
+    assert stored["run"] - stored["int8"] == pytest.approx(estimates[0] - estimates[1], rel=0.01)
+    assert estimates[0] == 2 * estimates[1]
+    assert accessed["run"] - accessed["int8"] > 0.95 * (stored["run"] - stored["int8"])
+
+
+def memory_of(weights: Weights, experiment: Experiment) -> int:
+    return plan_serving(experiment, EIGHT, TENSOR, 1, "estimate", weights).bytes.weights
 
 
 @pytest.mark.parametrize("name", ["palm_nano", "gpt2_nano", "gopher_nano", "gpt3_nano"])
