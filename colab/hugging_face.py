@@ -22,7 +22,7 @@
 # MB. On a CPU, set `NUM_STEPS` to 10. **Takes:** one to two minutes to install; most of the rest
 # is the training, whose log says how long it will be.
 
-# %% tags=["parameters"] cellView="form"
+# %% cellView="form" tags=["parameters"]
 # @title Settings { display-mode: "form" }
 DEVICE = "tpu"  # @param ["tpu", "gpu", "cpu", "any"]
 HF_MODEL = "openai-community/gpt2"  # @param {type:"string"}

@@ -21,7 +21,7 @@
 # **Needs:** any runtime, a CPU is enough; nothing is downloaded. **Takes:** one to two minutes to
 # install and about three for the rest.
 
-# %% tags=["parameters"] cellView="form"
+# %% cellView="form" tags=["parameters"]
 # @title Settings { display-mode: "form" }
 DEVICE = "any"  # @param ["tpu", "gpu", "cpu", "any"]
 MODEL = "palm_nano"  # @param {type:"string"}

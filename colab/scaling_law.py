@@ -22,7 +22,7 @@
 # do. **Takes:** one to two minutes to install and about ten for the study on two CPU cores. It
 # says first what it will cost.
 
-# %% tags=["parameters"] cellView="form"
+# %% cellView="form" tags=["parameters"]
 # @title Settings { display-mode: "form" }
 DEVICE = "tpu"  # @param ["tpu", "gpu", "cpu", "any"]
 FAMILY = "llama"  # @param {type:"string"}

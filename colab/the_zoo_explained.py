@@ -21,7 +21,7 @@
 # **Needs:** any runtime; nothing is downloaded. **Takes:** one to two minutes to install, then
 # about five on two CPU cores, mostly for three short trainings, and less on a TPU or GPU.
 
-# %% tags=["parameters"] cellView="form"
+# %% cellView="form" tags=["parameters"]
 # @title Settings { display-mode: "form" }
 DEVICE = "any"  # @param ["tpu", "gpu", "cpu", "any"]
 MODEL = "palm_small"  # @param {type:"string"}

@@ -22,7 +22,7 @@
 # set `DEVICE`. **Takes:** one to two minutes to install, then four to five minutes on two CPU
 # cores, and less on a TPU or GPU. Choose *Runtime > Run all*.
 
-# %% tags=["parameters"] cellView="form"
+# %% cellView="form" tags=["parameters"]
 # @title Settings { display-mode: "form" }
 DEVICE = "tpu"  # @param ["tpu", "gpu", "cpu", "any"]
 MODEL = "palm_small"  # @param {type:"string"}

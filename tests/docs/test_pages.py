@@ -142,6 +142,7 @@ def test_the_example_of_training_from_a_program_runs(tmp_path, monkeypatch, caps
         "docs/launch.md",
         "docs/long_runs.md",
         "docs/measured.md",
+        "docs/notebooks.md",
         "docs/plans.md",
         "docs/proofs.md",
         "docs/runs.md",

@@ -20,7 +20,7 @@ RULES = rules_for(configs.get("gpt2_nano"), MESH)
 
 @dataclasses.dataclass(frozen=True)
 class Inner:
-    keys: Float[Array, "L S B K H"]
+    keys: Float[Array, "S B K H"]
     absent: Float[Array, " B"] | None
 
 
@@ -40,7 +40,7 @@ class NoLetters:
     scores: jax.Array
 
 
-STATE = Outer(Inner(jnp.zeros((2, 8, 4, 2, 3)), None), jnp.zeros((4, 5)))
+STATE = Outer(Inner(jnp.zeros((8, 4, 2, 3)), None), jnp.zeros((4, 5)))
 
 
 def test_fields_make_the_state_again():
@@ -55,8 +55,8 @@ def test_fields_make_the_state_again():
 def test_every_axis_follows_its_letter():
     sharded = shard_fields(Outer, to_fields(STATE), MESH, RULES)
     keys, logits = sharded["inner"]["keys"], sharded["logits"]
-    assert keys.shape == (2, 8, 4, 2, 3)
-    assert keys.sharding.spec == PartitionSpec(None, None, ("data", "fsdp"), "tensor", None)
+    assert keys.shape == (8, 4, 2, 3)
+    assert keys.sharding.spec == PartitionSpec(None, ("data", "fsdp"), "tensor", None)
     assert logits.sharding.spec == PartitionSpec(("data", "fsdp"), None)
     assert sharded["inner"]["absent"] is None
 
