@@ -19,33 +19,37 @@ from zoo.inference.weights import hold
 from zoo.training.program import Program
 
 
-def load(
-    path: str | Path,
+def load(path: str | Path, *, weights: Weights = "run") -> LanguageModel:
+    """Load the model in `path`, the workdir of a run or one step's folder, onto the first device.
+
+    `weights`: as for `read`. Raises CheckpointError if there is none or it is damaged.
+    """
+    quiet_libtpu()
+    folder = checkpoint.find(path)
+    recovery.verify(folder)
+    return read(folder, weights=weights)
+
+
+def read(
+    folder: Path,
     *,
-    step: checkpoint.Step | None = None,
     mesh: Mesh | None = None,
     weights: Weights = "run",
     draft: str | Path | None = None,
     draft_tokens: int = 4,
 ) -> LanguageModel:
-    """Load the model in `path`: the workdir of a run, or one step's folder.
+    """Read the model of one step's folder, which is verified.
 
     Args:
-      step: the checkpoint of a workdir: a number, or "best" for the lowest validation loss; None:
-        the newest.
       mesh: the devices that share the weights and the cache, along the axes data, fsdp and tensor;
         each weight is read into its shards. None: the first device has everything.
       weights: "run" for the precision of the run, or "int8" for a byte per entry of each matrix.
-
       draft: a small model in a workdir or a step's folder, which proposes `draft_tokens` tokens at
         a time; see `zoo.inference.speculative`.
 
-    Raises CheckpointError if there is none or it is damaged, ConfigError if the model does not
+    Raises CheckpointError if the checkpoint is of another model, ConfigError if the model does not
     divide over the mesh or the draft has another vocabulary.
     """
-    quiet_libtpu()
-    folder = checkpoint.find(path, step=step)
-    recovery.verify(folder)
     experiment = for_inference(checkpoint.read_run(folder).experiment)
     program = None if mesh is None else program_on(experiment, mesh)
     if program is None:

@@ -8,7 +8,7 @@ from typing import Literal
 import jax
 
 from configs.experiment import Experiment, Mesh, Weights
-from zoo.checkpoints import checkpoint
+from zoo.checkpoints import checkpoint, recovery
 from zoo.distribution.devices import bytes_per_device, for_inference, num_neighbours, quiet_libtpu
 from zoo.inference import loading
 from zoo.inference.language_model import LanguageModel
@@ -48,13 +48,14 @@ def load(
     """
     quiet_libtpu()
     folder = checkpoint.find(path, step=step)
+    recovery.verify(folder)
     mesh = Mesh(auto=True) if mesh == "auto" else mesh
     experiment = for_inference(checkpoint.read_run(folder).experiment)
     experiment = dataclasses.replace(experiment, mesh=mesh or Mesh(data=1))
     experiment = decide(
         experiment, Sampling(num_rows, weights), 1 if mesh is None else None, report
     )
-    return loading.load(
+    return loading.read(
         folder,
         mesh=None if mesh is None else experiment.mesh,
         weights=weights,

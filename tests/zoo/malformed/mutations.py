@@ -126,7 +126,7 @@ def mutate_file(rng: random.Random, path: Path) -> str:
     if kind == "json" and path.name.endswith(("json", "metadata")):
         path.write_bytes(json.dumps(mutated_json(rng, json.loads(content))).encode("utf-8"))
         return f"json of {path.name}"
-    if kind == "json" and path.name.endswith("jsonl"):
+    if kind == "json" and path.name.endswith("jsonl") and content:
         lines = content.decode().splitlines()
         where = rng.randrange(len(lines))
         lines[where] = json.dumps(mutated_json(rng, json.loads(lines[where])))
