@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import shlex
+import shutil
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -118,13 +119,14 @@ def main(argv: list[str]) -> None:
 
     settings = command.settings()
     folder = command.folder(settings)
-    study = Study.open(settings, folder)
-    _report_plan(study)
+    _report_plan(Study.open(settings, folder))
     if command.dry_run:
         return
     signal.signal(signal.SIGTERM, _stop)
     shown = shlex.join(["python", "-m", "zoo.ablate", *argv])
     with held(folder, _say):
+        study = Study.open(settings, folder)  # again: now nobody else writes to it
+        study.write()
         if study.num_left:
             _train(study, command.jobs, shown)
         findings = _write(study, shown)
@@ -143,25 +145,28 @@ def _say(line: str) -> None:
 def _stop(number: int, frame: object) -> NoReturn:
     del frame
     raise StoppedError(
-        f"{signal.Signals(number).name}: the runs under way are saved; the same command goes on", 75
+        f"{signal.Signals(number).name}: runs under way are being saved; the same command goes on",
+        75,
     )
 
 
 def _report_plan(study: "Study") -> None:
     """Say which choices and variants there are, and what all runs cost."""
-    from zoo.ablation.choices import words
+    from zoo.ablation.report import choices_table
 
-    start, end = study.made.start, study.made.end
-    for choice in study.choices:
-        _say(f"{choice}: {words(start, choice)} -> {words(end, choice)}")
+    table = choices_table(study)
+    for choice, before, after in table.rows:
+        _say(f"{choice}: {before} -> {after}")
+    for note in table.notes:
+        _say(note)
     for variant in study.variants:
         model = study.made.run(variant).model
         _say(f"variant `{study.label(variant)}`, d_ff {model.feed_forward.d_ff:,}")
-    total = study.num_first
+    total, flops = study.num_first, study.flops_per_run()
     _say(
-        f"{len(study.variants)} variants, {total} runs of {study.flops_per_run():.3g} FLOPs and "
-        f"{start.num_tokens:,} tokens, more where a sweep has to go further; "
-        f"{len(study.runs)} are finished"
+        f"{len(study.variants)} variants, {total} runs of {flops:.3g} FLOPs and "
+        f"{study.made.start.num_tokens:,} tokens: {total * flops:.3g} FLOPs, more where a sweep "
+        f"has to go further; {len(study.runs)} runs are finished"
     )
 
 
@@ -177,7 +182,9 @@ def _train(study: "Study", jobs: int, command: str) -> None:
             bits = run.trained.bits_per_byte
             score = "diverged" if bits is None else f"{bits:.4f} bits per byte"
             _say(f"{run.workdir}: {score} at a peak of {run.peak_lr:.3g}; {clock.left()}")
-            _write(study, command)
+            findings = _write(study, command)
+            if len(findings.variants) == 1 and not run.variant and findings.noise is not None:
+                _say(f"the start's scores spread by {findings.noise.std:.4f} bits per byte")
 
         train_all(study, trainers, report)
 
@@ -185,21 +192,23 @@ def _train(study: "Study", jobs: int, command: str) -> None:
 def _run_seconds(study: "Study", trainers: "list[Trainer]") -> Callable[[], float]:
     """Return a function that gives the seconds of a run: the mean of those that are finished.
 
-    Without one, the speed of a few steps on all trainers at the same time decides.
+    Without one, a few steps on all trainers at the same time decide: their speed, and the time
+    that compilation and evaluation take besides.
     """
-    from concurrent.futures import ThreadPoolExecutor
+    from zoo.ablation.workers import train_together
 
     estimate = math.nan
     if not study.runs:
-        planned = next(study.ready())
-        run = study.experiment(planned)
+        run = study.experiment(next(study.ready()))
         num_steps = min(CALIBRATION_STEPS, run.num_steps)
         short = dataclasses.replace(run, num_steps=num_steps, log_every=1, save_every=num_steps)
-        folders = [study.folder / "calibration" / str(n) for n in range(len(trainers))]
-        with ThreadPoolExecutor(len(trainers)) as threads:
-            found = list(threads.map(lambda t, f: t(short, f), trainers, folders))
-        speeds = [each.tokens_per_s for each in found if each.tokens_per_s]
-        estimate = run.num_tokens / min(speeds) if speeds else math.nan
+        folder = study.folder / "calibration"
+        shutil.rmtree(folder, ignore_errors=True)
+        found = train_together(short, folder, trainers)
+        shutil.rmtree(folder, ignore_errors=True)
+        slowest = max(found, key=lambda each: each.seconds)
+        if slowest.tokens_per_s is not None:
+            estimate = slowest.seconds + run.num_tokens / slowest.tokens_per_s
 
     def seconds() -> float:
         done = [run.trained.seconds for run in study.runs]

@@ -1,8 +1,9 @@
 """The choices between GPT-1 and LLaMA: which of them matter?
 
 The five years between the two papers changed the positions, the norm and its place, the activation,
-the biases, the output matrix, the initialisation, the dropout and the optimizer, mostly several at
-a time. The study's models have half the width of the `_small` ones, to make its runs affordable:
+the biases, the output matrix, the initialisation, the dropout, the optimizer and its schedule, most
+of them together with others. The study's models have half the width and half the layers of
+`gpt1_small`, to make its runs affordable:
 
     python -m zoo.ablate --study=gpt1_to_llama
 """

@@ -10,8 +10,8 @@ from models.config import check, check_above_zero
 Design = Literal["from_start", "from_end", "path", "factorial"]
 """Runs that measure the effect of each choice. from_start: the start with this one choice of the
 end; from_end: the end with this one choice of the start; path: the choices one after the other, in
-the order given; factorial: half of the choices changed in each run, in a two-level design of
-resolution IV (Box, Hunter & Hunter 2005, chapter 6)."""
+the order given; factorial: each choice changed in half of the runs, in a two-level design of
+resolution IV or more (Box, Hunter & Hunter 2005, chapter 6)."""
 
 Equal = Literal["flops", "params", "tokens"]
 """The budget that all variants share, besides the tokens. flops: the training FLOPs of a token;
@@ -56,7 +56,11 @@ class AblationStudy:
 
     def __post_init__(self):
         check_above_zero(
-            self, "", "seeds", "max_doublings", "d_model", "vocab_size", "seq_len", "batch_tokens"
+            self, "", "max_doublings", "d_model", "vocab_size", "seq_len", "batch_tokens"
+        )
+        check(
+            self.seeds >= 2,
+            f"seeds={self.seeds} must be at least 2, to tell effects from noise; write --seeds=3",
         )
         check(
             0 < self.num_tokens < math.inf,

@@ -92,7 +92,9 @@ def test_every_json_field_is_documented_and_no_other(tmp_path):
         for field in budget[parts][0]:
             assert f"`{field}`" in of_budget
     nats = np.ones((2, 128))
-    by_position = length_report.to_json([LossByPosition("a", "rotary", 64, nats, nats)])
+    by_position = length_report.to_json(
+        [LossByPosition("a", "rotary", 64, nats, nats, np.arange(2))]
+    )
     assert fields(of_length) == {*by_position, "out"}
     (one,) = by_position["models"]
     for field in (*one, *one["parts"]["1 to 2"]):

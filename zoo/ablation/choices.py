@@ -2,10 +2,16 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import assert_never
 
 from configs.experiment import Experiment
-from configs.optimizers import Schedule, WarmupCosine
-from models.config import ModelConfig
+from configs.optimizers import (
+    InverseSquareRoot,
+    Schedule,
+    WarmupCosine,
+    WarmupCosineInTokens,
+)
+from models.config import ConfigError, ModelConfig
 from models.parameters import num_up_matrices
 from zoo.explaining.choices import choices as model_choices
 
@@ -30,7 +36,14 @@ def taken(run: Experiment, other: Experiment, axis: str) -> Experiment:
 
 def differing(start: Experiment, end: Experiment) -> list[str]:
     """Return the axes on which the two runs differ, in the order of AXES."""
-    return [axis for axis in AXES if taken(start, end, axis) != start]
+    return [axis for axis in AXES if _differs(start, end, axis)]
+
+
+def _differs(start: Experiment, end: Experiment, axis: str) -> bool:
+    try:
+        return taken(start, end, axis) != start
+    except ConfigError:  # the choice does not fit the start's shape
+        return True
 
 
 def words(run: Experiment, axis: str) -> str:
@@ -122,9 +135,14 @@ def _schedule(run: Experiment, other: Experiment) -> Experiment:
     return replace(run, optimizer=replace(run.optimizer, schedule=schedule))
 
 
-def _model_words(place: int) -> Callable[[Experiment], str]:
-    """Return a function that names the choice at this place of zoo.explaining's list."""
-    return lambda run: model_choices(run.model)[place].name
+def _model_words(field: str) -> Callable[[Experiment], str]:
+    """Return a function that names the model's choice in this field."""
+
+    def words(run: Experiment) -> str:
+        named = {each.explanation.axis: each.name for each in model_choices(run.model)}
+        return named[f"model.{field}"]
+
+    return words
 
 
 def _optimizer_words(run: Experiment) -> str:
@@ -140,23 +158,36 @@ def _optimizer_words(run: Experiment) -> str:
 
 
 def _schedule_words(run: Experiment) -> str:
-    schedule = run.optimizer.schedule
-    fraction = getattr(schedule, "final_fraction", None)
-    return type(schedule).__name__ + ("" if fraction is None else f" to {fraction:g} of the peak")
+    """Return the form of the schedule: its corners in shares of the peak and of the run."""
+    schedule, run_tokens = run.optimizer.schedule, run.num_tokens
+    match schedule:
+        case InverseSquareRoot(constant_steps=steps):
+            return f"constant for {steps} steps, then 1/sqrt(step)"
+        case WarmupCosine(initial_lr=initial, peak_lr=peak, warmup_steps=warmup):
+            start = f"{initial / peak:.2g}" if initial else "0"
+            end = (schedule.decay_steps or run.num_steps) / run.num_steps
+            warmed = f"{warmup} steps"
+        case WarmupCosineInTokens(warmup_tokens=warmup):
+            start, warmed = "0", f"{warmup:,.0f} tokens"
+            end = (schedule.decay_tokens or run_tokens) / run_tokens
+        case _:
+            assert_never(schedule)
+    low = f"{schedule.final_fraction:g} of the peak at {end:.3g} of the run"
+    return f"from {start} of the peak over {warmed}, cosine to {low}"
 
 
 AXES: dict[str, Axis] = {
-    "position": Axis(_field("position"), _model_words(0)),
-    "layout": Axis(_field("layout"), _model_words(1)),
-    "norm": Axis(_norm, _model_words(2)),
-    "kv_heads": Axis(_kv_heads, _model_words(3)),
-    "windows": Axis(_windows, _model_words(4)),
-    "feed_forward": Axis(_feed_forward, _model_words(5)),
+    "position": Axis(_field("position"), _model_words("position")),
+    "layout": Axis(_field("layout"), _model_words("layout")),
+    "norm": Axis(_norm, _model_words("norm")),
+    "kv_heads": Axis(_kv_heads, _model_words("attention")),
+    "windows": Axis(_windows, _model_words("attention.windows")),
+    "feed_forward": Axis(_feed_forward, _model_words("feed_forward")),
     "biases": Axis(_biases, lambda run: ", ".join(_biases_of_layers(run.model)) or "no biases"),
-    "tied_embeddings": Axis(_field("tie_embeddings"), _model_words(7)),
-    "logit_scale": Axis(_field("logit_scale"), _model_words(8)),
-    "dropout": Axis(_dropout, _model_words(9)),
-    "init": Axis(_field("init"), _model_words(10)),
+    "tied_embeddings": Axis(_field("tie_embeddings"), _model_words("tie_embeddings")),
+    "logit_scale": Axis(_field("logit_scale"), _model_words("logit_scale")),
+    "dropout": Axis(_dropout, _model_words("dropout_rate")),
+    "init": Axis(_field("init"), _model_words("init")),
     "optimizer": Axis(_optimizer, _optimizer_words),
     "schedule": Axis(_schedule, _schedule_words),
     "z_loss": Axis(

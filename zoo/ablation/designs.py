@@ -71,17 +71,18 @@ def variants_of(design: Design, choices: Sequence[str]) -> list[Variant]:
 
 
 def _factorial(choices: Sequence[str]) -> list[Contrast]:
-    """Return main effects and pairs of a 2^(k-p) design of resolution IV.
+    """Return main effects and pairs of a 2^(k-p) design of resolution IV, for five choices V.
 
     Run r of 2^m takes choice c if the bits that r shares with the mask of c are even in number.
     Masks with an odd number of bits make all main effects clear of each other and of all pairs: the
-    sum of two such masks is even, and so is never a third one. With them run 0 is the end; two
-    pairs whose masks have the same sum are aliased.
+    sum of two such masks is even, and so is never a third one. Run 0 is the end. Two pairs whose
+    masks have the same sum are aliased. Of five choices, one with all four bits keeps all pairs
+    clear as well. Three choices together are taken to have no effect of their own.
     """
     num_bits = next(m for m in range(1, 64) if 2 ** (m - 1) >= len(choices))
     odd = [mask for mask in range(2**num_bits) if mask.bit_count() % 2]
     odd.sort(key=int.bit_count)  # with few choices, a full factorial of them comes first
-    masks = dict(zip(choices, odd, strict=False))
+    masks = dict(zip(choices, (1, 2, 4, 8, 15) if len(choices) == 5 else odd, strict=False))
     runs = [
         frozenset(c for c, mask in masks.items() if _sign(mask, run) > 0)
         for run in range(2**num_bits)
@@ -90,9 +91,10 @@ def _factorial(choices: Sequence[str]) -> list[Contrast]:
     pairs: dict[int, list[str]] = {}
     for one, other in combinations(choices, 2):
         pairs.setdefault(masks[one] ^ masks[other], []).append(f"{one} x {other}")
-    effects += [
-        Contrast(names[0], _halves(runs, mask), tuple(names[1:])) for mask, names in pairs.items()
-    ]
+    for mask, names in pairs.items():
+        halves = _halves(runs, mask)  # of which the effect of a differs with b and without it
+        doubled = {variant: 2 * weight for variant, weight in halves.items()}
+        effects.append(Contrast(names[0], doubled, tuple(names[1:])))
     return effects
 
 

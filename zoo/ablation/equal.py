@@ -8,8 +8,8 @@ from configs.experiment import Experiment
 from configs.studies.study import Equal
 from models.config import ConfigError, ModelConfig
 from models.flops import forward_flops_per_token
-from models.parameters import params_by_part
 from zoo.ablation.choices import D_FF_STEP
+from zoo.scaling_laws.sizes import num_params
 
 TOLERANCE = 0.01
 """Largest distance from the budget, relative to it."""
@@ -18,11 +18,6 @@ TOLERANCE = 0.01
 def train_flops_per_token(model: ModelConfig, seq_len: int) -> int:
     """Return the FLOPs of all matrix products of a training step per token, all keys charged."""
     return 3 * forward_flops_per_token(model, seq_len)
-
-
-def num_params(model: ModelConfig) -> int:
-    """Return the exact number of parameters."""
-    return sum(params_by_part(model).values())
 
 
 def with_equal_budget(run: Experiment, base: Experiment, equal: Equal, name: str) -> Experiment:

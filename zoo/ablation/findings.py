@@ -10,10 +10,11 @@ from configs.studies.study import Design
 from models.flops import kv_cache_bytes_per_token
 from zoo.ablation.choices import words
 from zoo.ablation.designs import Contrast, Variant, contrasts
-from zoo.ablation.equal import num_params, train_flops_per_token
+from zoo.ablation.equal import train_flops_per_token
 from zoo.ablation.statistics import SIZES, Effect, Noise, effects
 from zoo.ablation.study import Run, Study, settings_json
-from zoo.ablation.sweep import best_place, is_bracketed
+from zoo.ablation.sweep import is_bracketed
+from zoo.scaling_laws.sizes import num_params
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class Findings:
     variants: tuple[VariantResult, ...]
     """The variants of which all seeds are finished."""
     noise: Noise | None
-    """None until two variants with two seeds each are finished."""
+    """None until a variant is finished whose runs have not diverged."""
     effects: dict[Design, list[tuple[Contrast, Effect | None]]]
     """The effects of which all runs are finished; None: one of them diverged."""
 
@@ -69,16 +70,16 @@ class Findings:
         """Return what the finished runs show."""
         results = tuple(_results(study))
         scores = {each.variant: each.scores for each in results}
-        try:
-            noise = Noise.of(scores)
-        except ValueError:
+        noise = Noise.of(scores)
+        if noise is None:
             return cls(study, results, None, {})
+        comparisons = num_effects(study)
         found: dict[Design, list[tuple[Contrast, Effect | None]]] = {}
         for design in study.settings.designs:
             planned = contrasts(design, study.choices)
             measured = [each for each in planned if each.weights.keys() <= scores.keys()]
             if measured:
-                all_effects = effects(scores, measured, noise, len(planned))
+                all_effects = effects(scores, measured, noise, comparisons)
                 found[design] = list(zip(measured, all_effects, strict=True))
         return cls(study, results, noise, found)
 
@@ -87,17 +88,12 @@ class Findings:
         """True if every run is."""
         return len(self.variants) == len(self.study.variants)
 
-    def comparisons(self) -> int:
-        """Return the number of effects of the largest design."""
-        designs = self.study.settings.designs
-        return max(len(contrasts(design, self.study.choices)) for design in designs)
-
     def seeds_needed(self) -> dict[float, int | None]:
         """Return the seeds that find an effect of each of SIZES; None: more than are reasonable."""
         noise, number = self.noise, len(self.study.variants)
         if noise is None:
             return {}
-        return {size: noise.seeds_needed(size, number, self.comparisons()) for size in SIZES}
+        return {size: noise.seeds_needed(size, number, num_effects(self.study)) for size in SIZES}
 
     def base_std(self) -> float | None:
         """Return the standard deviation of the start's scores; None unless it has two."""
@@ -125,13 +121,22 @@ class Findings:
         }
 
 
+def num_effects(study: Study) -> int:
+    """Return the number of different effects of all designs, for which each is corrected."""
+    found = {
+        frozenset(each.weights.items())
+        for design in study.settings.designs
+        for each in contrasts(design, study.choices)
+    }
+    return len(found)
+
+
 def _results(study: Study) -> Iterable[VariantResult]:
     for variant in study.variants:
         runs = study.runs_of(variant)
         if runs is None:
             continue
         run, sweep = study.made.run(variant), study.sweep(variant)
-        assert runs[0].place == best_place(sweep)
         yield VariantResult(
             name=study.label(variant),
             variant=variant,

@@ -11,7 +11,9 @@ from html import escape
 from zoo.ablation.statistics import Interval
 from zoo.reporting.plots import COLORS, GRID, INK
 
-_WIDTH, _LEFT, _RIGHT, _ROW, _TOP, _BOTTOM = 640, 190, 540, 24, 26, 44
+_PLOT, _RIGHT_MARGIN, _ROW, _TOP, _BOTTOM = 350, 110, 24, 26, 44
+_LETTER = 7.2
+"""Width of a letter."""
 _MUTED = "#59616e"
 
 
@@ -28,31 +30,34 @@ class Row:
 def forest(title: str, x_label: str, rows: Sequence[Row]) -> str:
     """Return the plot. Effects below zero are improvements."""
     low, high = _range(rows)
+    left = 20 + _LETTER * max((len(row.name) for row in rows), default=0)
+    right = left + _PLOT
     height = _TOP + _ROW * len(rows) + _BOTTOM
 
     def x(value: float) -> float:
-        return _LEFT + (value - low) / (high - low) * (_RIGHT - _LEFT)
+        return left + (value - low) / (high - low) * _PLOT
 
     bottom = height - _BOTTOM
     start = (
         f'<svg role="img" aria-label="{escape(title)}" '
-        f'viewBox="0 0 {_WIDTH} {height}" font-family="system-ui, sans-serif" font-size="12">'
+        f'viewBox="0 0 {right + _RIGHT_MARGIN:.0f} {height}" '
+        'font-family="system-ui, sans-serif" font-size="12">'
     )
     parts = [start]
     for tick in _ticks(low, high):
         parts.append(_line(x(tick), _TOP - 6, x(tick), bottom, f"var(--grid, {GRID})"))
         parts.append(_text(x(tick), bottom + 16, f"{tick:+g}" if tick else "0", "middle"))
     parts.append(_line(x(0), _TOP - 6, x(0), bottom, f"var(--ink, {INK})"))
-    parts.append(_text((_LEFT + _RIGHT) / 2, height - 8, x_label, "middle"))
+    parts.append(_text((left + right) / 2, height - 8, x_label, "middle"))
     for number, row in enumerate(rows):
         y = _TOP + _ROW * number + _ROW / 2
         color = _color(row)
-        left, right = (x(value) for value in row.interval)
+        first, last = (x(value) for value in row.interval)
         parts += [
-            _text(_LEFT - 10, y + 4, row.name, "end"),
-            _line(left, y, right, y, color, width=3),
+            _text(left - 10, y + 4, row.name, "end"),
+            _line(first, y, last, y, color, width=3),
             f'<circle cx="{x(row.mean):.1f}" cy="{y:.1f}" r="5" style="fill:{color}"/>',
-            _text(_RIGHT + 8, y + 4, f"{row.mean:+.4f}" + (" noise" if row.is_noise else "")),
+            _text(right + 8, y + 4, f"{row.mean:+.4f}" + (" noise" if row.is_noise else "")),
         ]
     return "".join([*parts, "</svg>"])
 

@@ -7,10 +7,10 @@ import numpy as np
 from configs.studies.study import Design
 from zoo.ablation.choices import words
 from zoo.ablation.designs import Contrast, Variant, contrasts, variants_of
-from zoo.ablation.findings import Findings, VariantResult
+from zoo.ablation.findings import Findings, VariantResult, num_effects
 from zoo.ablation.forest import Row, forest
 from zoo.ablation.statistics import CONFIDENCE, POWER, Effect, Interval
-from zoo.ablation.study import text_of
+from zoo.ablation.study import Study
 from zoo.common.html import Html, element
 from zoo.explaining.tables import Table, count, markdown
 from zoo.reporting.markup import figure, page, section, sections, table_section
@@ -23,14 +23,15 @@ TITLES: dict[Design, str] = {
     "from_start": "One choice of the end at the start",
     "from_end": "One choice of the end, taken back from it",
     "path": "The choices one after the other",
-    "factorial": "Half of the choices at a time",
+    "factorial": "Each choice in half of the runs",
 }
 MEANINGS: dict[Design, str] = {
     "from_start": "The start with this choice of the end, less the start.",
     "from_end": "The end, less the end with this choice of the start.",
-    "path": "The start with this and all choices above it, less the same without this one.",
+    "path": "The start with this choice and all above it, less the start with those above it.",
     "factorial": "The mean of the runs with the choice, less the mean of those without it. `a x b` "
-    "is how much more a does with b; effects with the same runs cannot be told apart.",
+    "is the effect of a with b, less its effect without b. Effects with `=` between them have the "
+    "same runs and cannot be told apart; three choices together are taken to add nothing.",
 }
 
 
@@ -42,12 +43,16 @@ def tables(findings: Findings) -> list[Table]:
 
 
 def _choices(findings: Findings) -> Table:
-    s = findings.study
+    return choices_table(findings.study)
+
+
+def choices_table(s: Study) -> Table:
+    """Return the choices of a study, and what its variants share."""
     rows = [[c, words(s.made.start, c), words(s.made.end, c)] for c in s.choices]
     left = [c for c in s.made.differing if c not in s.choices]
     start, settings = s.made.start, s.settings
     held = (
-        f"The same in all variants: {text_of(settings.source)}, the vocabulary of "
+        f"The same in all variants: {settings.source.setting}, the vocabulary of "
         f"{settings.vocab_size:,} tokens in the style of {start.data.vocabulary_style}, packing "
         f"({start.data.packing}), sequences of {settings.seq_len:,} tokens, batches of "
         f"{settings.batch_tokens:,} tokens of one size, {start.num_tokens:,} tokens in all, and "
@@ -67,19 +72,19 @@ def _variants(findings: Findings) -> Table:
     rows = [_variant_row(each, start) for each in findings.variants]
     settings = findings.study.settings
     equal = {
-        "flops": "The feed-forward width d_ff holds the training FLOPs within 1 %.",
-        "params": "The feed-forward width d_ff holds the parameters within 1 %.",
+        "flops": "The feed-forward width d_ff holds the start's training FLOPs within 1 %.",
+        "params": "The feed-forward width d_ff holds the start's parameters within 1 %.",
         "tokens": "Only the tokens are equal.",
     }[settings.equal]
     missing = len(findings.study.variants) - len(findings.variants)
     explained = (
-        f"{settings.seeds} seeds of each variant; a seed sets the order of the text and the "
-        f"initial parameters of all variants alike. {equal} FLOPs are those of all matrix "
+        f"{settings.seeds} seeds of each variant; a seed sets the order of the text, the same in "
+        f"all variants, and draws the initial parameters. {equal} FLOPs are those of all matrix "
         "products per training token; the KV cache is in bfloat16."
     )
     notes = [explained]
     if missing:
-        notes.append(f"{missing} variants are not finished.")
+        notes.append(f"Variants that are not finished: {missing}.")
     if not all(each.is_bracketed for each in findings.variants):
         notes.append("A peak with * is the lowest or highest of its sweep: it may not be the best.")
     head = (
@@ -107,29 +112,36 @@ def _variant_row(each: VariantResult, start: VariantResult | None) -> list[str]:
 def _noise(findings: Findings) -> Table:
     noise, base = findings.noise, findings.base_std()
     if noise is None:
-        note = "The noise needs two finished variants with two seeds each: --seeds=2 or more."
-        return Table("The noise floor", (), (), [note])
+        return Table("The noise floor", (), (), ["No variant is finished whose runs all trained."])
     rows = [
         [f"{size:g}", "more than 1,000" if n is None else str(n)]
         for size, n in findings.seeds_needed().items()
     ]
     start = "" if base is None else f" The start's own scores spread by {base:.4f}."
     note = (
-        f"Once each variant's mean and each seed's shift are subtracted, scores spread by "
-        f"{noise.std:.4f} {BITS} ({noise.degrees} degrees of freedom).{start} The table says how "
-        f"many seeds a difference between two variants needs to be found with probability "
-        f"{POWER:.0%}, if {findings.comparisons()} effects are looked at."
+        f"Once the mean of each variant and of each seed is subtracted, scores have a standard "
+        f"deviation of {noise.std:.4f} {BITS} ({noise.degrees} degrees of freedom).{start} The "
+        "table says how many seeds a difference between two variants needs to be found with "
+        f"probability {POWER:.0%}, if {num_effects(findings.study)} effects are looked at."
     )
-    return Table("The noise floor", (f"difference in {BITS}", "seeds"), rows, [note])
+    notes = [note]
+    if noise.is_unequal:
+        notes.append(
+            "The spread is not the same in all variants (Bartlett's test: "
+            f"p = {noise.unequal:.2g}). Intervals by the noise of all variants are then too narrow "
+            "for some and too wide for others; look at the effect's own interval (t) too."
+        )
+    return Table("The noise floor", (f"difference in {BITS}", "seeds"), rows, notes)
 
 
 def _effects(findings: Findings, design: Design) -> Table:
     rows = findings.effects[design]
     cells = [_effect_row(contrast, effect) for contrast, effect in rows]
-    comparisons = len(contrasts(design, findings.study.choices))
+    comparisons = num_effects(findings.study)
+    num_left = len(contrasts(design, findings.study.choices)) - len(rows)
     note = (
         f"{MEANINGS[design]} In {BITS}: below zero is better. The interval holds all "
-        f"{comparisons} effects of the design together with probability {CONFIDENCE:.0%} "
+        f"{comparisons} effects of the study together with probability {CONFIDENCE:.0%} "
         "(Student's t, the noise of all variants, Bonferroni), and p is corrected in the same way. "
         "`visible from` is the effect that would have been found with probability "
         f"{POWER:.0%}. The last two intervals hold each effect alone, by its own differences (t) "
@@ -137,8 +149,8 @@ def _effects(findings: Findings, design: Design) -> Table:
     )
     head = ("choice", "effect", "verdict", "interval", "p", "visible from", "t", "bootstrap")
     notes = [note]
-    if len(rows) < comparisons:
-        notes.append(f"{comparisons - len(rows)} effects are not finished.")
+    if num_left:
+        notes.append(f"Effects that are not finished: {num_left}.")
     return Table(TITLES[design], head, cells, notes)
 
 
@@ -179,7 +191,10 @@ def _sweeps(findings: Findings) -> Table:
             for peak, bits in sorted(tried.items())
         )
         rows.append([s.label(variant), "; ".join(cells) or "not yet"])
-    note = f"{BITS} at each peak, on a seed of its own. The best peak trains the seeds above."
+    note = (
+        f"{BITS} at each peak, with one seed that is not used again. The best peak trains the "
+        "seeds above. That it was picked with one seed, from a grid of factor 2, is in no interval."
+    )
     head = ("variant", "peaks")
     return Table("Sweeps of the learning rate", head, rows, [note], has_numbers=False)
 
@@ -210,14 +225,16 @@ def study_page(findings: Findings, command: str) -> str:
 
 def _title(findings: Findings) -> str:
     settings = findings.study.settings
-    return f"From {settings.start} to {settings.end}, one choice at a time"
+    return f"From {settings.start} to {settings.end}"
 
 
 def _machine(findings: Findings) -> str:
+    if not findings.study.runs:
+        return "No run is finished."
     devices = dict.fromkeys(run.trained.device for run in findings.study.runs)
     hours = sum(run.trained.seconds for run in findings.study.runs) / 3600
     runs = len(findings.study.runs)
-    return f"{runs} runs of {hours:.3g} hours together on {' and '.join(devices) or 'nothing yet'}."
+    return f"{runs} runs, {hours:.3g} hours together, on {' and '.join(devices)}."
 
 
 def _tiles(findings: Findings) -> Iterator[tuple[str, str, str]]:
@@ -228,14 +245,18 @@ def _tiles(findings: Findings) -> Iterator[tuple[str, str, str]]:
                 mean = "diverged" if each.mean is None else f"{each.mean:.3f}"
                 yield f"{BITS} at the {name}", mean, f"{each.num_params:,} parameters"
     if findings.noise is not None:
-        yield "noise", f"{findings.noise.std:.4f}", "standard deviation between seeds"
+        yield "noise", f"{findings.noise.std:.4f}", "standard deviation of a score"
 
 
 def forests_of(findings: Findings) -> dict[Design, str]:
-    """Return the forest plot of each finished design."""
+    """Return the forest plot of each design of which an effect is finished."""
     drawn: dict[Design, str] = {}
     for design, rows in findings.effects.items():
-        shown = [Row(c.name, e.mean, e.interval, e.is_noise) for c, e in rows if e is not None]
+        shown = [
+            Row(c.name + (" = ..." if c.aliases else ""), e.mean, e.interval, e.is_noise)
+            for c, e in rows
+            if e is not None
+        ]
         label = f"change of {BITS}: better on the left"
         drawn[design] = forest(TITLES[design], label, shown)
     return drawn

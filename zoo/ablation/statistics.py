@@ -23,6 +23,8 @@ RESAMPLES = 2000
 SIZES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1)
 """Effects for which the needed seeds are told."""
 MAX_SEEDS = 1000
+UNEQUAL = 0.01
+"""p-value of equal spread below which a report warns."""
 
 Interval = tuple[float, float]
 Scores = Mapping[Variant, Sequence[float | None]]
@@ -34,22 +36,36 @@ class Noise:
     """The spread that nothing but the seed makes."""
 
     std: float
-    """Standard deviation of a run's score once the variant and the seed's shift are subtracted."""
+    """Standard deviation of a score once the means of its variant and seed are subtracted."""
     degrees: int
     """Degrees of freedom of this estimate."""
 
-    @classmethod
-    def of(cls, scores: Scores) -> "Noise":
-        """Return the residual spread of all variants without a diverged run. At least two runs.
+    unequal: float | None = None
+    """p-value of equal spread in all variants (Bartlett's test); None: it cannot be tested."""
 
-        Raises ValueError if nothing is left to estimate it from.
+    @classmethod
+    def of(cls, scores: Scores) -> "Noise | None":
+        """Return the residual spread of all variants without a diverged run.
+
+        With one such variant it is the spread of its seeds, their shifts included; without one,
+        None.
         """
-        table = np.array([values for values in scores.values() if None not in values], float)
-        if table.ndim != 2 or min(table.shape) < 2:
-            raise ValueError("the noise needs two variants with two seeds each")
+        kept = [values for values in scores.values() if None not in values and len(values) > 1]
+        if not kept:
+            return None
+        table = np.array(kept, float)
+        if len(kept) == 1:
+            return cls(float(table.std(ddof=1)), table.shape[1] - 1)
         residuals = table - table.mean(0) - table.mean(1, keepdims=True) + table.mean()
         degrees = (table.shape[0] - 1) * (table.shape[1] - 1)
-        return cls(math.sqrt(float((residuals**2).sum()) / degrees), degrees)
+        spread = bool((residuals.std(1) > 0).all())
+        unequal = float(stats.bartlett(*residuals).pvalue) if spread else None
+        return cls(math.sqrt(float((residuals**2).sum()) / degrees), degrees, unequal)
+
+    @property
+    def is_unequal(self) -> bool:
+        """True if the variants do not have one spread, so that intervals of all may be wrong."""
+        return self.unequal is not None and self.unequal < UNEQUAL
 
     def smallest_visible(self, weights_norm: float, num_seeds: int, comparisons: int) -> float:
         """Return the effect that a corrected test finds with probability POWER.
@@ -91,7 +107,7 @@ class Effect:
     """The effect with each seed."""
     noise: Noise
     comparisons: int
-    """Effects of the same design: intervals and p-values are corrected for them (Bonferroni)."""
+    """Effects of the whole study: intervals and p-values are corrected for them (Bonferroni)."""
 
     @property
     def mean(self) -> float:
@@ -105,7 +121,7 @@ class Effect:
 
     @property
     def interval(self) -> Interval:
-        """CONFIDENCE for all effects of the design together, by the noise of all variants."""
+        """CONFIDENCE for all effects of the study together, by the noise of all variants."""
         reach = self.error * _quantile(self.noise.degrees, self.comparisons)
         return self.mean - reach, self.mean + reach
 
@@ -157,7 +173,7 @@ def effects(
 ) -> list[Effect | None]:
     """Return each contrast's effect; None: a run of it diverged.
 
-    `comparisons`: the effects of the whole design, for which each is corrected.
+    `comparisons`: the effects of the whole study, for which each is corrected.
     """
     found: list[Effect | None] = []
     for contrast in contrasts:

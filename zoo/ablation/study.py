@@ -13,8 +13,8 @@ from typing import Any
 
 from configs.experiment import Experiment
 from configs.studies.study import AblationStudy
-from data.config import Files, Task
 from models.config import ConfigError, check
+from zoo.ablation.choices import AXES
 from zoo.ablation.designs import START, Variant, label, variants
 from zoo.ablation.equal import train_flops_per_token
 from zoo.ablation.sweep import FIRST, best_place, next_places
@@ -98,7 +98,7 @@ class Study:
         if file.exists():
             saved, runs = _read(file)
             new = settings_json(settings)
-            for name in new.keys() - MAY_DIFFER:
+            for name in sorted(new.keys() - MAY_DIFFER):
                 check(
                     saved.get(name) == new[name],
                     f"{folder} holds a study with {name}={saved.get(name)}, not {new[name]}; undo "
@@ -157,11 +157,6 @@ class Study:
         """Return the places of a variant's sweep that can be tried now; none if it has ended."""
         return next_places(self.sweep(variant), self.settings.max_doublings)
 
-    def scores(self, variant: Variant) -> list[float | None] | None:
-        """Return the scores of all seeds at the best peak; None if one is not finished."""
-        found = self.runs_of(variant)
-        return None if found is None else [run.trained.bits_per_byte for run in found]
-
     def runs_of(self, variant: Variant) -> list[Run] | None:
         """Return the runs of all seeds at the best peak; None if one is not finished."""
         if self.places_left(variant):
@@ -177,12 +172,14 @@ class Study:
         return range(SWEEP_SEED + 1, SWEEP_SEED + 1 + self.settings.seeds)
 
     def ready(self) -> Iterator[Planned]:
-        """Yield the runs that can be made now, those of the start first.
+        """Yield the runs that can be made now.
 
-        A variant's seeds wait for its sweep, and a sweep goes further only where it has to.
+        A variant's seeds wait for its sweep, and a sweep goes further only where it has to. All
+        other variants wait for the start, whose seeds show the noise.
         """
         finished = {run.key for run in self.runs}
-        for variant in self.variants:
+        first = self.variants if self.runs_of(START) else [START]
+        for variant in first:
             places = self.places_left(variant)
             planned = [Planned(variant, place, SWEEP_SEED) for place in places]
             if not places:
@@ -212,10 +209,11 @@ class Study:
         return self.made.run_with(planned.variant, planned.place, planned.seed)
 
     def workdir(self, planned: Planned) -> Path:
-        """Return the folder of a run: its choices, its place in the sweep and its seed."""
-        choices = "+".join(c for c in self.choices if c in planned.variant) or "start"
-        if planned.variant == frozenset(self.choices):
-            choices = "end"
+        """Return the folder of a run: its choices, its place in the sweep and its seed.
+
+        It does not depend on the other choices of the study, nor on their order.
+        """
+        choices = "+".join(c for c in AXES if c in planned.variant) or "start"
         return self.folder / choices / f"peak{planned.place:+d}-seed{planned.seed}"
 
     def record(self, planned: Planned, trained: Trained) -> Run:
@@ -248,11 +246,6 @@ def settings_json(settings: AblationStudy) -> dict[str, Any]:
     """Return the settings as JSON values."""
     values = asdict(settings) | {"source": to_json(settings.source)}
     return json.loads(json.dumps(values))
-
-
-def text_of(source: Any) -> str:
-    """Return the flag that names the text, for messages."""
-    return source.setting if isinstance(source, Task | Files) else str(source)
 
 
 def _read(file: Path) -> tuple[dict[str, Any], list[Run]]:

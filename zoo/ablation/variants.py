@@ -6,7 +6,7 @@ from functools import cached_property
 import configs
 from configs.experiment import Experiment
 from configs.studies.study import AblationStudy
-from models.config import check
+from models.config import ConfigError, check
 from zoo.ablation.choices import AXES, differing, taken, with_peak
 from zoo.ablation.designs import Variant, label
 from zoo.ablation.equal import with_equal_budget
@@ -83,7 +83,13 @@ class Variants:
         run = self.start
         for choice in self.choices:
             if choice in variant:
-                run = taken(run, self.end, choice)
+                try:
+                    run = taken(run, self.end, choice)
+                except ConfigError as error:
+                    raise ConfigError(
+                        f"{choice} of {self.study.end} does not fit {self.study.start}: {error}; "
+                        f"leave {choice} out of --choices"
+                    ) from error
         name = label(variant, self.choices)
         return with_equal_budget(run, self.start, self.study.equal, name)
 

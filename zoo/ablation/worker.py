@@ -86,8 +86,11 @@ def serve(train: Train, requests: TextIO, answers: TextIO) -> None:
             if code is None:
                 raise
             answer = {"error": message(error), "code": code}
-        answers.write(json.dumps(answer) + "\n")
-        answers.flush()
+        try:
+            answers.write(json.dumps(answer) + "\n")
+            answers.flush()
+        except BrokenPipeError:  # the study was killed
+            return
 
 
 def main(train: Train) -> None:

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -38,12 +39,29 @@ def train_all(study: Study, trainers: Sequence[Trainer], report: Callable[[Run],
                 running[future] = planned, trainer
             if not running:
                 return
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
+            done = wait(running, return_when=FIRST_COMPLETED).done
+            # What has failed comes last, so that no finished run is lost.
+            for future in sorted(done, key=lambda future: future.exception() is not None):
                 planned, trainer = running.pop(future)
                 idle.append(trainer)
                 report(study.record(planned, future.result()))
     finally:
         # Without waiting: the caller ends the processes, and with them the threads.
+        threads.shutdown(wait=False, cancel_futures=True)
+
+
+def train_together(
+    experiment: Experiment, folder: Path, trainers: Sequence[Trainer]
+) -> list[Trained]:
+    """Make the same run with all trainers at the same time, each in a folder of its own."""
+    threads = ThreadPoolExecutor(len(trainers))
+    try:
+        runs = [
+            threads.submit(trainer, experiment, folder / str(number))
+            for number, trainer in enumerate(trainers)
+        ]
+        return [run.result() for run in runs]
+    finally:
         threads.shutdown(wait=False, cancel_futures=True)
 
 
@@ -96,9 +114,10 @@ def _trainer(process: subprocess.Popen[str]) -> Trainer:
         line = process.stdout.readline()
         if not line:
             code = process.wait()
+            reason = f"code {code}" if code >= 0 else f"{signal.Signals(-code).name}"
             raise StartedRunError(
-                f"the process that trains {workdir} ended with code {code}; log.txt there says "
-                "why, and the same command goes on",
+                f"the process that trains {workdir} ended with {reason}; its output above or "
+                "log.txt there may say why, and the same command goes on",
                 code if code > 0 else 1,
             )
         answer = json.loads(line)

@@ -1,6 +1,5 @@
 """The loss at each position of a sequence, within the trained length and beyond it."""
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import assert_never
@@ -35,6 +34,8 @@ class LossByPosition:
     cut: np.ndarray
     """[windows, length] the same tokens predicted from no more than the trained length: from half
     to all of it, once there are as many tokens before them."""
+    documents: np.ndarray
+    """[windows] the number of each window's document."""
 
     def part(self, low: float, high: float) -> "Part | None":
         """Return the loss between two positions, in trained lengths; None if it cannot be read."""
@@ -42,8 +43,15 @@ class LossByPosition:
         if last > self.nats.shape[1]:
             return None
         gain = (self.nats - self.cut)[:, first:last].mean(1)
-        error = float(gain.std(ddof=1)) / math.sqrt(len(gain)) if len(gain) > 1 else math.inf
-        return Part(float(self.nats[:, first:last].mean()), float(gain.mean()), error)
+        return Part(float(self.nats[:, first:last].mean()), float(gain.mean()), self._error(gain))
+
+    def _error(self, gain: np.ndarray) -> float | None:
+        """Return the standard error of a mean over windows, which are alike within a document."""
+        _, document = np.unique(self.documents, return_inverse=True)
+        sums = np.bincount(document, gain - gain.mean())
+        if len(sums) < 2:
+            return None
+        return float(np.sqrt((sums**2).sum() * len(sums) / (len(sums) - 1))) / len(gain)
 
 
 @dataclass(frozen=True)
@@ -55,14 +63,14 @@ class Part:
     change: float
     """This loss less that of the same tokens predicted from no more than the trained length. Below
     zero: more context helps; above: it hurts. 0 within the trained length."""
-    error: float
-    """Standard error of the change over the windows."""
+    error: float | None
+    """Standard error of the change over the documents; None: there is only one."""
 
 
 def loss_by_position(
     model: LanguageModel, name: str, tokens: np.ndarray, max_length: int, max_windows: int
 ) -> LossByPosition:
-    """Return the loss of the first windows that lie within one document.
+    """Return the loss of windows that lie within one document, drawn evenly from all of them.
 
     Args:
       tokens: [N] encoded documents, one after the other.
@@ -72,19 +80,22 @@ def loss_by_position(
     Raises ConfigError if no document is as long as a window.
     """
     experiment = model.experiment
-    windows = np.array(list(_windows(model, tokens, max_length)), np.int32)[:max_windows]
+    every = [*_windows(model, tokens, max_length)]
     check(
-        len(windows) > 0,
+        len(every) > 0,
         f"--max-length={max_length} is longer than every held-out document of {name}; write a "
         "smaller one",
     )
+    kept = np.unique(np.linspace(0, len(every) - 1, max_windows).round().astype(int))
+    documents = np.array([every[number][0] for number in kept])
+    windows = np.array([every[number][1] for number in kept], np.int32)
     length = min(max_length, experiment.model.max_length or max_length)
     nats = _nats(model, windows[:, : length + 1])
     cut, half = nats.copy(), experiment.seq_len // 2
     for first in range(half, length - half, half):
         again = _nats(model, windows[:, first : min(first + 2 * half, length) + 1])
         cut[:, first + half : first + 2 * half] = again[:, half:]
-    return LossByPosition(name, positions(experiment), experiment.seq_len, nats, cut)
+    return LossByPosition(name, positions(experiment), experiment.seq_len, nats, cut, documents)
 
 
 def _nats(model: LanguageModel, windows: np.ndarray) -> np.ndarray:
@@ -136,15 +147,18 @@ def held_out_tokens(model: LanguageModel, path: str, report: Progress) -> np.nda
     return text.rows.tokens
 
 
-def _windows(model: LanguageModel, tokens: np.ndarray, length: int) -> Iterator[np.ndarray]:
-    """Yield disjoint pieces of `length` + 1 tokens, each of one document, with its start mark."""
+def _windows(
+    model: LanguageModel, tokens: np.ndarray, length: int
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield disjoint pieces of `length` + 1 tokens, with a start mark and a document's number."""
     start = np.array(model.vocabulary.start, np.int32)
     ids = (model.vocabulary.bos_id, model.vocabulary.eos_id)
     marks = [token for token in ids if token is not None]
     borders = np.flatnonzero(np.isin(tokens, marks))
-    for document in np.split(tokens, np.unique([*borders, *(borders + 1)])):
+    documents = np.split(tokens, np.unique([*borders, *(borders + 1)]))
+    for number, document in enumerate(documents):
         if len(document) == 1 and document[0] in marks:
             continue
         size = length + 1 - len(start)
         for first in range(0, len(document) - size + 1, size):
-            yield np.concatenate([start, document[first : first + size]])
+            yield number, np.concatenate([start, document[first : first + size]])

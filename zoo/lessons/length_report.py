@@ -1,6 +1,6 @@
 """The loss by position as a table and as a page."""
 
-import math
+import dataclasses
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
@@ -40,7 +40,8 @@ def _part(each: LossByPosition, low: float, high: float) -> str:
     part = each.part(low, high)
     if part is None:
         return "no further" if each.positions == "learned" and high > 1 else "-"
-    change = f" ({part.change:+.3f} +- {part.error:.3f})" if low >= 1 else ""
+    error = "" if part.error is None else f" +- {part.error:.3f}"
+    change = f" ({part.change:+.3f}{error})" if low >= 1 else ""
     return f"{part.loss:.3f}{change}"
 
 
@@ -88,5 +89,4 @@ def to_json(measured: Sequence[LossByPosition]) -> dict[str, Any]:
 def _json(part: Part | None) -> dict[str, float | None] | None:
     if part is None:
         return None
-    error = part.error if math.isfinite(part.error) else None
-    return {"loss": part.loss, "change": part.change, "error": error}
+    return dataclasses.asdict(part)

@@ -23,10 +23,21 @@ def scores(rng, effect_of_a: float, seeds: int = SEEDS, std: float = 0.01):
     }
 
 
+def noise_of(table) -> Noise:
+    found = Noise.of(table)
+    assert found is not None
+    return found
+
+
+DESIGNS = ("from_start", "from_end")
+COMPARISONS = 2 * len(CHOICES)
+
+
 def found_by(rng, effect_of_a: float) -> list[bool]:
-    """Whether each choice has an effect at the start that is told from noise."""
+    """Whether each effect, of `a` at the start first, is told from noise."""
     table = scores(rng, effect_of_a)
-    measured = effects(table, contrasts("from_start", CHOICES), Noise.of(table), len(CHOICES))
+    planned = [each for design in DESIGNS for each in contrasts(design, CHOICES)]
+    measured = effects(table, planned, noise_of(table), COMPARISONS)
     return [not effect.is_noise for effect in measured if effect is not None]
 
 
@@ -42,7 +53,7 @@ def test_an_effect_of_the_smallest_visible_size_is_found_with_the_stated_power()
     rng = np.random.default_rng(2)
     number = len(variants(["from_start", "from_end"], CHOICES))
     noise = Noise(0.01, (number - 1) * (SEEDS - 1))
-    size = noise.smallest_visible(math.sqrt(2), SEEDS, len(CHOICES))
+    size = noise.smallest_visible(math.sqrt(2), SEEDS, COMPARISONS)
     found = sum(found_by(rng, size)[0] for _ in range(STUDIES))
     assert stats.binomtest(found, STUDIES, POWER).pvalue > 0.01
 
@@ -59,7 +70,7 @@ def test_the_smallest_visible_effect_is_found_with_the_power_of_the_noncentral_t
 
 def test_the_noise_is_what_is_left_after_variants_and_seeds():
     rng = np.random.default_rng(3)
-    found = [Noise.of(scores(rng, 0.5)).std for _ in range(100)]
+    found = [noise_of(scores(rng, 0.5)).std for _ in range(100)]
     assert np.mean(np.square(found)) == pytest.approx(0.01**2, rel=0.1)
 
 
@@ -78,7 +89,7 @@ def test_the_seeds_that_are_needed_make_the_effect_visible():
 
 def test_the_own_interval_is_students():
     table = scores(np.random.default_rng(4), 0.03)
-    (effect, *_) = effects(table, contrasts("from_start", CHOICES), Noise.of(table), len(CHOICES))
+    (effect, *_) = effects(table, contrasts("from_start", CHOICES), noise_of(table), len(CHOICES))
     assert effect is not None
     pairs = stats.ttest_rel(table[frozenset({"a"})], table[START]).confidence_interval(0.95)
     assert effect.own_interval == pytest.approx((pairs.low, pairs.high))
@@ -90,11 +101,25 @@ def test_the_own_interval_is_students():
 def test_a_diverged_run_leaves_its_effects_open_and_the_others_alone():
     table = scores(np.random.default_rng(5), 0.03)
     table[frozenset({"b"})] = [2.0, None, 2.0]
-    found = effects(table, contrasts("from_start", CHOICES), Noise.of(table), len(CHOICES))
+    found = effects(table, contrasts("from_start", CHOICES), noise_of(table), len(CHOICES))
     assert [effect is None for effect in found] == [False, True, False, False, False]
 
 
-def test_noise_needs_two_variants_and_two_seeds():
-    for table in ({}, {START: [2.0, 2.1]}, {START: [2.0], frozenset("a"): [2.0]}):
-        with pytest.raises(ValueError, match="two variants with two seeds"):
-            Noise.of(table)
+def test_the_first_noise_is_that_of_the_start_alone():
+    assert Noise.of({}) is None
+    assert Noise.of({START: [2.0, None]}) is None
+    alone = noise_of({START: [2.0, 2.2]})
+    assert (alone.std, alone.degrees) == (pytest.approx(0.2 / math.sqrt(2)), 1)
+
+
+def test_a_spread_that_differs_between_variants_is_noticed():
+    """At the stated level where it is the same, and mostly where one variant is ten times worse."""
+    rng = np.random.default_rng(6)
+    equal = sum(noise_of(scores(rng, 0.0, seeds=5)).is_unequal for _ in range(100))
+    assert equal <= 6
+    unequal = 0
+    for _ in range(50):
+        table = scores(rng, 0.0, seeds=5)
+        table[START] = list(2 + rng.normal(0, 0.1, 5))
+        unequal += noise_of(table).is_unequal
+    assert unequal >= 45

@@ -13,8 +13,9 @@ from models.config import ConfigError
 from models.transformer import num_params as count
 from tests.zoo.ablation.synthetic import STUDY, with_choices
 from zoo.ablation.choices import AXES, differing, taken
-from zoo.ablation.equal import num_params, train_flops_per_token
+from zoo.ablation.equal import train_flops_per_token
 from zoo.ablation.variants import Variants
+from zoo.scaling_laws.sizes import num_params
 
 FAMILIES = list(configs.FAMILIES)
 NEIGHBOURS = list(itertools.pairwise([*FAMILIES, FAMILIES[0]]))
@@ -118,7 +119,7 @@ def test_every_choice_can_be_named():
         ({"choices": ("nrom",)}, "--choices: 'nrom' is no choice; write some of position layout"),
         ({"choices": ("z_loss",)}, "do not differ in 'z_loss'; write some of position"),
         ({"choices": ("norm", "norm")}, "--choices norm norm must name each choice once"),
-        ({"seeds": 0}, "seeds=0 must be above zero"),
+        ({"seeds": 1}, "seeds=1 must be at least 2"),
         ({"num_tokens": 100.0}, "num_tokens=100 is less than one step of batch_tokens=512"),
         ({"num_tokens": float("nan")}, "num_tokens=nan must be above zero"),
         ({"batch_tokens": 100}, "batch_tokens=100 must be a multiple of seq_len=64"),

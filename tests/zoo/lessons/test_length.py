@@ -73,7 +73,10 @@ def test_parts_are_means_with_a_paired_error(measured):
     change = (measured.nats - measured.cut)[:, 64:128].mean(1)
     assert part.loss == pytest.approx(measured.nats[:, 64:128].mean())
     assert part.change == pytest.approx(change.mean())
-    assert part.error == pytest.approx(change.std(ddof=1) / np.sqrt(5))
+    groups = [change[:2] - change.mean(), change[2:] - change.mean()]
+    variance = 2 / 1 * sum(group.sum() ** 2 for group in groups) / 5**2
+    assert measured.documents.tolist() == sorted(measured.documents)
+    assert part.error == pytest.approx(np.sqrt(variance))
     assert measured.part(2, 4) is None
     within = measured.part(0.5, 1)
     assert within is not None

@@ -55,7 +55,7 @@ def _deviation(law: Law, params, tokens, noise: float) -> float:
     gradient = np.array([(exponent(theta + s) - exponent(theta - s)) / 2e-5 for s in steps])
     scale = np.linalg.norm(slopes, axis=0)
     inverse = np.linalg.inv((slopes / scale).T @ (slopes / scale))
-    return noise * np.sqrt(gradient / scale @ inverse @ (gradient / scale))
+    return noise * float(np.sqrt(gradient / scale @ inverse @ (gradient / scale)))
 
 
 def test_runs_that_leave_the_law_open_have_no_best_next_run():
