@@ -7,6 +7,7 @@ import pytest
 
 from models.config import ConfigError
 from tests.zoo.ablation.synthetic import STUDY, Killed, Trainer, finish, with_choices
+from tests.zoo.reporting.browser import load, needs_browser
 from tests.zoo.reporting.pages import parse
 from zoo.ablation.designs import START
 from zoo.ablation.findings import Findings
@@ -183,6 +184,19 @@ def test_the_page_and_the_markdown_have_every_table(tmp_path):
         assert part in page.text
         assert part in text
     assert json.loads(json.dumps(findings.to_json()))["effects"]["path"][1]["is_noise"] is False
+
+
+@needs_browser
+@pytest.mark.parametrize("width", [390, 1200])
+def test_a_browser_shows_the_page_on_a_phone_and_on_a_desk(width, tmp_path):
+    study, _ = finish(tmp_path / "study", effects=EFFECTS, noise=0.002)
+    page = tmp_path / "page.html"
+    page.write_text(study_page(Findings.of(study), "command"))
+    document, log = load(page.as_uri(), tmp_path / "profile", f"--window-size={width},900")
+    shown = parse(document)
+    assert shown.tags.count("figure") == 3 + 2 * 3
+    assert NOISE in shown.text
+    assert "CONSOLE" not in log
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,4 @@
 import shutil
-import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.zoo.reporting.browser import load, needs_browser
 from tests.zoo.reporting.pages import parse
 from tests.zoo.reporting.runs import make_run, row, write_rows
 from zoo.common.errors import WorkdirError
@@ -71,14 +71,9 @@ def test_a_port_that_is_taken_is_named(tmp_path):
             PageServer(workdir, port, 1)
 
 
-BROWSERS = ("chromium-headless-shell", "chromium", "google-chrome", "chrome")
-BROWSER = next(filter(None, map(shutil.which, BROWSERS)), None)
-
-
-@pytest.mark.skipif(BROWSER is None, reason=f"none of {', '.join(BROWSERS)} is installed")
+@needs_browser
 def test_a_browser_shows_the_page_and_takes_the_new_one_while_a_run_goes_on(tmp_path, monkeypatch):
     workdir = make_run(tmp_path / "run", outcome=None)
-    assert BROWSER is not None
     with serving(workdir) as server:
         page, asked = server.page, []
 
@@ -89,20 +84,8 @@ def test_a_browser_shows_the_page_and_takes_the_new_one_while_a_run_goes_on(tmp_
             return page()
 
         monkeypatch.setattr(server, "page", page_of_a_run_that_goes_on)
-        options = (
-            "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-            "--disable-background-networking", "--disable-component-update", "--disable-sync",
-            f"--user-data-dir={tmp_path / 'profile'}", "--enable-logging=stderr",
-            "--virtual-time-budget=3500", "--dump-dom",
-        )  # fmt: skip
-        browser = subprocess.run(
-            [BROWSER, *options, server.url],
-            check=False,
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
+        document, log = load(server.url, tmp_path / "profile")
     assert len(asked) >= 2
-    shown = parse(browser.stdout)
+    shown = parse(document)
     assert "step 17 of 20" in shown.text
-    assert "CONSOLE" not in browser.stderr  # what a policy refused, or a script that failed
+    assert "CONSOLE" not in log  # what a policy refused, or a script that failed
