@@ -71,11 +71,10 @@ assert DEVICE in ("any", jax.default_backend()), "choose Runtime > Change runtim
 # checkpoint.
 
 # %%
-if USE_DRIVE:
-    from google.colab import drive  # pyright: ignore[reportMissingImports]
+from colab.drive import folder_on_drive
 
-    drive.mount("/content/drive")
-    RUNS = "/content/drive/MyDrive/gpt-zoo"
+if USE_DRIVE:
+    RUNS = folder_on_drive()
 
 # %% [markdown]
 # ## The experiment
