@@ -229,6 +229,7 @@ class LengthCommand:
 
     def run(self) -> None:
         """Score the held-out text of each run, print the table and write the page."""
+        from zoo.checkpoints import checkpoint
         from zoo.common.progress import Progress
         from zoo.distribution.devices import configure
         from zoo.explaining.tables import show_tables
@@ -240,8 +241,9 @@ class LengthCommand:
         configure()
         report, measured = Progress(cli.console), []
         for path in self.runs:
-            model, name = load(path), Path(path).absolute().name
-            tokens = held_out_tokens(model, path, report)
+            folder = checkpoint.find(path, flag="--runs")
+            model, name = load(folder), Path(path).absolute().name
+            tokens = held_out_tokens(model, folder, report)
             report.line(f"{name}: up to {self.max_windows} windows of {self.max_length:,} tokens")
             measured.append(
                 loss_by_position(model, name, tokens, self.max_length, self.max_windows)

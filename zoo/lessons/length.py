@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import assert_never
 
 import numpy as np
@@ -124,12 +125,12 @@ def positions(experiment: Experiment) -> str:
             assert_never(experiment.model.position)
 
 
-def held_out_tokens(model: LanguageModel, path: str, report: Progress) -> np.ndarray:
-    """Return the held-out documents of the model's own run, [N] ids.
+def held_out_tokens(model: LanguageModel, folder: Path, report: Progress) -> np.ndarray:
+    """Return the held-out documents of the run whose checkpoint is in `folder`, [N] ids.
 
     Raises ConfigError for a mixture, DataError for text that is missing.
     """
-    run = checkpoint.read_run(checkpoint.find(path))
+    run = checkpoint.read_run(folder)
     text = evaluation_text.load(
         without_code(run.experiment.data),
         run.data_fingerprint,
@@ -142,7 +143,7 @@ def held_out_tokens(model: LanguageModel, path: str, report: Progress) -> np.nda
     )
     if not isinstance(text.rows, Rows):
         raise ConfigError(
-            f"{path} was trained on a mixture, and its loss by position needs text of one source"
+            f"{folder} was trained on a mixture, and its loss by position needs text of one source"
         )
     return text.rows.tokens
 

@@ -111,6 +111,12 @@ def test_the_command_prints_a_table_and_writes_a_page(trained, tmp_path, run_her
     assert found["parts"]["1/2 to 1"]["loss"] > 0
 
 
+def test_a_run_that_is_not_there_is_named_with_its_flag(run_here):
+    outcome = run_here(scaling.main, "length", "--runs", "/nowhere")
+    assert outcome.code == 3
+    assert "--runs=/nowhere: there is no such folder" in outcome.stderr
+
+
 @pytest.mark.parametrize("flag", ["--max-length=0", "--max-windows=-1", "--out=a.txt"])
 def test_a_mistake_is_one_message(flag, run_here):
     outcome = run_here(scaling.main, "length", "--runs", "nowhere", flag)
