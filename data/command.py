@@ -1,7 +1,10 @@
 """The front end of all commands: flags to a dataclass, and an exception to an exit code."""
 
+import contextlib
+import os
+import select
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NoReturn, TypeVar, cast
 
 import tyro
@@ -9,6 +12,12 @@ from rich.console import Console
 
 from data.errors import DataConfigError, DataError
 from data.flags import REGISTRY
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Leave it to `run`; rich would exit with 1."""
+        raise BrokenPipeError
 
 
 def new_console(**options: Any) -> Console:
@@ -19,7 +28,7 @@ def new_console(**options: Any) -> Console:
     """
     in_notebook = "ipykernel" in sys.modules
     plain = {"force_jupyter": False, "force_terminal": False} if in_notebook else {}
-    return Console(highlight=False, **plain, **options)
+    return _Console(highlight=False, **plain, **options)
 
 
 console = new_console(stderr=True)
@@ -27,6 +36,9 @@ console = new_console(stderr=True)
 
 FIRST_CODE_OF_A_STOP = 75
 """The lowest exit code that means that a signal stopped the command; lower ones are failures."""
+
+READER_LEFT = 141
+"""The exit code if the output is no longer read, as a shell reports it for SIGPIPE."""
 
 Command = TypeVar("Command")
 Ending = tuple[int, str]
@@ -85,6 +97,33 @@ def _exit(code: int, error: BaseException) -> NoReturn:
     sys.exit(code)
 
 
+@contextlib.contextmanager
+def _reader_may_leave() -> Iterator[None]:
+    """End the process without a message if the reader of its output, such as `head`, has left."""
+    try:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+    except (BrokenPipeError, SystemExit):  # --help exits
+        if not _reader_has_left():
+            raise
+        # What is left is written at exit, where it would fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(READER_LEFT)
+
+
+def _reader_has_left() -> bool:
+    """Return whether stdout is a pipe that nobody reads."""
+    try:
+        descriptor = sys.stdout.fileno()
+    except OSError:  # a program that captures the output
+        return False
+    poll = select.poll()
+    poll.register(descriptor, 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
+
+
 def run(
     main: Callable[[list[str]], None],
     ending: Callable[[BaseException], Ending | None] = data_ending,
@@ -97,7 +136,8 @@ def run(
       leave: ends the process with the exit code after an exception.
     """
     try:
-        main(sys.argv[1:])
+        with _reader_may_leave():
+            main(sys.argv[1:])
     except (KeyboardInterrupt, Exception) as error:
         ended = ending(error)
         if ended is None:

@@ -57,7 +57,11 @@ def kv_cache_bytes_per_token(model: ModelConfig, seq_len: int, bytes_per_value: 
 
 
 def decoding_intensity(
-    model: ModelConfig, batch_size: int, num_keys: int, bytes_per_value: int = 2
+    model: ModelConfig,
+    batch_size: int,
+    num_keys: int,
+    bytes_per_value: int = 2,
+    bytes_per_weight: int | None = None,
 ) -> float:
     """Return the FLOPs per byte read in a step that decodes one token per row.
 
@@ -65,12 +69,17 @@ def decoding_intensity(
     for the whole batch, it reads every matrix and, with relative positions, the cached projections
     of the distances. A chip can do some hundreds of bfloat16 FLOPs per byte that it reads; below
     that, decoding waits for memory.
+
+    Args:
+      bytes_per_value: of keys, values and distances; 2 in bfloat16.
+      bytes_per_weight: of the matrices' entries; None: as many.
     """
     a, keys = model.attention, _keys_in_all_layers(model, num_keys)
     distances = keys * a.num_heads * a.head_dim if isinstance(model.position, Relative) else 0
     cache = 2 * a.num_kv_heads * a.head_dim * keys
-    values = _multiplied_entries(model) + distances + batch_size * cache
-    return batch_size * forward_flops_per_token(model, num_keys) / (bytes_per_value * values)
+    of_weights = (bytes_per_weight or bytes_per_value) * _multiplied_entries(model)
+    num_bytes = of_weights + bytes_per_value * (distances + batch_size * cache)
+    return batch_size * forward_flops_per_token(model, num_keys) / num_bytes
 
 
 def _keys_in_all_layers(model: ModelConfig, num_keys: int) -> int:

@@ -6,8 +6,9 @@ import re
 import sys
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
+
+from data.command import new_console, run
 
 COMMANDS = {
     "Understand": ("zoo.describe", "zoo.diff", "zoo.plan"),
@@ -20,7 +21,15 @@ COMMANDS = {
 
 
 def main(argv: list[str]) -> int:
-    """Print one line for each command, and the next step. Return the exit code."""
+    """Print one line for each command, and the next step. Return the exit code.
+
+    With --completion, print the script of the shell completion instead.
+    """
+    if argv == ["--completion"]:
+        from zoo.command_line.completion import script
+
+        print(script(module for modules in COMMANDS.values() for module in modules))
+        return 0
     if argv and argv[0] not in ("-h", "--help"):
         named = argv[0].removeprefix("zoo.")
         print(
@@ -34,11 +43,12 @@ def main(argv: list[str]) -> int:
         for number, module in enumerate(modules):
             heading = "" if number else f"[bold]{group}[/]"
             table.add_row(heading, f"python -m {module}", summary(module))
-    console = Console(highlight=False)
+    console = new_console()
     console.print("Five years of GPT progress in one JAX/Flax transformer.\n")
     console.print(table)
     console.print(
-        "\nEach command has --help. First step, a few minutes on a laptop without a network:"
+        '\nEach command has --help. For completion: eval "$(python -m zoo --completion)"'
+        "\nFirst step, a few minutes on a laptop without a network:"
         "\n  python -m zoo.train --model=palm_small",
         markup=False,
         soft_wrap=True,
@@ -56,4 +66,4 @@ def summary(module: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    run(lambda argv: sys.exit(main(argv)))

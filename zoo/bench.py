@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from configs.experiment import Experiment
+from configs.experiment import Experiment, Weights
 from models.config import check, check_above_zero
 from zoo.benchmarking import WHATS, What
 from zoo.command_line import cli
@@ -40,6 +40,8 @@ class BenchCommand:
     """Tokens of each prompt. None: 128, or half of the model's context if that is shorter."""
     new_tokens: int | None = None
     """Tokens that follow each prompt in a decoding. None: 64, or a quarter of the context."""
+    weights: Weights = "run"
+    """The form of the weights for prefill and decode: run, or int8 for a byte per entry."""
     fake_devices: int = 0
     """Rehearse a mesh of this many devices on the CPU; 0 uses the real devices."""
     results: str = "runs/benchmarks.jsonl"
@@ -52,7 +54,8 @@ class BenchCommand:
 
     def __post_init__(self):
         check_above_zero(self, "", "repeats", "sequences", "decode_batch", "prompt_tokens")
-        unknown = [part for part in self.what.split(",") if part not in WHATS]
+        parts = self.what.split(",")
+        unknown = [part for part in parts if part not in WHATS]
         check(
             not unknown,
             f"--what={self.what} has {', '.join(map(repr, unknown))}; write one or more of "
@@ -64,6 +67,11 @@ class BenchCommand:
             new > 1 and prompt + new <= longest,
             f"--prompt-tokens={prompt} and --new-tokens={new} must fit in the model's "
             f"context_length={longest}, with 2 new tokens at least; leave them out",
+        )
+        check(
+            self.weights == "run" or not (self.against or {"prefill", "decode"}.isdisjoint(parts)),
+            f"--weights={self.weights} is for prefill and decode of the zoo alone; write "
+            "--what=prefill,decode without --against",
         )
         check(
             not (self.markdown and self.json),
@@ -117,6 +125,7 @@ def main(argv: list[str]) -> None:
             decode_batch=command.decode_batch,
             prompt_tokens=prompt_tokens,
             new_tokens=new_tokens,
+            weights=command.weights,
             fake_devices=command.fake_devices,
         )
         result = measure(

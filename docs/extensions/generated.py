@@ -1,26 +1,19 @@
 """Pages that are made from the code: the models, the commands with their flags, the Python API."""
 
-import contextlib
-import importlib
-import io
-import os
-import re
 from collections.abc import Iterator
 from pathlib import Path
-from unittest import mock
 
 from sphinx.application import Sphinx
 
 import configs
 from zoo.__main__ import COMMANDS, summary
+from zoo.command_line.completion import help_text, subcommands
 from zoo.explaining import family_pages
 from zoo.explaining.block_drawing import block_svg
 from zoo.explaining.recipe import Recipe
 from zoo.reporting.plots import Line, Panel, picture
 
 FOLDER = "_generated"
-HELP_WIDTH = 84
-"""Columns of a terminal for the text of --help."""
 
 API = {
     "Use a model": (
@@ -179,29 +172,11 @@ def _commands() -> Iterator[str]:
 def _command(module: str) -> Iterator[str]:
     yield from [f"# {module}", "", f"{summary(module)}.", ""]
     yield "The [exit codes](../../exit_codes.md) are those of all commands."
-    shown = _help(module)
+    shown = help_text(module)
     yield from ["", "```text", shown.rstrip(), "```"]
-    for name in _subcommands(shown):
-        yield from ["", f"## {module} {name}", "", "```text", _help(module, name).rstrip(), "```"]
-
-
-def _subcommands(shown: str) -> list[str]:
-    """Return the names that the first line of a help offers, as in {fit,plan}."""
-    offered = re.search(r"\{([\w,]+)\}", shown.split("\n\n", 1)[0])
-    return [] if offered is None else offered[1].split(",")
-
-
-def _help(module: str, *subcommand: str) -> str:
-    """Return what `--help` prints."""
-    shown = io.StringIO()
-    columns = {"COLUMNS": str(HELP_WIDTH), "NO_COLOR": "1"}
-    with (
-        contextlib.suppress(SystemExit),
-        contextlib.redirect_stdout(shown),
-        mock.patch.dict(os.environ, columns),
-    ):
-        importlib.import_module(module).main([*subcommand, "--help"])
-    return shown.getvalue()
+    for name in subcommands(shown):
+        of_name = help_text(module, name)
+        yield from ["", f"## {module} {name}", "", "```text", of_name.rstrip(), "```"]
 
 
 # --- the Python API ------------------------------------------------------------------------------

@@ -263,6 +263,8 @@ def test_decoding_reads_the_weights_once_for_a_batch_and_a_cache_for_each_row():
         flops = batch * (2 * weights + 4 * d * s * layers)
         intensity = decoding_intensity(shape(layers, d, 3, 8), batch, s)
         assert intensity == pytest.approx(flops / (2 * (weights + batch * cache)))
+        in_int8 = decoding_intensity(shape(layers, d, 3, 8), batch, s, bytes_per_weight=1)
+        assert in_int8 == pytest.approx(flops / (weights + 2 * batch * cache))
 
 
 def test_one_row_decodes_at_one_flop_a_byte_unless_its_heads_share_keys():

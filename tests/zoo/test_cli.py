@@ -1,11 +1,15 @@
 """Bad input: one clear message, the documented exit code, no traceback, nothing lost."""
 
 import hashlib
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from data.command import READER_LEFT
 from zoo import sample, train
 from zoo.checkpoints import checkpoint
 
@@ -339,3 +343,17 @@ def test_a_bug_keeps_its_traceback_and_exits_1(run_process):
     process = run_process("-c", program)
     assert process.returncode == 1
     assert "ZeroDivisionError" in process.stderr
+
+
+@pytest.mark.parametrize("arguments", ["zoo", "zoo.describe", "zoo.train --help"])
+def test_a_reader_that_has_enough_is_no_error(arguments):
+    """As in `python -m zoo.describe | head -1`."""
+    command = [sys.executable, "-m", *arguments.split()]
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
+    ) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait(timeout=60) == READER_LEFT

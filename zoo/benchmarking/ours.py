@@ -114,7 +114,7 @@ def _sample(workload: Workload) -> Repeat:
     """Continue random prompts greedily with what `zoo.load` returns."""
     with tempfile.TemporaryDirectory(prefix="zoo-bench-") as folder:
         write_random_checkpoint(workload.experiment, Path(folder))
-        model = load(folder)
+        model = load(folder, weights=workload.weights)
     prompts = random_prompts(workload)
 
     def continued(num_tokens: int) -> float:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from configs.experiment import Experiment
+from configs.experiment import Experiment, Weights
 from models.config import ModelConfig
 from models.flops import decoding_intensity, forward_flops_per_token, train_flops_palm
 from models.transformer import num_params
@@ -31,6 +31,8 @@ class Workload:
     """Tokens of each prompt."""
     new_tokens: int
     """Tokens that follow each prompt."""
+    weights: Weights = "run"
+    """The form in which a model that samples holds its weights."""
     fake_devices: int = 0
     """Devices that the CPU stands for; 0: the real devices."""
 
@@ -72,13 +74,16 @@ class Workload:
     def bytes_per_drawn_token(self) -> float:
         """Bytes that must be read to draw one token for every row.
 
-        All matrices once, and the keys and values of each row, half of the new tokens among them,
-        in the precision of the products.
+        All matrices once, in the form of `weights`, and the keys and values of each row, half of
+        the new tokens among them, in the precision of the products.
         """
         num_keys = self.prompt_tokens + self.new_tokens // 2
         value_bytes = 4 if self.experiment.execution.dtype == "float32" else 2
+        weight_bytes = 1 if self.weights == "int8" else value_bytes
         flops = self.decode_batch * forward_flops_per_token(self.model, num_keys)
-        return flops / decoding_intensity(self.model, self.decode_batch, num_keys, value_bytes)
+        return flops / decoding_intensity(
+            self.model, self.decode_batch, num_keys, value_bytes, weight_bytes
+        )
 
     def repeat(self, continued: Callable[[int], float]) -> dict[str, float]:
         """Continue the prompts once; return the seconds of the whole call and of its first token.
@@ -95,6 +100,8 @@ class Workload:
         """Return the shape in words: `4 x 256 tokens, float32`."""
         experiment = self.experiment
         dtype = experiment.execution.dtype
+        if self.weights != "run" and self.what in ("prefill", "decode"):
+            dtype += f", {self.weights} weights"
         match self.what:
             case "train":
                 return f"{experiment.batch_size} x {experiment.seq_len} tokens, {dtype}"
