@@ -17,14 +17,15 @@ def peak_lr(centre: float, place: int) -> float:
 def next_places(scores: Mapping[int, float | None], furthest: int) -> list[int]:
     """Return the places to try, given the scores of those tried; none if the sweep has ended.
 
-    A sweep ends once its best peak lies between two worse ones, or at a place `furthest` away. A
-    diverged run (None) is the worst.
+    A sweep ends once its best peak has one worse peak below it and two above, or at a place
+    `furthest` away: near the largest peak that trains, one seed alone may be unlucky, and a peak
+    above it better. A diverged run (None) is the worst.
     """
     missing = [place for place in FIRST if place not in scores]
     if missing:
         return missing
     best = best_place(scores)
-    further = (best - 1, best + 1)
+    further = (best - 1, best + 1, best + 2)
     return [place for place in further if place not in scores and abs(place) <= furthest]
 
 

@@ -69,9 +69,12 @@ def test_each_variant_gets_its_best_peak_by_a_sweep_of_its_own(tmp_path):
     assert {run.seed for run, workdir in trainer.runs if "seed0" in workdir.name} == {SWEEP_SEED}
 
 
-def test_a_sweep_ends_between_two_worse_peaks_or_at_its_limit():
+def test_a_sweep_ends_between_worse_peaks_or_at_its_limit():
     assert next_places({}, 4) == [0, -1, 1]
-    assert next_places({0: 1.0, -1: 2.0, 1: 3.0}, 4) == []
+    assert next_places({0: 1.0, -1: 2.0, 1: 3.0}, 4) == [2]
+    assert next_places({0: 1.0, -1: 2.0, 1: 3.0, 2: 4.0}, 4) == []
+    unlucky = {0: 1.0, -1: 2.0, 1: 3.0, 2: 0.5}
+    assert next_places(unlucky, 4) == [3, 4]
     assert next_places({0: 2.0, -1: 1.0, 1: 3.0}, 4) == [-2]
     assert next_places({0: 2.0, -1: 1.0, 1: 3.0}, 1) == []
     falling = {place: -float(place) for place in range(-1, 5)}
@@ -158,7 +161,7 @@ def test_reports_of_an_unfinished_study_say_so(tmp_path):
     study = Study.open(STUDY, tmp_path)
     assert parse(study_page(Findings.of(study), "c")).tags.count("h1") == 1
     with pytest.raises(Killed):
-        train_all(study, [Trainer(study, EFFECTS, noise=0.01, dies_at=30)], lambda run: None)
+        train_all(study, [Trainer(study, EFFECTS, noise=0.01, dies_at=35)], lambda run: None)
     findings = Findings.of(study)
     assert not findings.is_finished
     assert list(findings.effects) == ["from_start", "path"]
