@@ -183,8 +183,9 @@ def _train(study: "Study", jobs: int, command: str) -> None:
             score = "diverged" if bits is None else f"{bits:.4f} bits per byte"
             _say(f"{run.workdir}: {score} at a peak of {run.peak_lr:.3g}; {clock.left()}")
             findings = _write(study, command)
-            if len(findings.variants) == 1 and not run.variant and findings.noise is not None:
-                _say(f"the start's scores spread by {findings.noise.std:.4f} bits per byte")
+            spread = findings.base_std()
+            if len(findings.variants) == 1 and not run.variant and spread is not None:
+                _say(f"the start's scores spread by {spread:.4f} bits per byte")
 
         train_all(study, trainers, report)
 

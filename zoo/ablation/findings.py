@@ -9,7 +9,7 @@ from typing import Any
 from configs.studies.study import Design
 from models.flops import kv_cache_bytes_per_token
 from zoo.ablation.choices import words
-from zoo.ablation.designs import Contrast, Variant, contrasts
+from zoo.ablation.designs import Contrast, Variant, contrasts, variants_of
 from zoo.ablation.equal import train_flops_per_token
 from zoo.ablation.statistics import SIZES, Effect, Noise, effects
 from zoo.ablation.study import Run, Study, settings_json
@@ -60,8 +60,10 @@ class Findings:
     study: Study
     variants: tuple[VariantResult, ...]
     """The variants of which all seeds are finished."""
-    noise: Noise | None
-    """None until a variant is finished whose runs have not diverged."""
+    noise: dict[Design, Noise]
+    """The noise of each design's own variants; a design is missing until one of them is finished
+    whose runs have not diverged. Models that train calmly and models at the edge of instability
+    differ in it, and the designs around the two ends are often just these."""
     effects: dict[Design, list[tuple[Contrast, Effect | None]]]
     """The effects of which all runs are finished; None: one of them diverged."""
 
@@ -70,30 +72,35 @@ class Findings:
         """Return what the finished runs show."""
         results = tuple(_results(study))
         scores = {each.variant: each.scores for each in results}
-        noise = Noise.of(scores)
-        if noise is None:
-            return cls(study, results, None, {})
         comparisons = num_effects(study)
+        noises: dict[Design, Noise] = {}
         found: dict[Design, list[tuple[Contrast, Effect | None]]] = {}
         for design in study.settings.designs:
+            of_design = variants_of(design, study.choices)
+            noise = Noise.of({v: scores[v] for v in of_design if v in scores})
+            if noise is None:
+                continue
+            noises[design] = noise
             planned = contrasts(design, study.choices)
             measured = [each for each in planned if each.weights.keys() <= scores.keys()]
             if measured:
                 all_effects = effects(scores, measured, noise, comparisons)
                 found[design] = list(zip(measured, all_effects, strict=True))
-        return cls(study, results, noise, found)
+        return cls(study, results, noises, found)
 
     @property
     def is_finished(self) -> bool:
         """True if every run is."""
         return len(self.variants) == len(self.study.variants)
 
-    def seeds_needed(self) -> dict[float, int | None]:
-        """Return the seeds that find an effect of each of SIZES; None: more than are reasonable."""
-        noise, number = self.noise, len(self.study.variants)
-        if noise is None:
-            return {}
-        return {size: noise.seeds_needed(size, number, num_effects(self.study)) for size in SIZES}
+    def seeds_needed(self, design: Design) -> dict[float, int | None]:
+        """Return the seeds that find an effect of each of SIZES; None: more than are reasonable.
+
+        The design must have variants with known noise.
+        """
+        number = len(variants_of(design, self.study.choices))
+        comparisons, noise = num_effects(self.study), self.noise[design]
+        return {size: noise.seeds_needed(size, number, comparisons) for size in SIZES}
 
     def base_std(self) -> float | None:
         """Return the standard deviation of the start's scores; None unless it has two."""
@@ -111,8 +118,11 @@ class Findings:
                 for choice in s.choices
             },
             "finished": self.is_finished,
-            "noise": None if self.noise is None else asdict(self.noise),
-            "seeds_needed": {f"{size:g}": n for size, n in self.seeds_needed().items()},
+            "noise": {design: asdict(noise) for design, noise in self.noise.items()},
+            "seeds_needed": {
+                design: {f"{size:g}": n for size, n in self.seeds_needed(design).items()}
+                for design in self.noise
+            },
             "variants": [_variant_json(each) for each in self.variants],
             "effects": {
                 design: [_effect_json(contrast, effect) for contrast, effect in found]

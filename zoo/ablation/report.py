@@ -9,7 +9,7 @@ from zoo.ablation.choices import words
 from zoo.ablation.designs import Contrast, Variant, contrasts, variants_of
 from zoo.ablation.findings import Findings, VariantResult, num_effects
 from zoo.ablation.forest import Row, forest
-from zoo.ablation.statistics import CONFIDENCE, POWER, Effect, Interval
+from zoo.ablation.statistics import CONFIDENCE, POWER, SIZES, Effect, Interval
 from zoo.ablation.study import Study
 from zoo.common.html import Html, element
 from zoo.explaining.tables import Table, count, markdown
@@ -110,28 +110,37 @@ def _variant_row(each: VariantResult, start: VariantResult | None) -> list[str]:
 
 
 def _noise(findings: Findings) -> Table:
-    noise, base = findings.noise, findings.base_std()
-    if noise is None:
+    base = findings.base_std()
+    if not findings.noise:
         return Table("The noise floor", (), (), ["No variant is finished whose runs all trained."])
+    needed = {design: findings.seeds_needed(design) for design in findings.noise}
     rows = [
-        [f"{size:g}", "more than 1,000" if n is None else str(n)]
-        for size, n in findings.seeds_needed().items()
+        [
+            f"{size:g}",
+            *("more than 1,000" if n[size] is None else str(n[size]) for n in needed.values()),
+        ]
+        for size in SIZES
     ]
-    start = "" if base is None else f" The start's own scores spread by {base:.4f}."
-    note = (
-        f"Once the mean of each variant and of each seed is subtracted, scores have a standard "
-        f"deviation of {noise.std:.4f} {BITS} ({noise.degrees} degrees of freedom).{start} The "
-        "table says how many seeds a difference between two variants needs to be found with "
-        f"probability {POWER:.0%}, if {num_effects(findings.study)} effects are looked at."
+    meaning = (
+        "The table says how many seeds a difference between two variants of a design needs to be "
+        f"found with probability {POWER:.0%}, if {num_effects(findings.study)} effects are looked "
+        "at. The noise of a design is that of its own variants: what is left of their scores once "
+        "the mean of each variant and of each seed is subtracted."
     )
-    notes = [note]
-    if noise.is_unequal:
-        notes.append(
-            "The spread is not the same in all variants (Bartlett's test: "
-            f"p = {noise.unequal:.2g}). Intervals by the noise of all variants are then too narrow "
-            "for some and too wide for others; look at the effect's own interval (t) too."
-        )
-    return Table("The noise floor", (f"difference in {BITS}", "seeds"), rows, notes)
+    notes = [meaning]
+    if base is not None:
+        notes.append(f"The start's own scores spread by {base:.4f} {BITS}.")
+    for design, noise in findings.noise.items():
+        degrees = f"{noise.degrees} degree{'s' * (noise.degrees > 1)} of freedom"
+        notes.append(f"{design}: a standard deviation of {noise.std:.4f} {BITS}, {degrees}.")
+        if noise.is_unequal:
+            notes.append(
+                f"The spread is not the same in all variants of {design} (Bartlett's test: "
+                f"p = {noise.unequal:.2g}). Intervals by their common noise are then too narrow "
+                "for some and too wide for others; look at the effect's own interval (t) too."
+            )
+    head = (f"difference in {BITS}", *(f"seeds, {design}" for design in needed))
+    return Table("The noise floor", head, rows, notes)
 
 
 def _effects(findings: Findings, design: Design) -> Table:
@@ -142,8 +151,8 @@ def _effects(findings: Findings, design: Design) -> Table:
     note = (
         f"{MEANINGS[design]} In {BITS}: below zero is better. The interval holds all "
         f"{comparisons} effects of the study together with probability {CONFIDENCE:.0%} "
-        "(Student's t, the noise of all variants, Bonferroni), and p is corrected in the same way. "
-        "`visible from` is the effect that would have been found with probability "
+        "(Student's t, the noise of the design's variants, Bonferroni), and p is corrected in the "
+        "same way. `visible from` is the effect that would have been found with probability "
         f"{POWER:.0%}. The last two intervals hold each effect alone, by its own differences (t) "
         "and by resampling the seeds (bootstrap), which says little with few of them."
     )
@@ -244,8 +253,8 @@ def _tiles(findings: Findings) -> Iterator[tuple[str, str, str]]:
             if each.name == name:
                 mean = "diverged" if each.mean is None else f"{each.mean:.3f}"
                 yield f"{BITS} at the {name}", mean, f"{each.num_params:,} parameters"
-    if findings.noise is not None:
-        yield "noise", f"{findings.noise.std:.4f}", "standard deviation of a score"
+    for design, noise in findings.noise.items():
+        yield f"noise, {design}", f"{noise.std:.4f}", "standard deviation of a score"
 
 
 def forests_of(findings: Findings) -> dict[Design, str]:

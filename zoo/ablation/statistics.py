@@ -2,8 +2,8 @@
 
 The score of variant v with seed s is modelled as m_v + b_s + e_vs: each variant has its mean, each
 seed (a data order and initial parameters) its own shift, and the rest is noise of one variance for
-all variants. That is a randomised block design (Box, Hunter & Hunter 2005, chapter 4). The shift of
-a seed drops out of every contrast, and all variants together estimate the variance.
+all variants of a design. That is a randomised block design (Box, Hunter & Hunter 2005, chapter 4).
+The shift of a seed drops out of every contrast, and the variants together estimate the variance.
 """
 
 import math
@@ -45,7 +45,7 @@ class Noise:
 
     @classmethod
     def of(cls, scores: Scores) -> "Noise | None":
-        """Return the residual spread of all variants without a diverged run.
+        """Return the residual spread of the variants without a diverged run.
 
         With one such variant it is the spread of its seeds, their shifts included; without one,
         None.
@@ -116,12 +116,12 @@ class Effect:
 
     @property
     def error(self) -> float:
-        """The standard error of the mean, by the noise of all variants."""
+        """The standard error of the mean, by the noise of the design."""
         return self.noise.std * self._norm / math.sqrt(len(self.by_seed))
 
     @property
     def interval(self) -> Interval:
-        """CONFIDENCE for all effects of the study together, by the noise of all variants."""
+        """CONFIDENCE for all effects of the study together, by the noise of the design."""
         reach = self.error * _quantile(self.noise.degrees, self.comparisons)
         return self.mean - reach, self.mean + reach
 

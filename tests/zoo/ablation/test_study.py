@@ -3,6 +3,7 @@
 import dataclasses
 import json
 
+import numpy as np
 import pytest
 
 from models.config import ConfigError
@@ -49,6 +50,23 @@ def test_a_factorial_sees_a_choice_that_helps_only_with_another(tmp_path):
     other = together["norm x feed_forward"]
     assert other is not None
     assert other.is_noise
+
+
+def test_a_noisy_start_does_not_hide_the_effects_at_the_end(tmp_path):
+    settings = dataclasses.replace(STUDY, designs=("from_start", "from_end"))
+    study, _ = finish(tmp_path, settings, effects=EFFECTS, noise=0.002)
+    before = Findings.of(study)
+    for number, run in enumerate(study.runs):
+        if len(run.variant) <= 1 and run.seed:
+            shift = 0.3 * np.random.default_rng(number).normal()
+            bits = (run.trained.bits_per_byte or 0) + shift
+            trained = dataclasses.replace(run.trained, bits_per_byte=bits)
+            study.runs[number] = dataclasses.replace(run, trained=trained)
+    after = Findings.of(study)
+    assert after.noise["from_start"].std > 50 * before.noise["from_start"].std
+    assert after.noise["from_end"] == before.noise["from_end"]
+    assert after.effects["from_end"] == before.effects["from_end"]
+    assert all(effect is not None and effect.is_noise for _, effect in after.effects["from_start"])
 
 
 def test_each_variant_gets_its_best_peak_by_a_sweep_of_its_own(tmp_path):
