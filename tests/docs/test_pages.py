@@ -76,7 +76,7 @@ def test_every_json_field_is_documented_and_no_other(tmp_path):
     study, _ = finish(tmp_path / "study", with_choices("norm"), noise=0.01)
     found = Findings.of(study).to_json()
     assert fields(of_study) == {*found, "workdir"}
-    for part in (found["variants"][0], found["effects"]["path"][0], found["noise"]):
+    for part in (found["variants"][0], found["effects"]["path"][0], found["noise"]["path"]):
         for field in part:
             assert f"`{field}`" in of_study
     fitted = fit(grid(noise=0.01), Question(leave_out=1, num_resamples=1)).to_json()
