@@ -1,4 +1,4 @@
-"""Measure which choice between two models matters: `python -m zoo.ablate --study=NAME`."""
+"""Measure which choice of a model matters: `python -m zoo.ablate --study=NAME`."""
 
 import dataclasses
 import json

@@ -51,7 +51,7 @@ class Ngram:
 
     num_symbols: int
     levels: tuple[Level, ...]
-    """Those of 1-grams, 2-grams and so on."""
+    """Levels of 1-grams, 2-grams and so on."""
 
     @property
     def order(self) -> int:
@@ -110,7 +110,7 @@ class Ngram:
                 numbers = np.where(seen, number, -1)
             yield probability[before:][block[before:] != self.num_symbols]
 
-    def next_probabilities(self, context: Sequence[int]) -> np.ndarray:
+    def next_probabilities(self, context: Sequence[int] | np.ndarray) -> np.ndarray:
         """Return the probability [V] of every symbol after those of a text so far."""
         base = self.num_symbols + 1
         padded = [self.num_symbols] * (self.order - 1) + list(context)

@@ -20,6 +20,7 @@ from zoo.benchmarking.results import Change
 from zoo.distribution.sharding import mesh_shape
 from zoo.explaining.model_card import model_card
 from zoo.explaining.recipe import Recipe
+from zoo.inference.evaluation import Evaluation
 from zoo.inference.speculative import Tally
 from zoo.lessons import length_report
 from zoo.lessons.length import LossByPosition
@@ -44,7 +45,8 @@ def test_every_json_field_is_documented_and_no_other(tmp_path):
     of_describe, of_recipe = of_describe.split("## `python -m zoo.describe --model=NAME --recipe")
     of_diff, rest = rest.split("## `python -m zoo.plan")
     of_plan, rest = rest.split("## `python -m zoo.sample")
-    of_sample, rest = rest.split("## `python -m zoo.compare")
+    of_sample, rest = rest.split("## `python -m zoo.ngram")
+    of_ngram, rest = rest.split("## `python -m zoo.compare")
     of_compare, rest = rest.split("## `python -m zoo.verify")
     of_verify, rest = rest.split("## `python -m zoo.ablate")
     of_study, rest = rest.split("## `python -m zoo.scaling fit")
@@ -63,6 +65,10 @@ def test_every_json_field_is_documented_and_no_other(tmp_path):
     assert fields(of_sample) == {"checkpoint", "samples", "draft"}
     for field in Tally().to_json():
         assert f"`{field}`" in of_sample
+    evaluated = Evaluation(1.0, 2, 3).to_json()
+    counted = {"out", "order", "vocab_size", "num_tokens", "num_ngrams", "baselines"}
+    assert fields(of_ngram) == counted
+    assert all(f"`{field}`" in of_ngram for field in evaluated)
     compared = Comparison([read_run(make_run(tmp_path / "run"))]).to_json()
     assert fields(of_compare) == {*compared, "out"}
     for field in compared["runs"][0]:
@@ -163,4 +169,9 @@ def test_every_file_and_command_that_a_page_names_exists(page):
     assert files | commands
     example = {"configs/mypaper.py"}
     missing = {name for name in files - example if not (root / name).is_file()}
-    assert missing | {name for name in commands if not (root / f"{name}.py").is_file()} == set()
+    missing |= {
+        name
+        for name in commands
+        if not any((root / f"{name}{end}").is_file() for end in (".py", "/__main__.py"))
+    }
+    assert missing == set()
