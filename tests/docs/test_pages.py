@@ -146,6 +146,7 @@ def test_the_example_of_training_from_a_program_runs(tmp_path, monkeypatch, caps
         "docs/ablation.md",
         "docs/evaluation.md",
         "docs/glossary.md",
+        "docs/counting.md",
         "docs/ladder.md",
         "docs/launch.md",
         "docs/long_runs.md",
