@@ -89,6 +89,8 @@ def fused_kernel(lesson: Attention, length: int) -> tuple[Experiment, str]:
         model=dataclasses.replace(experiment.model, attention=heads),
         data=dataclasses.replace(experiment.data, packing="unmasked"),
         seq_len=length,
+        batch_tokens=length,
+        batch_ramp=None,
     )
     return choose_attention(experiment, {"sequence": 1})
 

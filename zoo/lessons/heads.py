@@ -151,7 +151,7 @@ def measure(lesson: Heads, report: Report) -> list[Point]:
     points = []
     for batch_size in lesson.batch_sizes:
         for length in lesson.lengths:
-            report(f"decoding {batch_size} rows after {length:,} tokens")
+            report(f"decoding {_rows(batch_size)} after {length:,} tokens")
             calls = {each.name: each.steps(batch_size, length, room) for each in decoders}
             found = in_turn(calls, lesson.repeats)
             steps = {name: _per_step(figure) for name, figure in found.items()}
@@ -211,12 +211,15 @@ def _seen(points: list[Point]) -> Iterator[str]:
         first, *_, last = [p for p in points if (p.batch_size, p.length) == size]
         read = [p.decoder.read_bytes(*size) / 1e6 for p in (first, last)]
         cache = first.decoder.cache_bytes(*size) / 1e6
-        rows = "row" if size[0] == 1 else "rows"
         yield (
-            f"{size[0]} {rows} after {size[1]:,} tokens: {first.decoder.name} reads {read[0]:,.0f} "
+            f"{_rows(size[0])} after {size[1]:,} tokens: {first.decoder.name} reads {read[0]:,.0f} "
             f"MB a step, {cache:,.0f} MB of it cache; {last.decoder.name} reads {read[1]:,.0f} MB "
             f"and is {times(last.times_as_fast)} as fast."
         )
+
+
+def _rows(number: int) -> str:
+    return "1 row" if number == 1 else f"{number} rows"
 
 
 def _models(decoders: list[Decoder]) -> Table:
@@ -274,9 +277,12 @@ def _panels(points: list[Point], lesson: Heads) -> Iterator[Panel]:
             steps = 1e3 * np.array([point.step.spread for point in here])
             line = Line(name, lengths, steps[:, 0], (steps[:, 1], steps[:, 2]), style=style)
             lines.append(line)
-        rows = "1 row" if batch_size == 1 else f"{batch_size} rows"
         yield Panel(
-            f"a step of {rows}", "tokens in the cache", "ms", lines, scales=("log", "linear")
+            f"a step of {_rows(batch_size)}",
+            "tokens in the cache",
+            "ms",
+            lines,
+            scales=("log", "linear"),
         )
 
 
@@ -291,7 +297,6 @@ def _cache_panel(decoders: list[Decoder], lesson: Heads) -> Panel:
         )
         for style, each in enumerate(decoders)
     ]
-    rows = "1 row" if most == 1 else f"{most} rows"
     return Panel(
-        f"cache of {rows}", "tokens in the cache", "MB", lines, scales=("log", "log")
+        f"cache of {_rows(most)}", "tokens in the cache", "MB", lines, scales=("log", "log")
     )  # fmt: skip
