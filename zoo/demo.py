@@ -5,6 +5,7 @@ import shlex
 
 from models.config import check
 from zoo.command_line import cli
+from zoo.common.process import keep_freed_memory
 from zoo.lessons.catalog import LESSONS
 
 PROG = "python -m zoo.demo"
@@ -56,4 +57,5 @@ def _list(*, is_json: bool) -> None:
 
 
 if __name__ == "__main__":
+    keep_freed_memory()
     cli.run(main)

@@ -15,7 +15,7 @@ from jaxtyping import Array, Float
 import configs
 from configs.experiment import Experiment
 from models.attention import kernels
-from models.attention.blocks import Dropout, Queries
+from models.attention.blocks import MOST_UNROLLED, Dropout, Queries
 from models.attention.ring import KeyValues
 from models.config import Kernel
 from models.positions import Positions
@@ -258,7 +258,9 @@ def _points_table(points: list[Point], lesson: Attention, dtype: str) -> Table:
     note = (
         f"Forward and backward, one row, {lesson.num_heads} heads of {lesson.head_dim}, {dtype}. "
         "Temporaries are those of the compiled program, besides queries, keys, values and their "
-        "gradients. Median (quartiles) of calls in turn."
+        f"gradients. On a CPU, XLA keeps the scores of up to {MOST_UNROLLED} blocks, which are "
+        "written out one by one; more run in loops, which keep those of one. Median (quartiles) of "
+        "calls in turn."
     )
     head = ("tokens", "form", "temporaries in MB", "ms")
     return Table("Measured", head, rows, [note])

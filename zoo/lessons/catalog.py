@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+import configs
 from configs.studies.study import AblationStudy
 from data.config import Files, Task
 from models.config import check, check_above_zero
@@ -83,17 +84,17 @@ class Attention(Lesson):
     """Time and memory of dense, blockwise, banded and fused attention, by length."""
 
     out: str = "attention.html"
-    num_heads: int = 4
+    num_heads: int = 2
     """Heads."""
     head_dim: int = 64
     """Width of a head."""
-    lengths: tuple[int, ...] = (512, 1024, 2048, 4096)
+    lengths: tuple[int, ...] = (1024, 2048, 4096, 8192)
     """Tokens of a sequence; two or more."""
     band: int = 256
     """Tokens that a query of the fixed band sees, itself included."""
     band_share: int = 8
     """The growing band is the length divided by this."""
-    repeats: int = 5
+    repeats: int = 3
     """Timed calls of each form and length."""
 
     def __post_init__(self):
@@ -118,10 +119,8 @@ class FeedForward(Lesson):
     """SwiGLU against GELU at equal parameters and FLOPs, with several seeds."""
 
     out: str = "feed_forward.html"
-    start: str = "gpt2_small"
-    """Model of the zoo with GELU, whose shape and recipe both variants have."""
-    end: str = "llama_small"
-    """Model of the zoo with SwiGLU."""
+    base: str = "palm_small"
+    """Model of the zoo whose shape and recipe both variants have."""
     d_model: int = 64
     """Width; the other sizes keep their proportion."""
     vocab_size: int = 512
@@ -130,10 +129,10 @@ class FeedForward(Lesson):
     """Tokens of a sequence."""
     batch_tokens: int = 1024
     """Tokens of a step."""
-    num_tokens: float = 100 * 1024
+    num_tokens: float = 150 * 1024
     """Tokens of a run."""
     seeds: int = 4
-    """Runs of each variant, besides the three of its sweep of the learning rate."""
+    """Runs of each variant, besides those of its sweep of the learning rate."""
     files: str | None = None
     """Train on these files, a glob. None: the Python standard library's source text."""
     jobs: int = 1
@@ -145,15 +144,19 @@ class FeedForward(Lesson):
         self.study()
 
     def study(self) -> AblationStudy:
-        """Return the ablation that the lesson runs: one choice, one doubling around its peak."""
+        """Return the ablation that the lesson runs: one choice, two doublings from its peak.
+
+        Raises ConfigError if there is no such base.
+        """
+        kind = configs.get(self.base).model.feed_forward.kind
         return AblationStudy(
-            start=self.start,
-            end=self.end,
+            start=self.base,
+            end="gpt2_small" if kind == "swiglu" else "llama_small",
             choices=("feed_forward",),
             designs=("from_start",),
             equal="flops",
             seeds=self.seeds,
-            max_doublings=1,
+            max_doublings=2,
             d_model=self.d_model,
             vocab_size=self.vocab_size,
             seq_len=self.seq_len,

@@ -1,16 +1,36 @@
 """Differences between variants that were trained with several seeds: words, a table, a drawing."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from zoo.ablation.designs import Contrast
 from zoo.ablation.forest import Row, forest
 from zoo.ablation.report import BITS, NOISE, verdict
-from zoo.ablation.statistics import CONFIDENCE, POWER, Effect
+from zoo.ablation.statistics import CONFIDENCE, POWER, Effect, Noise, effects
 from zoo.explaining.tables import Table
 
 Differences = Mapping[str, Effect | None]
 """Effects in bits per byte, by names such as `SwiGLU less GELU`; None: a run diverged."""
+
+
+def differences_from(base: str, scores: Mapping[str, Sequence[float | None]]) -> Differences:
+    """Return the difference of each other variant from `base`, by the noise of them all.
+
+    Args:
+      scores: bits per byte of each seed, in the same order for all variants; None: it diverged.
+    """
+    by_variant = {frozenset({name}): values for name, values in scores.items()}
+    contrasts = [
+        Contrast(f"{name} less {base}", {frozenset({name}): 1.0, frozenset({base}): -1.0})
+        for name in scores
+        if name != base
+    ]
+    noise = Noise.of(by_variant)
+    if noise is None:
+        return {each.name: None for each in contrasts}
+    found = effects(by_variant, contrasts, noise, len(contrasts))
+    return {each.name: effect for each, effect in zip(contrasts, found, strict=True)}
 
 
 def sentence(name: str, effect: Effect | None) -> str:

@@ -15,7 +15,7 @@ from zoo.ablation.study import Run, Study
 from zoo.ablation.workers import started, train_all
 from zoo.explaining.tables import Table
 from zoo.lessons.catalog import FeedForward, Report
-from zoo.lessons.differences import drawing, sentence, table, to_json
+from zoo.lessons.differences import differences_from, drawing, sentence, table, to_json
 from zoo.lessons.shown import Shown
 from zoo.lessons.timing import machine
 from zoo.reporting.plots import Line, Panel
@@ -61,18 +61,10 @@ PUBLISHED = (
 def open_study(lesson: FeedForward, folder: Path) -> Study:
     """Return the study of the two variants, which have equal FLOPs and equal parameters.
 
-    Raises ConfigError if the models do not differ in the feed-forward layers as the lesson needs,
-    or cannot be equal within TOLERANCE.
+    Raises ConfigError if they cannot be equal within TOLERANCE.
     """
     study = Study.open(lesson.study(), folder)
-    gelu, swiglu = (study.made.run(variant).model for variant in study.variants)
-    kinds = gelu.feed_forward.kind, swiglu.feed_forward.kind
-    check(
-        kinds[0] != "swiglu" and kinds[1] == "swiglu",
-        f"--start={lesson.start} has {kinds[0]} and --end={lesson.end} {kinds[1]}; the lesson "
-        "needs GELU at the start and SwiGLU at the end: write --start=gpt2_small --end=llama_small",
-    )
-    sizes = num_params(gelu), num_params(swiglu)
+    sizes = [num_params(study.made.run(variant).model) for variant in study.variants]
     check(
         abs(sizes[1] / sizes[0] - 1) <= TOLERANCE,
         f"--d-model={lesson.d_model} gives {sizes[0]:,} and {sizes[1]:,} parameters, more than "
@@ -94,28 +86,31 @@ def show(lesson: FeedForward, report: Report) -> Shown:
 def _line(study: Study, run: Run) -> str:
     bits = run.trained.bits_per_byte
     score = "diverged" if bits is None else f"{bits:.4f} bits per byte"
-    name = _name(frozenset(run.variant))
+    name = name_of(study, frozenset(run.variant))
     return f"{name}, peak {run.peak_lr:.3g}, seed {run.seed}: {score}; {study.num_left} runs left"
 
 
-def _name(variant: Variant) -> str:
-    return "SwiGLU" if variant else "GELU"
+def name_of(study: Study, variant: Variant) -> str:
+    """Return the name of a variant's activation."""
+    kind = study.made.run(variant).model.feed_forward.kind
+    return "SwiGLU" if kind == "swiglu" else "GELU"
 
 
 def shown(findings: Findings) -> Shown:
     """Return what a finished study shows."""
-    found = [effect for _, effect in findings.effects.get("from_start", [])]
-    differences = {"SwiGLU less GELU": found[0] if found else None}
+    study = findings.study
+    scores = {name_of(study, each.variant): each.scores for each in findings.variants}
+    differences = differences_from("GELU", scores)
     return Shown(
         title="Feed-forward: SwiGLU against GELU",
         seen=[*(sentence(*each) for each in differences.items()), GATE],
-        tables=[_variants(findings), table(differences), _published(), _sweeps(findings.study)],
+        tables=[_variants(findings), table(differences), _published(), _sweeps(study)],
         panels=[_curves(findings)],
         drawings=[("Difference", drawing("SwiGLU less GELU", differences))],
         device=machine(),
         compared=[
             {
-                "name": _name(each.variant),
+                "name": name_of(study, each.variant),
                 "d_ff": each.d_ff,
                 "num_params": each.num_params,
                 "flops_per_token": each.flops_per_token,
@@ -126,12 +121,12 @@ def shown(findings: Findings) -> Shown:
         ],
         measured=[
             {
-                "name": _name(frozenset(run.variant)),
+                "name": name_of(study, frozenset(run.variant)),
                 "peak_lr": run.peak_lr,
                 "seed": run.seed,
                 "bits_per_byte": run.trained.bits_per_byte,
             }
-            for run in findings.study.runs
+            for run in study.runs
         ],
         differences=to_json(differences),
         published=[asdict(each) for each in PUBLISHED],
@@ -139,9 +134,10 @@ def shown(findings: Findings) -> Shown:
 
 
 def _variants(findings: Findings) -> Table:
+    study = findings.study
     rows = [
         [
-            _name(each.variant),
+            name_of(study, each.variant),
             f"{each.d_ff:,}",
             f"{each.num_params:,}",
             f"{each.flops_per_token:,}",
@@ -151,15 +147,15 @@ def _variants(findings: Findings) -> Table:
         ]
         for each in findings.variants
     ]
-    s = findings.study.settings
+    s = study.settings
     note = (
         f"The shape and the recipe of {s.start}, {s.source.setting}, "
-        f"{findings.study.made.start.num_tokens:,} tokens a run in steps of {s.batch_tokens:,}. A "
+        f"{study.made.start.num_tokens:,} tokens a run in steps of {s.batch_tokens:,}. A "
         "seed sets the order of the text and draws the parameters; the peak of each variant is the "
-        "best of three, found with a seed that is not used again. *: the best is the lowest or the "
-        "highest of the three, so there may be a better one."
+        "best of its sweep, with a seed that is not used again. *: the best is the lowest or highest "
+        "of the sweep, so there may be a better one."
     )
-    seeds = [f"seed {seed}" for seed in findings.study.seeds]
+    seeds = [f"seed {seed}" for seed in study.seeds]
     head = ("", "d_ff", "parameters", "FLOPs per token", "peak rate", *seeds, "mean")
     return Table(f"{BITS.capitalize()} at equal parameters and FLOPs", head, rows, [note])
 
@@ -186,16 +182,16 @@ def _sweeps(study: Study) -> Table:
     for variant in study.variants:
         tried = sorted(study.runs_of_sweep(variant), key=lambda run: run.peak_lr)
         cells = (f"{run.peak_lr:.3g}: {_score(run.trained.bits_per_byte)}" for run in tried)
-        rows.append([_name(variant), "; ".join(cells)])
+        rows.append([name_of(study, variant), "; ".join(cells)])
     return Table("Sweeps of the learning rate", ("", "peaks"), rows, has_numbers=False)
 
 
 def _curves(findings: Findings) -> Panel:
-    lines = []
+    study, lines = findings.study, []
     for style, each in enumerate(findings.variants):
         curves = [np.array(run.trained.curve) for run in each.runs if run.trained.curve]
         shortest = min(map(len, curves), default=0)
         if shortest:
             steps, losses = np.mean([curve[:shortest] for curve in curves], axis=0).T
-            lines.append(Line(_name(each.variant), steps, losses, style=style))
+            lines.append(Line(name_of(study, each.variant), steps, losses, style=style))
     return Panel("training loss", "step", "nats per token, mean of the seeds", lines, shows="end")

@@ -35,8 +35,12 @@ def growth(lengths: Sequence[int], values: Sequence[float]) -> float:
 
 def milliseconds(spread: Spread) -> str:
     """Return a median with its quartiles, `12.3 (12.1 to 12.9)`."""
-    median, low, high = (f"{1e3 * value:.3g}" for value in spread)
+    median, low, high = map(_three_digits, (1e3 * value for value in spread))
     return f"{median} ({low} to {high})"
+
+
+def _three_digits(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def times(spread: Spread) -> str:

@@ -18,15 +18,13 @@ from data.training_data import read_corpora
 from data.vocabularies.styles import ModelType, train
 from data.vocabularies.vocabulary import Vocabulary
 from models.config import check
-from zoo.ablation.designs import Contrast
 from zoo.ablation.equal import train_flops_per_token
 from zoo.ablation.report import BITS
-from zoo.ablation.statistics import Noise, effects
 from zoo.ablation.study import Trained
 from zoo.ablation.workers import started
 from zoo.explaining.tables import Table, count
 from zoo.lessons.catalog import Report, Vocabularies
-from zoo.lessons.differences import Differences, drawing, sentence, table, to_json
+from zoo.lessons.differences import differences_from, drawing, sentence, table, to_json
 from zoo.lessons.shown import Shown
 from zoo.lessons.timing import machine
 from zoo.reporting.plots import Line, Panel
@@ -171,7 +169,8 @@ def show(lesson: Vocabularies, report: Report) -> Shown:
 
 def shown(lesson: Vocabularies, found: list[Tokens], runs: dict[str, list[Trained]]) -> Shown:
     """Return what the runs of all vocabularies show; each has a run for every seed."""
-    differences = differences_of(runs)
+    scores = {name: [trained.bits_per_byte for trained in of] for name, of in runs.items()}
+    differences = differences_from("BPE", scores)
     return Shown(
         title="Vocabularies: bytes, BPE and unigram",
         seen=[*(sentence(*each) for each in differences.items()), *_seen(lesson, found), LIBRARY],
@@ -199,21 +198,6 @@ def shown(lesson: Vocabularies, found: list[Tokens], runs: dict[str, list[Traine
         ],
         differences=to_json(differences),
     )
-
-
-def differences_of(runs: dict[str, list[Trained]]) -> Differences:
-    """Return the differences of the other vocabularies from BPE."""
-    scores = {frozenset({n}): [run.bits_per_byte for run in each] for n, each in runs.items()}
-    noise = Noise.of(scores)
-    contrasts = [
-        Contrast(f"{name} less BPE", {frozenset({name}): 1.0, frozenset({"BPE"}): -1.0})
-        for name in runs
-        if name != "BPE"
-    ]
-    if noise is None:
-        return {each.name: None for each in contrasts}
-    measured = effects(scores, contrasts, noise, len(contrasts))
-    return {each.name: effect for each, effect in zip(contrasts, measured, strict=True)}
 
 
 def _score(bits: float | None) -> str:
