@@ -179,7 +179,7 @@ class Vocabularies(Lesson):
     out: str = "vocabularies.html"
     family: str = "palm"
     """Family whose proportions and recipe the models have."""
-    d_model: int = 64
+    d_model: int = 96
     """Width; the other sizes keep their proportion."""
     vocab_size: int = 1024
     """Tokens of the BPE and the unigram vocabulary; unigram may get fewer."""

@@ -150,10 +150,10 @@ def _variants(findings: Findings) -> Table:
     s = study.settings
     note = (
         f"The shape and the recipe of {s.start}, {s.source.setting}, "
-        f"{study.made.start.num_tokens:,} tokens a run in steps of {s.batch_tokens:,}. A "
-        "seed sets the order of the text and draws the parameters; the peak of each variant is the "
-        "best of its sweep, with a seed that is not used again. *: the best is the lowest or highest "
-        "of the sweep, so there may be a better one."
+        f"{study.made.start.num_tokens:,} tokens a run in steps of {s.batch_tokens:,}. A seed sets "
+        "the order of the text and draws the parameters; the peak of each variant is the best of "
+        "its sweep, with a seed that is not used again. *: it is the lowest or the highest of the "
+        "sweep, so there may be a better one."
     )
     seeds = [f"seed {seed}" for seed in study.seeds]
     head = ("", "d_ff", "parameters", "FLOPs per token", "peak rate", *seeds, "mean")

@@ -93,6 +93,7 @@ def prepare(lesson: Vocabularies, folder: Path, report: Report) -> list[Tokens]:
     Raises ConfigError if a run would have fewer than ten steps, DataConfigError if the text does
     not suit the size, and DataError if it cannot be read.
     """
+    smallest_of(lesson.family)  # raises before anything is trained
     corpora = read_corpora(Data(source=lesson.source), cache_folder(None), report)
     texts = list(training_sample(corpora, lesson.vocabulary_bytes))
     ways: dict[str, tuple[Vocabulary, float]] = {}
