@@ -179,7 +179,7 @@ class Vocabularies(Lesson):
     out: str = "vocabularies.html"
     family: str = "palm"
     """Family whose proportions and recipe the models have."""
-    d_model: int = 96
+    d_model: int = 64
     """Width; the other sizes keep their proportion."""
     vocab_size: int = 1024
     """Tokens of the BPE and the unigram vocabulary; unigram may get fewer."""
@@ -193,7 +193,7 @@ class Vocabularies(Lesson):
     """The budget that all runs share."""
     num_bytes: float = 300e3
     """Bytes of text of a run with the BPE vocabulary, whose FLOPs are those of all others."""
-    seeds: int = 2
+    seeds: int = 3
     """Runs of each vocabulary."""
     files: str | None = None
     """Train on these files, a glob. None: the Python standard library's source text."""
@@ -204,7 +204,7 @@ class Vocabularies(Lesson):
         check(
             self.seeds >= 2,
             f"--seeds={self.seeds} must be at least 2, to tell differences from noise; write "
-            "--seeds=2",
+            "--seeds=3",
         )
         check(
             0 < self.num_bytes < math.inf,

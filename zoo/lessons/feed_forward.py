@@ -147,10 +147,11 @@ def _variants(findings: Findings) -> Table:
         ]
         for each in findings.variants
     ]
-    s = study.settings
+    s, model = study.settings, study.made.start.model
     note = (
-        f"The shape and the recipe of {s.start}, {s.source.setting}, "
-        f"{study.made.start.num_tokens:,} tokens a run in steps of {s.batch_tokens:,}. A seed sets "
+        f"The choices and the recipe of {s.start}, layers: {model.num_layers}, width: "
+        f"{model.d_model}; {s.source.setting}, {study.made.start.num_tokens:,} tokens a run in "
+        f"steps of {s.batch_tokens:,}. A seed sets "
         "the order of the text and draws the parameters; the peak of each variant is the best of "
         "its sweep, with a seed that is not used again. *: it is the lowest or the highest of the "
         "sweep, so there may be a better one."

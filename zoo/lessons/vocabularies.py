@@ -231,9 +231,10 @@ def _vocabularies(lesson: Vocabularies, found: list[Tokens]) -> Table:
     ]
     model = found[0].run.model
     note = (
-        f"{lesson.family} with {model.num_layers} layers of width {model.d_model}, which differs "
-        f"in its table of tokens alone; {lesson.source.setting}; equal {lesson.equal}. Sequences "
-        f"have {lesson.seq_len} tokens, so that a model of bytes sees the least text at a time. "
+        f"{lesson.family}'s choices and recipe, layers: {model.num_layers}, width: {model.d_model}; "
+        f"the models differ in the table of tokens alone. {lesson.source.setting}; equal "
+        f"{lesson.equal}. Sequences have {lesson.seq_len} tokens, so that a model of bytes sees "
+        "the least text at a time. "
         f"The vocabularies were trained on {count(lesson.vocabulary_bytes)} bytes; bytes per token "
         "are those of the held-out text. FLOPs are those of all matrix products of the run."
     )

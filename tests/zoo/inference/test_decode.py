@@ -152,7 +152,12 @@ def test_decoding_copies_no_cache():
     cells = [each for layer in cache.layers for each in (layer.keys, layer.values)]
     cache_bytes = sum(each.nbytes for each in cells)
     allowed = np.ones((2, model.config.vocab_size), bool)
-    program = decode.lower(
-        graphdef, params, allowed, state, sampling=GREEDY, num_tokens=4
-    ).compile()
+    leaves, structure = jax.tree.flatten(state)
+
+    def decoded(leaves):
+        state = jax.tree.unflatten(structure, leaves)
+        end = decode(graphdef, params, allowed, state, sampling=GREEDY, num_tokens=4)
+        return jax.tree.leaves(end)
+
+    program = jax.jit(decoded, donate_argnums=0).lower(leaves).compile()
     assert temporary_bytes(program) < cache_bytes / 4
