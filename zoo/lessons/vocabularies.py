@@ -32,6 +32,10 @@ from zoo.scaling_laws.sizes import experiment, num_params, of_width, smallest_of
 
 NUM_BYTE_IDS = 257
 """Tokens of GPT-2's byte-level BPE without a merge: the bytes, and the end of a text."""
+SHORT = (
+    "A unigram vocabulary is made to fit the frequencies of tokens, which is most of what a short "
+    "run learns: look at a longer one, too (--num-bytes)."
+)
 LIBRARY = (
     "SentencePiece is no alternative to BPE: it is the library that trained both of the last two, "
     "one by merging pairs and one by pruning a unigram model. Loss per token would compare "
@@ -174,7 +178,12 @@ def shown(lesson: Vocabularies, found: list[Tokens], runs: dict[str, list[Traine
     differences = differences_from("BPE", scores)
     return Shown(
         title="Vocabularies: bytes, BPE and unigram",
-        seen=[*(sentence(*each) for each in differences.items()), *_seen(lesson, found), LIBRARY],
+        seen=[
+            *(sentence(*each) for each in differences.items()),
+            *_seen(lesson, found),
+            SHORT,
+            LIBRARY,
+        ],
         tables=[_vocabularies(lesson, found), _scores(runs), table(differences)],
         panels=[_panel(found, runs)],
         drawings=[("Differences", drawing("Differences", differences))],
@@ -231,8 +240,9 @@ def _vocabularies(lesson: Vocabularies, found: list[Tokens]) -> Table:
     ]
     model = found[0].run.model
     note = (
-        f"{lesson.family}'s choices and recipe, layers: {model.num_layers}, width: {model.d_model}; "
-        f"the models differ in the table of tokens alone. {lesson.source.setting}; equal "
+        f"The choices and the recipe of {lesson.family}, layers: {model.num_layers}, width: "
+        f"{model.d_model}; the models differ in the table of tokens alone. "
+        f"{lesson.source.setting}; equal "
         f"{lesson.equal}. Sequences have {lesson.seq_len} tokens, so that a model of bytes sees "
         "the least text at a time. "
         f"The vocabularies were trained on {count(lesson.vocabulary_bytes)} bytes; bytes per token "
