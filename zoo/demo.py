@@ -2,11 +2,23 @@
 
 import json
 import shlex
+from typing import TYPE_CHECKING, assert_never
 
 from models.config import check
 from zoo.command_line import cli
 from zoo.common.process import keep_freed_memory
-from zoo.lessons.catalog import LESSONS
+from zoo.lessons.catalog import (
+    LESSONS,
+    AnyLesson,
+    Attention,
+    FeedForward,
+    Heads,
+    Report,
+    Vocabularies,
+)
+
+if TYPE_CHECKING:
+    from zoo.lessons.shown import Shown
 
 PROG = "python -m zoo.demo"
 
@@ -30,7 +42,7 @@ def main(argv: list[str]) -> None:
     from zoo.reporting.output import write_out
 
     configure()
-    found = lesson.show(Progress(cli.console).line)
+    found = _shown(lesson, Progress(cli.console).line)
     write_out(lesson.out, found.content(lesson.out, shlex.join([*PROG.split(), *argv])))
     if lesson.json:
         print(json.dumps({"lesson": name, **found.to_json(), "out": lesson.out}))
@@ -41,6 +53,29 @@ def main(argv: list[str]) -> None:
     for sentence in found.seen:
         show(console, sentence, indent=2)
     cli.console.print(f"\nwrote {lesson.out}", markup=False, soft_wrap=True)
+
+
+def _shown(lesson: AnyLesson, report: Report) -> "Shown":
+    """Measure the lesson."""
+    match lesson:
+        case Heads():
+            from zoo.lessons.heads import show
+
+            return show(lesson, report)
+        case Attention():
+            from zoo.lessons.attention import show
+
+            return show(lesson, report)
+        case FeedForward():
+            from zoo.lessons.feed_forward import show
+
+            return show(lesson, report)
+        case Vocabularies():
+            from zoo.lessons.vocabularies import show
+
+            return show(lesson, report)
+        case _:
+            assert_never(lesson)
 
 
 def _list(*, is_json: bool) -> None:

@@ -21,7 +21,7 @@ from zoo.distribution.sharding import mesh_shape
 from zoo.explaining.model_card import model_card
 from zoo.explaining.recipe import Recipe
 from zoo.inference.speculative import Tally
-from zoo.lessons import feed_forward, length_report
+from zoo.lessons import attention, feed_forward, heads, length_report
 from zoo.lessons.catalog import Attention, FeedForward, Heads
 from zoo.lessons.length import LossByPosition
 from zoo.planning import hardware
@@ -108,10 +108,10 @@ def test_every_json_field_is_documented_and_no_other(tmp_path):
     for parts in ("compared", "measured", "differences", "published"):
         for field in lesson[parts][0]:
             assert f"`{field}`" in of_demo
-    heads = Heads(num_heads=2, kv_heads=(2,), head_dim=8, num_layers=1, lengths=(128,), repeats=1)
+    few = Heads(num_heads=2, kv_heads=(2,), head_dim=8, num_layers=1, lengths=(128,), repeats=1)
     forms = Attention(lengths=(128, 256), head_dim=8, repeats=1)
-    for each in (heads, forms):
-        lesson = each.show(lambda line: None).to_json()
+    for shown in (heads.show(few, print), attention.show(forms, print)):
+        lesson = shown.to_json()
         for parts in ("compared", "measured"):
             for field in lesson[parts][0]:
                 assert f"`{field}`" in of_demo

@@ -1,19 +1,15 @@
 """The lessons by name, as plain data: what each one asks, and the sizes that its flags change."""
 
-import abc
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import configs
 from configs.studies.study import AblationStudy
 from data.config import Files, Task
 from models.config import check, check_above_zero
 from zoo.reporting.output import PICTURES, check_out
-
-if TYPE_CHECKING:
-    from zoo.lessons.shown import Shown
 
 Report = Callable[[str], None]
 """Takes a line of progress."""
@@ -24,7 +20,7 @@ KINDS = (".html", *PICTURES)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Lesson(abc.ABC):
+class Lesson:
     """The flags that all lessons share."""
 
     out: str
@@ -34,10 +30,6 @@ class Lesson(abc.ABC):
 
     def __post_init__(self):
         check_out(self.out, KINDS)
-
-    @abc.abstractmethod
-    def show(self, report: Report) -> "Shown":
-        """Measure on the devices that are there. Raises as zoo/common/errors.py says."""
 
     @classmethod
     def line(cls) -> str:
@@ -72,12 +64,6 @@ class Heads(Lesson):
         _check_numbers("lengths", self.lengths)
         _check_numbers("batch-sizes", self.batch_sizes)
 
-    def show(self, report: Report) -> "Shown":
-        """Time the decode loop of each model. Raises ConfigError if the heads do not divide."""
-        from zoo.lessons.heads import show
-
-        return show(self, report)
-
 
 @dataclass(frozen=True, kw_only=True)
 class Attention(Lesson):
@@ -106,12 +92,6 @@ class Attention(Lesson):
             f"--lengths={self.lengths} must hold two numbers or more, to fit a growth; write for "
             "example --lengths 512 1024",
         )
-
-    def show(self, report: Report) -> "Shown":
-        """Compile and time the forward and backward pass of each form."""
-        from zoo.lessons.attention import show
-
-        return show(self, report)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,12 +145,6 @@ class FeedForward(Lesson):
             source=_source(self.files),
         )
 
-    def show(self, report: Report) -> "Shown":
-        """Train both variants. Raises ConfigError if they cannot be equal."""
-        from zoo.lessons.feed_forward import show
-
-        return show(self, report)
-
 
 @dataclass(frozen=True, kw_only=True)
 class Vocabularies(Lesson):
@@ -191,7 +165,7 @@ class Vocabularies(Lesson):
     """Tokens of a step."""
     equal: Budget = "flops"
     """The budget that all runs share."""
-    num_bytes: float = 300e3
+    num_bytes: float = 600e3
     """Bytes of text of a run with the BPE vocabulary, whose FLOPs are those of all others."""
     seeds: int = 3
     """Runs of each vocabulary."""
@@ -209,7 +183,7 @@ class Vocabularies(Lesson):
         check(
             0 < self.num_bytes < math.inf,
             f"--num-bytes={self.num_bytes:g} must be above zero; write for example "
-            "--num-bytes=300000",
+            "--num-bytes=600000",
         )
         check(
             self.batch_tokens > 0 and self.batch_tokens % self.seq_len == 0,
@@ -221,12 +195,6 @@ class Vocabularies(Lesson):
     def source(self) -> Task | Files:
         """The text."""
         return _source(self.files)
-
-    def show(self, report: Report) -> "Shown":
-        """Train the vocabularies and a model with each. Raises ConfigError for impossible sizes."""
-        from zoo.lessons.vocabularies import show
-
-        return show(self, report)
 
 
 def _check_numbers(flag: str, numbers: tuple[int, ...]) -> None:
@@ -241,7 +209,8 @@ def _source(files: str | None) -> Task | Files:
     return Task() if files is None else Files(files)
 
 
-LESSONS: dict[str, type[Lesson]] = {
+AnyLesson = Heads | Attention | FeedForward | Vocabularies
+LESSONS: dict[str, type[AnyLesson]] = {
     "heads": Heads,
     "attention": Attention,
     "feed_forward": FeedForward,

@@ -3,7 +3,6 @@
 import dataclasses
 import statistics
 import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -180,7 +179,7 @@ def shown(lesson: Vocabularies, found: list[Tokens], runs: dict[str, list[Traine
         title="Vocabularies: bytes, BPE and unigram",
         seen=[
             *(sentence(*each) for each in differences.items()),
-            *_seen(lesson, found),
+            _budget(lesson, found),
             SHORT,
             LIBRARY,
         ],
@@ -214,14 +213,15 @@ def _score(bits: float | None) -> str:
     return "diverged" if bits is None else f"{bits:.4f}"
 
 
-def _seen(lesson: Vocabularies, found: list[Tokens]) -> Iterator[str]:
-    read = [f"{each.name} {count(each.text_bytes)}" for each in found]
-    cost = [f"{each.name} {count(each.flops)}" for each in found]
+def _budget(lesson: Vocabularies, found: list[Tokens]) -> str:
+    """Return what the equal budget means for what is not equal."""
     match lesson.equal:
         case "flops":
-            yield f"At equal FLOPs, the runs read these bytes of text: {', '.join(read)}."
+            read = ", ".join(f"{each.name} {count(each.text_bytes)}" for each in found)
+            return f"At equal FLOPs, the runs read these bytes of text: {read}."
         case "bytes":
-            yield f"For equal bytes of text, the runs need these FLOPs: {', '.join(cost)}."
+            cost = ", ".join(f"{each.name} {count(each.flops)}" for each in found)
+            return f"For equal bytes of text, the runs need these FLOPs: {cost}."
 
 
 def _vocabularies(lesson: Vocabularies, found: list[Tokens]) -> Table:
