@@ -36,7 +36,8 @@ FLOORS = (
     ("zoo.reporting", "zoo.ngram"),
     ("zoo.runs",),
     ("zoo.hf", "zoo.verification", "zoo.scaling_laws"),
-    ("zoo.benchmarking", "zoo.ablation", "zoo.lessons"),
+    ("zoo.benchmarking", "zoo.ablation"),
+    ("zoo.lessons",),
 )
 """The rooms from the ground up: a room imports only from those on floors below its own, and from
 what stands at the top of the packages, `data` and `zoo`, and is no command."""
@@ -159,7 +160,9 @@ def test_no_imports_run_in_a_circle():
 
 
 def test_a_room_is_seen_at_a_glance():
-    rooms = [room_of(module) for module in SOURCES]
+    rooms = [
+        room_of(module) for module, path in SOURCES.items() if path.name != "__init__.py"
+    ]  # which says what the room is
     assert {room: rooms.count(room) for room in rooms if rooms.count(room) > MAX_FILES} == {}
 
 

@@ -11,7 +11,7 @@ from rich.table import Table
 from data.command import new_console, run
 
 COMMANDS = {
-    "Understand": ("zoo.describe", "zoo.diff", "zoo.plan"),
+    "Understand": ("zoo.describe", "zoo.diff", "zoo.demo", "zoo.plan"),
     "Train": ("zoo.train", "zoo.watch", "zoo.compare", "zoo.verify", "zoo.ngram"),
     "Measure": ("zoo.bench", "zoo.ablate", "zoo.scaling"),
     "Use": ("zoo.sample", "zoo.evaluate", "zoo.convert"),

@@ -13,14 +13,11 @@ import tyro
 from configs.experiment import Experiment
 from models.config import ConfigError, check
 from zoo.command_line import cli
-from zoo.common.errors import WorkdirError
+from zoo.reporting.output import PICTURES, check_out, write_out
 
 if TYPE_CHECKING:
     from zoo.scaling_laws.fit import Fit
     from zoo.scaling_laws.study import Trained
-
-
-_PICTURES = (".png", ".svg", ".pdf")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +51,7 @@ class FitCommand:
             self.leave_out is None or self.leave_out >= 0,
             f"--leave-out={self.leave_out} must not be negative; write --leave-out=0 to fit all",
         )
-        _check_out(self.out, (".html", *_PICTURES))
+        check_out(self.out, (".html", *PICTURES))
 
     def run(self) -> None:
         """Fit, print the tables and write the page."""
@@ -69,14 +66,6 @@ class FitCommand:
         _show_fit(fit(points, question, counts), self.points, self.out, is_json=self.json)
 
 
-def _check_out(out: str, kinds: tuple[str, ...]) -> None:
-    check(
-        Path(out).suffix in kinds,
-        f"--out={out} must end in {', '.join(kinds)}; write for example --out=a.html",
-    )
-    check(Path(out).parent.is_dir(), f"--out={out} cannot be written: make its folder first")
-
-
 def _show_fit(fit: "Fit", source: str, out: str, *, is_json: bool) -> None:
     from zoo.explaining.tables import show_tables
     from zoo.explaining.terminal import stdout_console
@@ -85,23 +74,14 @@ def _show_fit(fit: "Fit", source: str, out: str, *, is_json: bool) -> None:
 
     is_page = out.endswith(".html")
     kind = Path(out).suffix.removeprefix(".")
-    _write(out, fit_page(fit, source) if is_page else picture(fit_panels(fit), source, kind=kind))
+    write_out(
+        out, fit_page(fit, source) if is_page else picture(fit_panels(fit), source, kind=kind)
+    )
     if is_json:
         print(json.dumps({**fit.to_json(), "out": out}))
     else:
         show_tables(stdout_console(), fit_tables(fit))
         cli.console.print(f"\nwrote {out}", markup=False, soft_wrap=True)
-
-
-def _write(out: str, content: str | bytes) -> None:
-    from zoo.reporting.record import write_whole
-
-    try:
-        write_whole(Path(out), content)
-    except OSError as error:
-        raise WorkdirError(
-            f"--out={out} cannot be written: {error.strerror}; name another file"
-        ) from error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,7 +103,7 @@ class PlanCommand:
         check(0 < self.flops < float("inf"), f"--flops={self.flops:g} must be above zero")
         check(0 < self.mfu <= 1, f"--mfu={self.mfu:g} must lie between 0 and 1; write --mfu=0.4")
         if self.out is not None:
-            _check_out(self.out, (".html",))
+            check_out(self.out, (".html",))
 
     def run(self) -> None:
         """Print the tables, and write the page if one is asked for."""
@@ -133,7 +113,7 @@ class PlanCommand:
 
         found = plan(self.flops, self.topology, self.mfu)
         if self.out is not None:
-            _write(self.out, plan_page(found))
+            write_out(self.out, plan_page(found))
         if self.json:
             print(json.dumps(found.to_json()))
             return
@@ -225,7 +205,7 @@ class LengthCommand:
             value, flag = getattr(self, name), name.replace("_", "-")
             check(value > 0, f"--{flag}={value} must be above zero")
         check(len(self.runs) > 0, "--runs names no run; write for example --runs runs/palm_small")
-        _check_out(self.out, (".html",))
+        check_out(self.out, (".html",))
 
     def run(self) -> None:
         """Score the held-out text of each run, print the table and write the page."""
@@ -248,7 +228,7 @@ class LengthCommand:
             measured.append(
                 loss_by_position(model, name, tokens, self.max_length, self.max_windows)
             )
-        _write(self.out, length_page(measured))
+        write_out(self.out, length_page(measured))
         if self.json:
             print(json.dumps({**to_json(measured), "out": self.out}))
             return

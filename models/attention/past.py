@@ -1,6 +1,7 @@
 """Attention to the tokens of a cache, of which only the filled blocks are read."""
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from models.attention import blocks
@@ -26,5 +27,20 @@ def attend_to_past(
     def add_block(number, attended: Attended) -> Attended:
         return blocks.join(attended, attend_to(number))
 
-    attended = jax.lax.fori_loop(1, past.num_blocks(num_new), add_block, attend_to(0))
+    num_blocks = past.num_blocks(num_new)
+    if isinstance(num_blocks, int):
+        attended = attend_to(0)
+    else:
+        # The first block is read in the loop, too. Outside of it, XLA's CPU backend reads it from
+        # the cells as they were before the newest tokens, and to keep them copies all cells.
+        attended = jax.lax.fori_loop(0, num_blocks, add_block, _nothing(queries))
     return attended.mixed.astype(queries.content.dtype)
+
+
+def _nothing(queries: Queries) -> Attended:
+    """Return the result of attention to no keys, to which blocks are joined."""
+    content = queries.content
+    return Attended(
+        jnp.zeros(content.shape, jnp.float32),
+        jnp.full(content.shape[:-1], jnp.finfo(jnp.float32).min),
+    )

@@ -22,7 +22,8 @@ from zoo.explaining.model_card import model_card
 from zoo.explaining.recipe import Recipe
 from zoo.inference.evaluation import Evaluation
 from zoo.inference.speculative import Tally
-from zoo.lessons import length_report
+from zoo.lessons import attention, feed_forward, heads, length_report
+from zoo.lessons.catalog import Attention, FeedForward, Heads
 from zoo.lessons.length import LossByPosition
 from zoo.planning import hardware
 from zoo.planning.serving import plan_serving
@@ -52,7 +53,8 @@ def test_every_json_field_is_documented_and_no_other(tmp_path):
     of_study, rest = rest.split("## `python -m zoo.scaling fit")
     of_fit, rest = rest.split("## `python -m zoo.scaling plan")
     of_budget, rest = rest.split("## `python -m zoo.scaling length")
-    of_length, of_bench = rest.split("## `python -m zoo.bench")
+    of_length, rest = rest.split("## `python -m zoo.demo")
+    of_demo, of_bench = rest.split("## `python -m zoo.bench")
     described = model_card("gpt3_175b")
     assert fields(of_describe) == set(described.to_json())
     assert fields(of_recipe) == set(Recipe(described).to_json())
@@ -105,6 +107,20 @@ def test_every_json_field_is_documented_and_no_other(tmp_path):
     (one,) = by_position["models"]
     for field in (*one, *one["parts"]["1 to 2"]):
         assert f"`{field}`" in of_length
+    settings = FeedForward(base="palm_nano", seq_len=64, batch_tokens=512, num_tokens=5120)
+    study, _ = finish(tmp_path / "lesson", settings.study(), noise=0.01)
+    lesson = feed_forward.shown(Findings.of(study)).to_json()
+    assert fields(of_demo) == {"lesson", *lesson, "out"}
+    for parts in ("compared", "measured", "differences", "published"):
+        for field in lesson[parts][0]:
+            assert f"`{field}`" in of_demo
+    few = Heads(num_heads=2, kv_heads=(2,), head_dim=8, num_layers=1, lengths=(128,), repeats=1)
+    forms = Attention(lengths=(128, 256), head_dim=8, repeats=1)
+    for shown in (heads.show(few, print), attention.show(forms, print)):
+        lesson = shown.to_json()
+        for parts in ("compared", "measured"):
+            for field in lesson[parts][0]:
+                assert f"`{field}`" in of_demo
     measured = bench_result(1.0)
     assert fields(of_bench) == {*measured.to_json(), "change"}
     side = measured.figures["step_s"].to_json()
@@ -149,6 +165,7 @@ def test_the_example_of_training_from_a_program_runs(tmp_path, monkeypatch, caps
         "docs/counting.md",
         "docs/ladder.md",
         "docs/launch.md",
+        "docs/lessons.md",
         "docs/long_runs.md",
         "docs/measured.md",
         "docs/notebooks.md",

@@ -1,1 +1,1 @@
-"""Lessons: what a choice does, measured on trained models."""
+"""Lessons: what a choice of the papers does, measured on the devices here; see catalog.py."""

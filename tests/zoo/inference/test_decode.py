@@ -1,5 +1,6 @@
 """Drawing tokens, and the decode loop."""
 
+import dataclasses
 import math
 from collections.abc import Callable
 
@@ -11,8 +12,9 @@ from flax import nnx
 
 from models.config import ConfigError
 from tests.models import samples
-from zoo.inference.decode import Prompts, Sampling, draw
+from zoo.inference.decode import DecodeState, Prompts, Sampling, decode, draw
 from zoo.inference.generation import generate
+from zoo.lessons.attention import temporary_bytes
 
 GREEDY = Sampling(temperature=0)
 ANY = np.ones(samples.PALM.vocab_size, bool)
@@ -138,3 +140,24 @@ def test_draws_have_the_frequencies_of_the_kept_tokens(sampling: Sampling, expec
 def test_settings_out_of_range_are_refused(make: Callable[[], Sampling], message: str):
     with pytest.raises(ConfigError, match=message):
         make()
+
+
+def test_decoding_copies_no_cache():
+    """Rows and heads in plural: XLA once copied all cells for every token."""
+    model = samples.random_model(samples.LLAMA_GQA)
+    graphdef, params = nnx.split(model, nnx.Param)
+    cache = dataclasses.replace(model.empty_cache(2, 2048), length=jnp.asarray(5))
+    zeros = jnp.zeros(2, jnp.int32)
+    state = DecodeState(cache, zeros, zeros, jax.random.key(0))
+    cells = [each for layer in cache.layers for each in (layer.keys, layer.values)]
+    cache_bytes = sum(each.nbytes for each in cells)
+    allowed = np.ones((2, model.config.vocab_size), bool)
+    leaves, structure = jax.tree.flatten(state)
+
+    def decoded(leaves):
+        state = jax.tree.unflatten(structure, leaves)
+        end = decode(graphdef, params, allowed, state, sampling=GREEDY, num_tokens=4)
+        return jax.tree.leaves(end)
+
+    program = jax.jit(decoded, donate_argnums=0).lower(leaves).compile()
+    assert temporary_bytes(program) < cache_bytes / 4
