@@ -25,8 +25,9 @@ def expected(family: str) -> str:
 
 @pytest.mark.parametrize("family", configs.FAMILIES)
 def test_the_config_and_the_page_expect_the_same(family):
-    rows = [line for line in PAGE.read_text().splitlines() if line.startswith(f"| `{family}_small`")]
-    assert f"| **{expected(family)}** |" in rows[0]
+    lines = PAGE.read_text(encoding="utf-8").splitlines()
+    (row,) = (line for line in lines if line.startswith(f"| `{family}_small`"))
+    assert f"| **{expected(family)}** |" in row
 
 
 def test_the_first_steps_of_palm_small_are_as_its_config_says(tmp_path):
