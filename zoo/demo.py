@@ -1,4 +1,4 @@
-"""Show one choice of the papers, measured on the devices here: `python -m zoo.demo NAME`."""
+"""Measure a choice of the papers here: `python -m zoo.demo NAME`."""
 
 import json
 import shlex

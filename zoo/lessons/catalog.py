@@ -124,7 +124,7 @@ class FeedForward(Lesson):
         self.study()
 
     def study(self) -> AblationStudy:
-        """Return the ablation that the lesson runs: one choice, two doublings from its peak.
+        """Return the ablation that the lesson runs: one choice, up to three doublings of its peak.
 
         Raises ConfigError if there is no such base.
         """
@@ -136,7 +136,7 @@ class FeedForward(Lesson):
             designs=("from_start",),
             equal="flops",
             seeds=self.seeds,
-            max_doublings=2,
+            max_doublings=3,
             d_model=self.d_model,
             vocab_size=self.vocab_size,
             seq_len=self.seq_len,

@@ -13,7 +13,7 @@ from zoo.reporting.plots import Panel, picture
 
 @dataclass(frozen=True, kw_only=True)
 class Shown:
-    """What a lesson measured, and what that shows."""
+    """The measurements of a lesson, and the sentences on what is seen in them."""
 
     title: str
     seen: Sequence[str]
