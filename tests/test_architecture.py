@@ -33,7 +33,7 @@ FLOORS = (
     ("zoo.planning.hardware",),
     ("zoo.planning.speed",),
     ("zoo.planning", "zoo.explaining"),
-    ("zoo.reporting",),
+    ("zoo.reporting", "zoo.ngram"),
     ("zoo.runs",),
     ("zoo.hf", "zoo.verification", "zoo.scaling_laws"),
     ("zoo.benchmarking", "zoo.ablation"),

@@ -12,7 +12,7 @@ from data.command import new_console, run
 
 COMMANDS = {
     "Understand": ("zoo.describe", "zoo.diff", "zoo.demo", "zoo.plan"),
-    "Train": ("zoo.train", "zoo.watch", "zoo.compare", "zoo.verify"),
+    "Train": ("zoo.train", "zoo.watch", "zoo.compare", "zoo.verify", "zoo.ngram"),
     "Measure": ("zoo.bench", "zoo.ablate", "zoo.scaling"),
     "Use": ("zoo.sample", "zoo.evaluate", "zoo.convert"),
     "Text": ("data.inspect", "data.vocabulary", "data.prepare"),

@@ -1,12 +1,14 @@
-"""Measure which choice between two models matters: `python -m zoo.ablate --study=NAME`."""
+"""Measure which choice of a model matters: `python -m zoo.ablate --study=NAME`."""
 
 import dataclasses
+import functools
 import json
 import math
 import shlex
 import shutil
 import signal
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -69,14 +71,15 @@ class AblateCommand:
     """Folder of the study: a workdir for each run, study.json and the reports. None: a folder in
     runs/ named after the study."""
     jobs: int = 1
-    """Runs at a time, each on a GPU of its own or on its share of the cores."""
+    """Runs at a time, each in a process of its own, on a GPU of its own or on its share of the
+    cores. 0: one after the other in this process, as in a notebook that holds the TPU."""
     dry_run: bool = False
     """List the choices and the variants and say what the study costs; train nothing."""
     json: bool = False
     """Print one JSON object and nothing else on stdout."""
 
     def __post_init__(self):
-        check(self.jobs > 0, f"--jobs={self.jobs} must be above zero; write --jobs=1")
+        check(self.jobs >= 0, f"--jobs={self.jobs} must not be negative; write --jobs=1")
         check(
             self.files is None or self.task is None,
             f"--files={self.files} and --task={self.task} are both the text; write one of them",
@@ -172,10 +175,10 @@ def _report_plan(study: "Study") -> None:
 
 def _train(study: "Study", jobs: int, command: str) -> None:
     """Make all runs, with the time that is left after each."""
-    from zoo.ablation.workers import started, train_all
+    from zoo.ablation.workers import train_all
 
-    with started(jobs) as trainers:
-        clock = _Clock(study, jobs, _run_seconds(study, trainers))
+    with _trainers(jobs) as trainers:
+        clock = _Clock(study, len(trainers), _run_seconds(study, trainers))
         _say(clock.left())
 
         def report(run: "Run") -> None:
@@ -188,6 +191,18 @@ def _train(study: "Study", jobs: int, command: str) -> None:
                 _say(f"the start's scores spread by {spread:.4f} bits per byte")
 
         train_all(study, trainers, report)
+
+
+def _trainers(jobs: int) -> "AbstractContextManager[list[Trainer]]":
+    """Return processes that train, or this one."""
+    if jobs:
+        from zoo.ablation.workers import started
+
+        return started(jobs)
+    from zoo.ablation.worker import trained
+    from zoo.train import train
+
+    return nullcontext([functools.partial(trained, train)])
 
 
 def _run_seconds(study: "Study", trainers: "list[Trainer]") -> Callable[[], float]:

@@ -16,7 +16,7 @@ from zoo.common.process import keep_freed_memory
 
 if TYPE_CHECKING:
     from zoo.common.progress import Progress
-    from zoo.inference.evaluation import CheckpointEvaluation, Evaluation
+    from zoo.inference.evaluation import CheckpointEvaluation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +58,7 @@ class EvaluateCommand:
     """The flags of `python -m zoo.evaluate`."""
 
     checkpoint: str
-    """The workdir of a run, or one checkpoints/STEP folder."""
+    """The workdir of a run, one checkpoints/STEP folder, or an n-gram model of zoo.ngram."""
     step: int | Literal["best"] | None = None
     """The checkpoint of a workdir: its step, or best for the lowest validation loss. None: the
     newest."""
@@ -100,8 +100,14 @@ def main(argv: list[str]) -> None:
     if tasks:
         _check_only_tasks(command)
 
-    from zoo.checkpoints import checkpoint
     from zoo.common.progress import Progress
+    from zoo.ngram.files import is_ngram
+
+    if is_ngram(command.checkpoint):
+        _evaluate_ngram(command, Progress(cli.console))
+        return
+
+    from zoo.checkpoints import checkpoint
     from zoo.distribution.devices import configure
 
     configure(cache_dir=command.data.cache_dir, fake_devices=command.fake_devices)
@@ -141,6 +147,46 @@ def _evaluate_texts(command: EvaluateCommand, folder: Path, report: "Progress") 
         print(_description(measured[0], is_cut=command.max_tokens is not None))
     else:
         print(_table(measured))
+
+
+def _evaluate_ngram(command: EvaluateCommand, report: "Progress") -> None:
+    from zoo.inference.evaluation import description
+    from zoo.ngram.model import NgramModel
+
+    unchanged = EvaluateCommand(
+        checkpoint=command.checkpoint,
+        data=command.data,
+        max_tokens=command.max_tokens,
+        json=command.json,
+    )
+    check(
+        command == unchanged,
+        f"--checkpoint={command.checkpoint} is an n-gram model, for which there is only --data.*, "
+        "--max-tokens and --json; leave the other flags out",
+    )
+    model = NgramModel.read(Path(command.checkpoint).expanduser())
+    found = []
+    for source in command.data.resolve(model.data.source) or [None]:
+        text = model.load_text(source, command.max_tokens, command.data.cache_dir, report)
+        found.append((text, model.evaluate(text)))
+    if command.json:
+        summaries = [
+            {
+                "checkpoint": command.checkpoint,
+                "text": text.source,
+                "order": model.ngram.order,
+                "num_tokens": evaluation.num_tokens,
+                "num_bytes": evaluation.num_bytes,
+                **evaluation.to_json(),
+                "baselines": text.baselines,
+            }
+            for text, evaluation in found
+        ]
+        print(json.dumps(summaries[0] if len(summaries) == 1 else summaries))
+        return
+    context = f"each from the {model.ngram.order - 1} before it"
+    for text, evaluation in found:
+        print(description(text, evaluation, context, is_cut=command.max_tokens is not None))
 
 
 def _evaluate_tasks(
@@ -192,37 +238,19 @@ def _summary(measured: "CheckpointEvaluation") -> dict[str, Any]:
         "packing": measured.text.packing,
         "num_tokens": evaluation.num_tokens,
         "num_bytes": evaluation.num_bytes,
-        **_qualities(evaluation),
+        **evaluation.to_json(),
         "baselines": measured.text.baselines,
         "weights": measured.weights,
-        "run_weights": None if of_run is None else _qualities(of_run),
-    }
-
-
-def _qualities(evaluation: "Evaluation") -> dict[str, float]:
-    return {
-        "eval/loss": evaluation.loss,
-        "eval/perplexity": evaluation.perplexity,
-        "eval/byte_perplexity": evaluation.byte_perplexity,
-        "eval/bits_per_byte": evaluation.bits_per_byte,
+        "run_weights": None if of_run is None else of_run.to_json(),
     }
 
 
 def _description(measured: "CheckpointEvaluation", *, is_cut: bool) -> str:
     """Describe the result on one text, a number a line."""
-    text, evaluation = measured.text, measured.evaluation
-    per_byte = evaluation.byte_perplexity
-    lines = [
-        f"text           {text.source}: {evaluation.num_bytes:,} bytes",
-        f"tokens         {evaluation.num_tokens:,} predicted, in {_rows(measured)}",
-        f"loss           {evaluation.loss:.4f} nats per token",
-        f"perplexity     {evaluation.perplexity:.4g} per token, {per_byte:.4g} per byte",
-        f"bits per byte  {evaluation.bits_per_byte:.4f}{_beside_run(measured)}",
-    ]
-    whole = ", on the whole text" if is_cut else ""
-    for name, bits_per_byte in text.baselines.items():
-        lines.append(f"  {name:<13}{bits_per_byte:.4f}{whole}")
-    return "\n".join(lines)
+    from zoo.inference.evaluation import description
+
+    predicted, beside = f"in {_rows(measured)}", _beside_run(measured)
+    return description(measured.text, measured.evaluation, predicted, is_cut=is_cut, beside=beside)
 
 
 def _beside_run(measured: "CheckpointEvaluation") -> str:

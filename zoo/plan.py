@@ -1,4 +1,4 @@
-"""Plan a run on hardware that is not here.
+"""Plan a run on hardware, present or not.
 
 `python -m zoo.plan --model=palm_540b --topology=v4:12x16x16`. The plans are made in zoo/planning/.
 """

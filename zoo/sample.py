@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from configs.experiment import Mesh, Weights
-from models.config import ConfigError
+from models.config import ConfigError, check
 from zoo.command_line import cli
 
 if TYPE_CHECKING:
     from zoo.inference.decode import Sampling
     from zoo.inference.language_model import LanguageModel
-
+    from zoo.ngram.model import NgramModel
 
 _MAX_SAMPLES = 10_000
 
@@ -23,7 +23,7 @@ class SampleCommand:
     """The flags of `python -m zoo.sample`."""
 
     checkpoint: str
-    """The workdir of a run, or one checkpoints/STEP folder."""
+    """The workdir of a run, one checkpoints/STEP folder, or an n-gram model of zoo.ngram."""
     step: int | Literal["best"] | None = None
     """The checkpoint of a workdir: its step, or best for the lowest validation loss. None: the
     newest."""
@@ -81,23 +81,10 @@ def main(argv: list[str]) -> None:
     texts = [] if command.ids is not None else _prompts(command)
     prompts = [text for text in texts for _ in range(command.num_samples)]
 
-    from zoo.distribution.devices import configure
     from zoo.inference.decode import Sampling
-    from zoo.planning.placement import load
 
     sampling = Sampling(temperature=command.temperature, top_k=command.top_k, top_p=command.top_p)
-    configure(fake_devices=command.fake_devices)
-    mesh = None if command.mesh == Mesh() else command.mesh
-    model = load(
-        command.checkpoint,
-        step=command.step,
-        mesh=mesh,
-        weights=command.weights,
-        draft=command.draft,
-        draft_tokens=command.draft_tokens,
-        num_rows=len(prompts) or command.num_samples,
-        report=cli.report,
-    )
+    model = _load(command, num_rows=len(prompts) or command.num_samples)
     if command.ids is not None:
         _sample_ids(command, model, sampling)
         return
@@ -126,7 +113,41 @@ def main(argv: list[str]) -> None:
     _report_draft(model)
 
 
-def _sample_ids(command: SampleCommand, model: "LanguageModel", sampling: "Sampling") -> None:
+def _load(command: SampleCommand, num_rows: int) -> "LanguageModel | NgramModel":
+    from zoo.ngram.files import is_ngram
+
+    if is_ngram(command.checkpoint):
+        from zoo.ngram.model import NgramModel
+
+        of_transformers = ("step", "weights", "draft", "draft_tokens", "mesh", "fake_devices")
+        defaults = SampleCommand(checkpoint=command.checkpoint)
+        for name in of_transformers:
+            check(
+                getattr(command, name) == getattr(defaults, name),
+                f"--{name.replace('_', '-')} is for a checkpoint of a run, and "
+                f"--checkpoint={command.checkpoint} is an n-gram model; leave it out",
+            )
+        return NgramModel.read(Path(command.checkpoint).expanduser())
+
+    from zoo.distribution.devices import configure
+    from zoo.planning.placement import load
+
+    configure(fake_devices=command.fake_devices)
+    return load(
+        command.checkpoint,
+        step=command.step,
+        mesh=None if command.mesh == Mesh() else command.mesh,
+        weights=command.weights,
+        draft=command.draft,
+        draft_tokens=command.draft_tokens,
+        num_rows=num_rows,
+        report=cli.report,
+    )
+
+
+def _sample_ids(
+    command: SampleCommand, model: "LanguageModel | NgramModel", sampling: "Sampling"
+) -> None:
     """Print a line of token ids for each sample."""
     prompt = list(command.ids or ())
     rows = model.sample_ids(
@@ -145,7 +166,7 @@ def _sample_ids(command: SampleCommand, model: "LanguageModel", sampling: "Sampl
 
 
 def _print_json(
-    command: SampleCommand, model: "LanguageModel", samples: list[dict[str, Any]]
+    command: SampleCommand, model: "LanguageModel | NgramModel", samples: list[dict[str, Any]]
 ) -> None:
     found = {"checkpoint": command.checkpoint, "samples": samples}
     if model.draft is not None:
@@ -153,7 +174,7 @@ def _print_json(
     print(json.dumps(found))
 
 
-def _report_draft(model: "LanguageModel") -> None:
+def _report_draft(model: "LanguageModel | NgramModel") -> None:
     """Say on stderr how much of the draft's text was kept."""
     if model.draft is not None:
         tally = model.draft.tally

@@ -1,4 +1,4 @@
-"""Fit scaling laws to runs, and plan or train by them: `python -m zoo.scaling fit|plan|run`.
+"""Fit scaling laws, plan and train by them: `python -m zoo.scaling fit|plan|run`.
 
 `python -m zoo.scaling length` measures the loss by position, within and beyond the trained length.
 """

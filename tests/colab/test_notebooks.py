@@ -14,9 +14,13 @@ from nbclient.exceptions import CellExecutionError
 from nbformat import NotebookNode
 
 from configs.experiment import Experiment
-from data.config import Task
+from configs.studies.study import AblationStudy
+from data.config import Files, Task
 from tests.zoo import hf_folders
+from tests.zoo.ablation.synthetic import Killed, Trainer
 from tests.zoo.scaling_laws.synthetic import TRUE
+from zoo.ablation.study import Study as AblationRuns
+from zoo.ablation.workers import train_all
 from zoo.scaling_laws.sizes import num_params
 from zoo.scaling_laws.study import Settings, Study, Trained
 
@@ -188,3 +192,40 @@ def test_scaling_law(execute, tmp_path):
     assert "The law L(N, D) = E + A / N^alpha + B / D^beta" in log
     assert is_png(*shown(notebook, '"fit"', "image/png"))
     assert "Chinchilla, approach 3" in printed(notebook, "scaling plan")
+
+
+def test_ablation(execute, tmp_path, corpus_glob):
+    """A session was reset during the last of twelve runs: the study goes on with that one."""
+    settings = AblationStudy(
+        start="gpt1_nano",
+        end="llama_nano",
+        choices=("norm",),
+        designs=("from_end",),
+        seeds=2,
+        d_model=48,
+        vocab_size=400,
+        seq_len=64,
+        num_tokens=2048,
+        source=Files(corpus_glob),
+    )
+    study = AblationRuns.open(settings, tmp_path / "runs/ablation")
+    with pytest.raises(Killed):
+        train_all(study, [Trainer(study, dies_at=11)], lambda run: None)
+    notebook = execute(
+        "ablation",
+        START="gpt1_nano",
+        END="llama_nano",
+        CHOICES="norm",
+        D_MODEL=48,
+        NUM_TOKENS=2048,
+        VOCAB_SIZE=400,
+        SEQ_LEN=64,
+        TEXT=corpus_glob,
+    )
+    log = printed(notebook, "ablate.main")
+    assert "11 runs are finished" in log
+    assert log.count(" bits per byte at a peak of ") == 1
+    assert "norm" in shown(notebook, "SVG(", "image/svg+xml")[0]
+    (report,) = shown(notebook, "Markdown(", "text/markdown")
+    assert "One choice of the end, taken back from it" in report
+    assert f"]({tmp_path / 'runs'}/ablation/from_end.svg)" in report

@@ -20,6 +20,7 @@ from zoo.benchmarking.results import Change
 from zoo.distribution.sharding import mesh_shape
 from zoo.explaining.model_card import model_card
 from zoo.explaining.recipe import Recipe
+from zoo.inference.evaluation import Evaluation
 from zoo.inference.speculative import Tally
 from zoo.lessons import attention, feed_forward, heads, length_report
 from zoo.lessons.catalog import Attention, FeedForward, Heads
@@ -45,7 +46,8 @@ def test_every_json_field_is_documented_and_no_other(tmp_path):
     of_describe, of_recipe = of_describe.split("## `python -m zoo.describe --model=NAME --recipe")
     of_diff, rest = rest.split("## `python -m zoo.plan")
     of_plan, rest = rest.split("## `python -m zoo.sample")
-    of_sample, rest = rest.split("## `python -m zoo.compare")
+    of_sample, rest = rest.split("## `python -m zoo.ngram")
+    of_ngram, rest = rest.split("## `python -m zoo.compare")
     of_compare, rest = rest.split("## `python -m zoo.verify")
     of_verify, rest = rest.split("## `python -m zoo.ablate")
     of_study, rest = rest.split("## `python -m zoo.scaling fit")
@@ -65,6 +67,10 @@ def test_every_json_field_is_documented_and_no_other(tmp_path):
     assert fields(of_sample) == {"checkpoint", "samples", "draft"}
     for field in Tally().to_json():
         assert f"`{field}`" in of_sample
+    evaluated = Evaluation(1.0, 2, 3).to_json()
+    counted = {"out", "order", "vocab_size", "num_tokens", "num_ngrams", "baselines"}
+    assert fields(of_ngram) == counted
+    assert all(f"`{field}`" in of_ngram for field in evaluated)
     compared = Comparison([read_run(make_run(tmp_path / "run"))]).to_json()
     assert fields(of_compare) == {*compared, "out"}
     for field in compared["runs"][0]:
@@ -78,7 +84,7 @@ def test_every_json_field_is_documented_and_no_other(tmp_path):
     study, _ = finish(tmp_path / "study", with_choices("norm"), noise=0.01)
     found = Findings.of(study).to_json()
     assert fields(of_study) == {*found, "workdir"}
-    for part in (found["variants"][0], found["effects"]["path"][0], found["noise"]):
+    for part in (found["variants"][0], found["effects"]["path"][0], found["noise"]["path"]):
         for field in part:
             assert f"`{field}`" in of_study
     fitted = fit(grid(noise=0.01), Question(leave_out=1, num_resamples=1)).to_json()
@@ -154,6 +160,7 @@ def test_the_example_of_training_from_a_program_runs(tmp_path, monkeypatch, caps
         "docs/ablation.md",
         "docs/evaluation.md",
         "docs/glossary.md",
+        "docs/counting.md",
         "docs/ladder.md",
         "docs/launch.md",
         "docs/lessons.md",
@@ -178,4 +185,9 @@ def test_every_file_and_command_that_a_page_names_exists(page):
     assert files | commands
     example = {"configs/mypaper.py"}
     missing = {name for name in files - example if not (root / name).is_file()}
-    assert missing | {name for name in commands if not (root / f"{name}.py").is_file()} == set()
+    missing |= {
+        name
+        for name in commands
+        if not any((root / f"{name}{end}").is_file() for end in (".py", "/__main__.py"))
+    }
+    assert missing == set()

@@ -27,7 +27,10 @@ def recorded(workdir) -> list[dict]:
 
 
 def test_a_study_is_killed_resumed_and_reported(corpus_glob, tmp_path):
-    """The killed study has finished runs, which are kept, and a run that goes on."""
+    """The killed study has finished runs, which are kept, and a run that goes on.
+
+    A process of its own trains at first, then the process of the study itself.
+    """
     workdir = tmp_path / "study"
     few = ["--seeds=2", "--max-doublings=1", "--json"]
     command = ["-m", "zoo.ablate", *flags_of(corpus_glob, workdir), *few]
@@ -40,7 +43,7 @@ def test_a_study_is_killed_resumed_and_reported(corpus_glob, tmp_path):
     assert finish_process(process).returncode == -signal.SIGKILL
     before = recorded(workdir)
 
-    resumed = start(*command)
+    resumed = start(*command, "--jobs=0")
     with resumed:
         stdout, stderr = resumed.communicate(timeout=10 * DEADLINE_S)
     assert resumed.returncode == 0, stderr
@@ -94,7 +97,7 @@ def test_a_finished_study_is_shown_again_without_training(tmp_path, run_here):
         ([], "--from and --to are missing; write for example --from=gpt1_small"),
         (["--study=nope"], "--study=nope is not in the zoo; write one of gpt1_to_llama"),
         (["--study=gpt1_to_llama", "--choices", "x"], "--choices: 'x' is no choice"),
-        (["--study=gpt1_to_llama", "--jobs=0"], "--jobs=0 must be above zero"),
+        (["--study=gpt1_to_llama", "--jobs=-1"], "--jobs=-1 must not be negative"),
         (["--study=gpt1_to_llama", "--num-tokens=1"], "less than one step of batch_tokens=1,024"),
         (["--study=gpt1_to_llama", "--files=a", "--task=b"], "are both the text"),
     ],

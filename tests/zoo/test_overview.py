@@ -9,12 +9,15 @@ REPOSITORY = Path(__file__).parents[2]
 
 def test_all_commands_are_listed_with_what_they_do():
     listed = [module for modules in overview.COMMANDS.values() for module in modules]
-    commands = [
-        f"{folder}.{path.stem}"
+    files = [
+        path.relative_to(REPOSITORY)
         for folder in ("zoo", "data")
-        for path in (REPOSITORY / folder).glob("*.py")
-        if path.stem != "__main__" and 'if __name__ == "__main__"' in path.read_text()
+        for pattern in ("*.py", "*/__main__.py")
+        for path in (REPOSITORY / folder).glob(pattern)
+        if 'if __name__ == "__main__"' in path.read_text()
     ]
+    commands = [".".join(path.with_suffix("").parts).removesuffix(".__main__") for path in files]
+    commands.remove("zoo")  # the list itself
     assert sorted(listed) == sorted(commands)
     assert all(len(overview.summary(module)) > 10 for module in listed)
 

@@ -23,7 +23,15 @@ PROGRAM = "from zoo.ablation.worker import main; from zoo.train import train; ma
 
 
 def train_all(study: Study, trainers: Sequence[Trainer], report: Callable[[Run], None]) -> None:
-    """Make every run that is not finished, as many at a time as there are trainers."""
+    """Make every run that is not finished, as many at a time as there are trainers.
+
+    A single one works in the thread of the caller, the only one that signals reach.
+    """
+    if len(trainers) == 1:
+        while (planned := next(study.ready(), None)) is not None:
+            found = trainers[0](study.experiment(planned), study.workdir(planned))
+            report(study.record(planned, found))
+        return
     idle, running = list(trainers), dict[Future[Trained], tuple[Planned, Trainer]]()
     threads = ThreadPoolExecutor(len(trainers))  # they wait for the processes that train
     try:
@@ -54,6 +62,8 @@ def train_together(
     experiment: Experiment, folder: Path, trainers: Sequence[Trainer]
 ) -> list[Trained]:
     """Make the same run with all trainers at the same time, each in a folder of its own."""
+    if len(trainers) == 1:
+        return [trainers[0](experiment, folder / "0")]
     threads = ThreadPoolExecutor(len(trainers))
     try:
         runs = [

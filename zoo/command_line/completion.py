@@ -97,7 +97,10 @@ def help_text(module: str, *subcommand: str) -> str:
         contextlib.redirect_stdout(shown),
         mock.patch.dict(os.environ, {"COLUMNS": str(HELP_WIDTH), "NO_COLOR": "1"}),
     ):
-        importlib.import_module(module).main([*subcommand, "--help"])
+        command = importlib.import_module(module)
+        if hasattr(command, "__path__"):  # a package, such as zoo.ngram
+            command = importlib.import_module(f"{module}.__main__")
+        command.main([*subcommand, "--help"])
     return shown.getvalue()
 
 

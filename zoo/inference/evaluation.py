@@ -62,6 +62,15 @@ class Evaluation:
         """Bits per UTF-8 byte of the text, which can be compared between vocabularies."""
         return self.nats / math.log(2) / self.num_bytes
 
+    def to_json(self) -> dict[str, float]:
+        """Return the numbers by the names that metrics.jsonl has."""
+        return {
+            "eval/loss": self.loss,
+            "eval/perplexity": self.perplexity,
+            "eval/byte_perplexity": self.byte_perplexity,
+            "eval/bits_per_byte": self.bits_per_byte,
+        }
+
 
 def evaluate(
     eval_step: Callable[[nnx.State, Batch], LossSums],
@@ -78,6 +87,30 @@ def evaluate(
         nats += float(sums.nats)
         tokens += float(sums.tokens)
     return Evaluation(nats, round(tokens), num_bytes)
+
+
+def description(
+    text: EvaluationText, evaluation: Evaluation, predicted: str, *, is_cut: bool, beside: str = ""
+) -> str:
+    """Describe the result on one text, a number a line.
+
+    Args:
+      predicted: what the tokens were predicted from, in words.
+      is_cut: the baselines are those of more text than was evaluated.
+      beside: stands after the bits per byte.
+    """
+    per_byte = evaluation.byte_perplexity
+    lines = [
+        f"text           {text.source}: {evaluation.num_bytes:,} bytes",
+        f"tokens         {evaluation.num_tokens:,} predicted, {predicted}",
+        f"loss           {evaluation.loss:.4f} nats per token",
+        f"perplexity     {evaluation.perplexity:.4g} per token, {per_byte:.4g} per byte",
+        f"bits per byte  {evaluation.bits_per_byte:.4f}{beside}",
+    ]
+    whole = ", on the whole text" if is_cut else ""
+    for name, bits_per_byte in text.baselines.items():
+        lines.append(f"  {name:<13}{bits_per_byte:.4f}{whole}")
+    return "\n".join(lines)
 
 
 @dataclasses.dataclass(frozen=True)

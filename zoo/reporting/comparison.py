@@ -1,14 +1,22 @@
 """Several runs side by side: what differs between their configs, and their final numbers."""
 
+import json
+import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from scipy import stats
+
 from zoo.common.serialize import differences, leaves
 from zoo.reporting.config_sources import show_value
+from zoo.reporting.record import FINISHED
 from zoo.reporting.recorded_run import BITS_PER_BYTE, TOKENS, RecordedRun
 
+_SEEDS = ("seed", "data.seed")
+CONFIDENCE = 0.95
 MAX_KEYS = 3
 """Config values in a label; of runs that differ in more, a label is the name of the folder."""
 _NO_PART_OF_A_RESULT = (
@@ -21,6 +29,33 @@ _NO_PART_OF_A_RESULT = (
     "data.cache_dir",
 )
 """Config keys that move no loss beyond rounding, so that no label needs them."""
+
+
+@dataclass(frozen=True)
+class Repeats:
+    """Runs of one config that differ in nothing but their seeds."""
+
+    label: str
+    scores: tuple[float, ...]
+    """Bits per byte at the end of each run."""
+
+    @property
+    def mean(self) -> float:
+        """The mean score."""
+        return statistics.fmean(self.scores)
+
+    @property
+    def std(self) -> float:
+        """The standard deviation of a score."""
+        return statistics.stdev(self.scores)
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The interval that holds the mean of all seeds with CONFIDENCE, by Student's t."""
+        number = len(self.scores)
+        quantile = float(stats.t.isf((1 - CONFIDENCE) / 2, number - 1))
+        reach = quantile * self.std / math.sqrt(number)
+        return self.mean - reach, self.mean + reach
 
 
 @dataclass(frozen=True)
@@ -70,6 +105,23 @@ class Comparison:
         ]
 
     @cached_property
+    def repeats(self) -> list[Repeats]:
+        """The configs of which two runs or more are finished, the best first."""
+        groups: dict[str, list[RecordedRun]] = {}
+        for run in self.runs:
+            if run.status == FINISHED and run.history.last(BITS_PER_BYTE) is not None:
+                groups.setdefault(_without_seeds(run), []).append(run)
+        repeated = [runs for runs in groups.values() if len(runs) > 1]
+        if not repeated:
+            return []
+        labels = Comparison([runs[0] for runs in repeated]).labels
+        found = [
+            Repeats(label, tuple(run.history.last(BITS_PER_BYTE) or math.nan for run in runs))
+            for label, runs in zip(labels, repeated, strict=True)
+        ]
+        return sorted(found, key=lambda each: each.mean)
+
+    @cached_property
     def notes(self) -> list[str]:
         """Remarks on numbers that cannot be compared."""
         prints = [run.record.data_fingerprint for run in self.runs]
@@ -90,6 +142,16 @@ class Comparison:
             "runs": [
                 {"label": label, **numbers(run)}
                 for label, run in zip(self.labels, self.runs, strict=True)
+            ],
+            "repeats": [
+                {
+                    "label": each.label,
+                    "bits_per_byte": list(each.scores),
+                    "mean": each.mean,
+                    "std": each.std,
+                    "interval": list(each.interval),
+                }
+                for each in self.repeats
             ],
             "differences": self.differences,
             "notes": self.notes,
@@ -117,6 +179,17 @@ def numbers(run: RecordedRun) -> dict[str, Any]:
         "tokens_per_s": history.median("perf/tokens_per_s"),
         "wall_s": run.record.wall_s if run.record.starts else None,
     }
+
+
+def _without_seeds(run: RecordedRun) -> str:
+    """Return a key that runs of one config share, whatever their seeds."""
+    ignored = (*_SEEDS, *_NO_PART_OF_A_RESULT)
+    kept = {
+        key: value
+        for key, value in leaves(run.config)
+        if not any(key == k or key.startswith(f"{k}.") for k in ignored)
+    }
+    return json.dumps([run.record.name, kept], sort_keys=True)
 
 
 def _keys_below(key: str, old: Any, new: Any) -> list[str]:

@@ -7,11 +7,12 @@ import numpy as np
 from rich.console import Console
 
 from zoo.common.html import element, table
+from zoo.explaining.tables import Table, show_tables
 from zoo.explaining.terminal import column_widths, show
-from zoo.reporting.comparison import Comparison, numbers
+from zoo.reporting.comparison import CONFIDENCE, Comparison, numbers
 from zoo.reporting.config_sources import show_value
 from zoo.reporting.curves import line
-from zoo.reporting.markup import figure, page, section, sections
+from zoo.reporting.markup import figure, page, section, sections, table_section
 from zoo.reporting.plots import Line, Panel, picture
 from zoo.reporting.recorded_run import BITS_PER_BYTE, TOKENS, RecordedRun
 from zoo.reporting.run_page import duration, short
@@ -105,6 +106,27 @@ def _number_row(label: str, run: RecordedRun) -> list[str]:
     ]
 
 
+def repeats_table(comparison: Comparison) -> Table:
+    """Return the scores of the configs that were repeated with other seeds."""
+    rows = [
+        [
+            each.label,
+            str(len(each.scores)),
+            f"{each.mean:.4f}",
+            "{:.4f} to {:.4f}".format(*each.interval),
+            f"{each.std:.4f}",
+            f"{min(each.scores):.4f} to {max(each.scores):.4f}",
+        ]
+        for each in comparison.repeats
+    ]
+    note = (
+        "Bits per byte at the end of finished runs that differ in nothing but their seeds. The "
+        f"interval holds the mean over all seeds with probability {CONFIDENCE:.0%} (Student's t)."
+    )
+    head = ("config", "seeds", "mean", "interval", "standard deviation", "lowest to highest")
+    return Table("Seeds", head, rows, [note])
+
+
 def difference_rows(comparison: Comparison) -> list[list[str]]:
     """Return the differing keys with the value of each run."""
     return [
@@ -127,6 +149,8 @@ def show_comparison(comparison: Comparison, console: Console) -> None:
     _show_table(console, [list(row) for row in zip(HEAD, *number_rows(comparison), strict=True)])
     for note in comparison.notes:
         show(console, f"  note: {note}")
+    if comparison.repeats:
+        show_tables(console, [repeats_table(comparison)])
 
 
 def _show_table(console: Console, rows: Sequence[Sequence[str]]) -> None:
@@ -157,6 +181,7 @@ def comparison_page(comparison: Comparison, over: Axis) -> str:
         "Thick lines are means over one fiftieth of the run. The first twentieth may lie above "
         "the picture, so that the end can be told apart."
     )
+    repeats = [table_section(repeats_table(comparison))] if comparison.repeats else []
     parts = sections(
         section(
             "Curves",
@@ -168,6 +193,7 @@ def comparison_page(comparison: Comparison, over: Axis) -> str:
             table(HEAD, number_rows(comparison), class_="numbers"),
             *(element("p", f"Note: {note}.", class_="muted") for note in comparison.notes),
         ),
+        *repeats,
         section("What differs between the configs", differ),
         section("Folders", folders),
     )

@@ -1,8 +1,12 @@
+import json
 from pathlib import Path
 from typing import Any
 
-from tests.zoo.reporting.runs import change_config, make_run
+import pytest
+
+from tests.zoo.reporting.runs import change_config, make_run, row, write_rows
 from zoo.reporting.comparison import Comparison
+from zoo.reporting.comparison_page import comparison_page, repeats_table
 from zoo.reporting.record import read_record
 from zoo.reporting.recorded_run import read_run
 
@@ -74,3 +78,38 @@ def test_numbers_that_cannot_be_compared_have_a_note(tmp_path):
     vocabularies, texts = compare(*workdirs).notes
     assert vocabularies.startswith("the vocabularies differ: compare bits per byte")
     assert texts.startswith("the texts differ")
+
+
+def test_runs_that_differ_in_their_seeds_alone_are_repeats_of_one_config(tmp_path):
+    def finished(folder: str, model: str, seed: int, bits: float, **values: Any) -> Path:
+        workdir = run(tmp_path / folder, model, seed=seed, data__seed=seed, **values)
+        write_rows(workdir, [row(6, bits=bits)])
+        return workdir
+
+    workdirs = [
+        finished("a1", "palm_nano", 1, 2.0),
+        finished("b1", "llama_nano", 1, 1.5),
+        finished("a2", "palm_nano", 2, 2.2, log_every=7),  # which moves no number
+        finished("b2", "llama_nano", 2, 1.7),
+        finished("a3", "palm_nano", 3, 2.4),
+        finished("c1", "palm_nano", 1, 9.0, z_loss=0.5),  # alone of its config
+        run(tmp_path / "d1", "gpt2_nano", seed=1),
+    ]
+    comparison = compare(*workdirs)
+    best, other = comparison.repeats
+    assert (best.label, best.scores) == ("llama_nano", (1.5, 1.7))
+    assert (other.label, other.scores) == ("palm_nano", (2.0, 2.2, 2.4))
+    assert other.mean == pytest.approx(2.2)
+    assert other.std == pytest.approx(0.2)
+    half = 4.302653 * 0.2 / 3**0.5  # Student's t of 2 degrees of freedom at 97.5 %
+    assert other.interval == pytest.approx((2.2 - half, 2.2 + half))
+    assert repeats_table(comparison).rows[1][:3] == ["palm_nano", "3", "2.2000"]
+    shown = json.loads(json.dumps(comparison.to_json()))["repeats"]
+    assert [each["bits_per_byte"] for each in shown] == [[1.5, 1.7], [2.0, 2.2, 2.4]]
+    assert "Seeds" in comparison_page(comparison, "tokens")
+
+
+def test_runs_that_are_not_finished_are_no_repeats(tmp_path):
+    runs = [run(tmp_path / "a", seed=1)]
+    make_run(tmp_path / "b", outcome=None)
+    assert compare(*runs, tmp_path / "b").repeats == []
