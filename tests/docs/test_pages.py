@@ -114,7 +114,7 @@ def test_every_json_field_is_documented_and_no_other(tmp_path):
     for parts in ("compared", "measured", "differences", "published"):
         for field in lesson[parts][0]:
             assert f"`{field}`" in of_demo
-    few = Heads(num_heads=2, kv_heads=(2,), head_dim=8, num_layers=1, lengths=(128,), repeats=1)
+    few = Heads(num_heads=2, kv_heads=(2, 1), head_dim=8, num_layers=1, lengths=(128,), repeats=1)
     forms = Attention(lengths=(128, 256), head_dim=8, repeats=1)
     for shown in (heads.show(few, print), attention.show(forms, print)):
         for field in (*shown.compared[0], *shown.measured[0]):

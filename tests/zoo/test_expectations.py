@@ -25,7 +25,9 @@ def expected(family: str) -> str:
 
 @pytest.mark.parametrize("family", configs.FAMILIES)
 def test_the_config_and_the_page_expect_the_same(family):
-    rows = [line for line in PAGE.read_text().splitlines() if line.startswith(f"| `{family}_small`")]
+    rows = [
+        line for line in PAGE.read_text().splitlines() if line.startswith(f"| `{family}_small`")
+    ]
     assert f"| **{expected(family)}** |" in rows[0]
 
 

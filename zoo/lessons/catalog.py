@@ -61,6 +61,11 @@ class Heads(Lesson):
         super().__post_init__()
         check_above_zero(self, "", "num_heads", "head_dim", "num_layers", "repeats")
         _check_numbers("kv-heads", self.kv_heads)
+        check(
+            len(self.kv_heads) > 1,
+            f"--kv-heads={self.kv_heads} must hold two numbers or more, to compare; write for "
+            "example --kv-heads 8 1",
+        )
         _check_numbers("lengths", self.lengths)
         _check_numbers("batch-sizes", self.batch_sizes)
 
