@@ -108,19 +108,17 @@ def test_every_json_field_is_documented_and_no_other(tmp_path):
     for field in (*one, *one["parts"]["1 to 2"]):
         assert f"`{field}`" in of_length
     settings = FeedForward(base="palm_nano", seq_len=64, batch_tokens=512, num_tokens=5120)
-    study, _ = finish(tmp_path / "lesson", settings.study(), noise=0.01)
-    lesson = feed_forward.shown(Findings.of(study)).to_json()
+    swiglu, _ = finish(tmp_path / "lesson", settings.study(), noise=0.01)
+    lesson = feed_forward.shown(Findings.of(swiglu)).to_json()
     assert fields(of_demo) == {"lesson", *lesson, "out"}
     for parts in ("compared", "measured", "differences", "published"):
         for field in lesson[parts][0]:
             assert f"`{field}`" in of_demo
-    few = Heads(num_heads=2, kv_heads=(2,), head_dim=8, num_layers=1, lengths=(128,), repeats=1)
+    few = Heads(num_heads=2, kv_heads=(2, 1), head_dim=8, num_layers=1, lengths=(128,), repeats=1)
     forms = Attention(lengths=(128, 256), head_dim=8, repeats=1)
     for shown in (heads.show(few, print), attention.show(forms, print)):
-        lesson = shown.to_json()
-        for parts in ("compared", "measured"):
-            for field in lesson[parts][0]:
-                assert f"`{field}`" in of_demo
+        for field in (*shown.compared[0], *shown.measured[0]):
+            assert f"`{field}`" in of_demo
     measured = bench_result(1.0)
     assert fields(of_bench) == {*measured.to_json(), "change"}
     side = measured.figures["step_s"].to_json()

@@ -61,6 +61,11 @@ class Heads(Lesson):
         super().__post_init__()
         check_above_zero(self, "", "num_heads", "head_dim", "num_layers", "repeats")
         _check_numbers("kv-heads", self.kv_heads)
+        check(
+            len(self.kv_heads) > 1,
+            f"--kv-heads={self.kv_heads} must hold two numbers or more, to compare; write for "
+            "example --kv-heads 8 1",
+        )
         _check_numbers("lengths", self.lengths)
         _check_numbers("batch-sizes", self.batch_sizes)
 
@@ -124,7 +129,7 @@ class FeedForward(Lesson):
         self.study()
 
     def study(self) -> AblationStudy:
-        """Return the ablation that the lesson runs: one choice, two doublings from its peak.
+        """Return the ablation that the lesson runs: one choice, up to three doublings of its peak.
 
         Raises ConfigError if there is no such base.
         """
@@ -136,7 +141,7 @@ class FeedForward(Lesson):
             designs=("from_start",),
             equal="flops",
             seeds=self.seeds,
-            max_doublings=2,
+            max_doublings=3,
             d_model=self.d_model,
             vocab_size=self.vocab_size,
             seq_len=self.seq_len,

@@ -205,10 +205,9 @@ def show(lesson: Heads, report: Report) -> Shown:
 
 def _seen(points: list[Point]) -> Iterator[str]:
     """Yield a sentence on the models with the fewest heads, where the cache is small and large."""
-    by_size = sorted(points, key=lambda point: point.batch_size * point.length)
-    for place in (0, -1):
-        size = by_size[place].batch_size, by_size[place].length
-        first, *_, last = [p for p in points if (p.batch_size, p.length) == size]
+    sizes = sorted({(p.batch_size * p.length, p.batch_size, p.length) for p in points})
+    for _, *size in dict.fromkeys((sizes[0], sizes[-1])):
+        first, *_, last = [p for p in points if [p.batch_size, p.length] == size]
         read = [p.decoder.read_bytes(*size) / 1e6 for p in (first, last)]
         cache = first.decoder.cache_bytes(*size) / 1e6
         yield (
