@@ -91,6 +91,8 @@ def started(jobs: int) -> Iterator[list[Trainer]]:
                 process.stdin.close()
         for process in processes:
             process.wait()
+            assert process.stdout is not None
+            process.stdout.close()
 
 
 def _start(number: int, jobs: int) -> subprocess.Popen[str]:
