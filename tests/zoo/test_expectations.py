@@ -26,7 +26,7 @@ def expected(family: str) -> str:
 @pytest.mark.parametrize("family", configs.FAMILIES)
 def test_the_config_and_the_page_expect_the_same(family):
     lines = PAGE.read_text(encoding="utf-8").splitlines()
-    (row,) = (line for line in lines if line.startswith(f"| `{family}_small`"))
+    row = next(line for line in lines if line.startswith(f"| `{family}_small`"))
     assert f"| **{expected(family)}** |" in row
 
 
