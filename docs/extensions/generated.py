@@ -24,6 +24,7 @@ API = {
         "zoo.inference.speculative",
         "zoo.inference.scores",
         "zoo.inference.decode",
+        "zoo.ngram.model",
     ),
     "Train": ("zoo.train", "zoo.runs.loop", "zoo.runs.budget", "configs.experiment"),
     "Configs": ("configs", "configs.optimizers", "configs.paper", "configs.scaled"),
@@ -84,6 +85,7 @@ API = {
         "data.vocabularies.styles",
         "data.vocabularies.byte_pairs",
         "data.vocabularies.lossless",
+        "data.text.ngram",
     ),
 }
 """The modules whose docstrings make the reference, by what they are for."""

@@ -58,7 +58,7 @@ KINDS = {
 
 
 @dataclass(frozen=True)
-class Tokens:
+class VocabularyRun:
     """A vocabulary with the run that reads the text with it."""
 
     name: str
@@ -90,7 +90,7 @@ class Tokens:
         )
 
 
-def prepare(lesson: Vocabularies, folder: Path, report: Report) -> list[Tokens]:
+def prepare(lesson: Vocabularies, folder: Path, report: Report) -> list[VocabularyRun]:
     """Train the vocabularies into the folder, and plan the run of each within the budget.
 
     Raises ConfigError if a run would have fewer than ten steps, DataConfigError if the text does
@@ -126,7 +126,7 @@ def prepare(lesson: Vocabularies, folder: Path, report: Report) -> list[Tokens]:
         )
         data = dataclasses.replace(run.data, vocabulary=str(folder / name))
         run = dataclasses.replace(run, data=data)
-        found.append(Tokens(name, vocabulary, per_token, run))
+        found.append(VocabularyRun(name, vocabulary, per_token, run))
     return found
 
 
@@ -171,7 +171,9 @@ def show(lesson: Vocabularies, report: Report) -> Shown:
     return shown(lesson, found, runs)
 
 
-def shown(lesson: Vocabularies, found: list[Tokens], runs: dict[str, list[Trained]]) -> Shown:
+def shown(
+    lesson: Vocabularies, found: list[VocabularyRun], runs: dict[str, list[Trained]]
+) -> Shown:
     """Return what the runs of all vocabularies show; each has a run for every seed."""
     scores = {name: [trained.bits_per_byte for trained in of] for name, of in runs.items()}
     differences = differences_from("BPE", scores)
@@ -213,7 +215,7 @@ def _score(bits: float | None) -> str:
     return "diverged" if bits is None else f"{bits:.4f}"
 
 
-def _budget(lesson: Vocabularies, found: list[Tokens]) -> str:
+def _budget(lesson: Vocabularies, found: list[VocabularyRun]) -> str:
     """Return what the equal budget means for what is not equal."""
     match lesson.equal:
         case "flops":
@@ -224,7 +226,7 @@ def _budget(lesson: Vocabularies, found: list[Tokens]) -> str:
             return f"For equal bytes of text, the runs need these FLOPs: {cost}."
 
 
-def _vocabularies(lesson: Vocabularies, found: list[Tokens]) -> Table:
+def _vocabularies(lesson: Vocabularies, found: list[VocabularyRun]) -> Table:
     rows = [
         [
             each.name,
@@ -269,7 +271,7 @@ def _mean(scores: list[float | None]) -> float | None:
     return statistics.fmean(known) if len(known) == len(scores) else None
 
 
-def _panel(found: list[Tokens], runs: dict[str, list[Trained]]) -> Panel:
+def _panel(found: list[VocabularyRun], runs: dict[str, list[Trained]]) -> Panel:
     lines = []
     for style, each in enumerate(found):
         known = [t.bits_per_byte for t in runs[each.name] if t.bits_per_byte is not None]
