@@ -207,8 +207,8 @@ class NgramModel:
         """Yield the new token of every row; none for a row that has ended."""
         check(max_tokens > 0, f"max_tokens={max_tokens} must be above zero")
         rng, end_id = np.random.default_rng(seed), self.vocabulary.eos_id
-        starts = self.vocabulary.start
-        rows = [list(row[len(starts) * (list(row[:1]) == starts) :]) for row in rows]
+        # The start of a document is no symbol of the counts, whose contexts begin by themselves.
+        rows = [list(row[row[:1] == [self.vocabulary.bos_id] :]) for row in map(list, rows)]
         running = [True] * len(rows)
         for _ in range(max_tokens):
             drawn: list[list[int]] = []

@@ -9,6 +9,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
 
 INK, GRID = "#1b2028", "#d5d9df"
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#8e44ad", "#b8860b", "#c2185b", "#3f9bd8", "#6b6b6b")
@@ -189,3 +190,18 @@ def _draw(panel: Panel, axes: "Axes") -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(GRID)
     axes.xaxis.set_major_formatter(lambda value, _: with_unit(value))
+    for axis, scale, ends in (
+        (axes.xaxis, panel.scales[0], panel.x_range()),
+        (axes.yaxis, panel.scales[1], panel.y_range()),
+    ):
+        if scale == "log":
+            _set_log_ticks(axis, *ends)
+
+
+def _set_log_ticks(axis: "Axis", low: float, high: float) -> None:
+    """Put ticks at 1, 2 and 5 of each power of ten, or at 1 alone on a long axis."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 1000 * low else (1,)))
+    axis.set_major_formatter(lambda value, _: with_unit(value))
+    axis.set_minor_formatter(NullFormatter())
