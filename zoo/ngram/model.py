@@ -207,8 +207,9 @@ class NgramModel:
         """Yield the new token of every row; none for a row that has ended."""
         check(max_tokens > 0, f"max_tokens={max_tokens} must be above zero")
         rng, end_id = np.random.default_rng(seed), self.vocabulary.eos_id
-        # The start of a document is no symbol of the counts, whose contexts begin by themselves.
-        rows = [list(row[row[:1] == [self.vocabulary.bos_id] :]) for row in map(list, rows)]
+        # The mark of a document's start is not counted: contexts begin by themselves.
+        begins = [row[:1] == [self.vocabulary.bos_id] for row in map(list, rows)]
+        rows = [list(row[1:] if begun else row) for row, begun in zip(rows, begins, strict=True)]
         running = [True] * len(rows)
         for _ in range(max_tokens):
             drawn: list[list[int]] = []
