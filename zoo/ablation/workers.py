@@ -11,6 +11,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
 from configs.experiment import Experiment
+from models.config import check
 from zoo.ablation.study import Planned, Run, Study, Trained
 from zoo.common.errors import StartedRunError
 from zoo.common.process import MALLOC_TUNABLES
@@ -79,8 +80,11 @@ def train_together(
 def started(jobs: int) -> Iterator[list[Trainer]]:
     """Yield as many trainers, each a process with its share of the devices.
 
-    At the end of the block, also by an error or Ctrl-C, each saves its run and stops.
+    At the end of the block, also by an error or Ctrl-C, each saves its run and stops. Raises
+    ConfigError if the accelerators cannot be shared among so many.
     """
+    if jobs > 1:
+        check_shared(jobs, *_devices())
     processes = [_start(number, jobs) for number in range(jobs)]
     try:
         yield [_trainer(process) for process in processes]
@@ -93,6 +97,27 @@ def started(jobs: int) -> Iterator[list[Trainer]]:
             process.wait()
             assert process.stdout is not None
             process.stdout.close()
+
+
+def check_shared(jobs: int, platform: str, num_devices: int) -> None:
+    """Raise ConfigError unless so many processes can each have devices of their own."""
+    check(
+        platform != "tpu",
+        f"--jobs={jobs} needs as many processes, and a TPU serves one; write --jobs=1",
+    )
+    check(
+        platform != "gpu" or jobs <= num_devices,
+        f"--jobs={jobs} is more than the {num_devices} GPUs that are here; write "
+        f"--jobs={num_devices}",
+    )
+
+
+def _devices() -> tuple[str, int]:
+    """Return the platform and its devices, as a process of its own sees them."""
+    program = "import jax; print(jax.default_backend(), jax.local_device_count())"
+    command = [sys.executable, "-c", program]
+    told = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+    return told[-2], int(told[-1])
 
 
 def _start(number: int, jobs: int) -> subprocess.Popen[str]:

@@ -15,7 +15,7 @@ from zoo.ablation.findings import Findings
 from zoo.ablation.report import NOISE, study_markdown, study_page, verdict
 from zoo.ablation.study import SWEEP_SEED, Study
 from zoo.ablation.sweep import best_place, is_bracketed, next_places
-from zoo.ablation.workers import train_all
+from zoo.ablation.workers import check_shared, started, train_all
 from zoo.common.errors import WorkdirError
 
 EFFECTS = {"norm": 0.0, "position": -0.05, "feed_forward": -0.03, "optimizer": 0.08}
@@ -243,3 +243,17 @@ def test_a_study_of_a_model_that_has_changed_is_not_continued(tmp_path):
     study.write()
     with pytest.raises(ConfigError, match="with a peak of 0.5, which would be .* has changed"):
         Study.open(with_choices("norm"), tmp_path)
+
+
+def test_accelerators_are_shared_among_no_more_processes_than_they_serve():
+    check_shared(8, "cpu", 1)
+    check_shared(4, "gpu", 4)
+    with pytest.raises(ConfigError, match="more than the 2 GPUs that are here; write --jobs=2"):
+        check_shared(3, "gpu", 2)
+    with pytest.raises(ConfigError, match="a TPU serves one; write --jobs=1"):
+        check_shared(2, "tpu", 4)
+
+
+def test_several_trainers_start_and_end_with_the_block():
+    with started(2) as trainers:
+        assert len(trainers) == 2
