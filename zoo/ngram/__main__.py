@@ -21,7 +21,7 @@ class NgramCommand:
     units: Literal["tokens", "bytes"] = "tokens"
     """Symbols to count: the tokens of a vocabulary, as the other models have them, or bytes."""
     vocab_size: int = 4096
-    """Tokens of the vocabulary, which is trained on the text."""
+    """Tokens of the vocabulary, which is trained on the text; not for --units=bytes."""
     max_tokens: int | None = None
     """Tokens to count, in whole documents drawn at random: as many as another model has seen. None:
     the whole training text."""
@@ -50,10 +50,10 @@ def main(argv: list[str]) -> None:
     )
     from zoo.common.folders import new_folder
     from zoo.common.progress import Progress
-    from zoo.ngram.model import BYTES, NgramModel
+    from zoo.ngram.model import NgramModel
 
     report, out = Progress(cli.console), Path(command.out).expanduser()
-    vocab_size = BYTES if command.units == "bytes" else command.vocab_size
+    vocab_size = None if command.units == "bytes" else command.vocab_size
     with new_folder(out, "--out") as folder:
         start_s = time.monotonic()
         model = NgramModel.count(

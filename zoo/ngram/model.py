@@ -7,7 +7,7 @@ its bits per byte stand beside those of a transformer.
 import json
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -15,7 +15,7 @@ import numpy as np
 
 from data import evaluation_text
 from data.batches.rows import TokenWindows
-from data.config import Data, Source, without_code
+from data.config import Data, Mixture, PaperMixture, Source, without_code
 from data.errors import DataConfigError, DataError
 from data.evaluation_text import EvaluationText
 from data.run_vocabulary import find_vocabulary
@@ -55,20 +55,26 @@ class NgramModel:
 
     @classmethod
     def count(
-        cls, data: Data, order: int, vocab_size: int, max_tokens: int | None, report: Report
+        cls, data: Data, order: int, vocab_size: int | None, max_tokens: int | None, report: Report
     ) -> "NgramModel":
         """Count the n-grams of the training text, whose token cache a run of the same text shares.
 
-        Raises DataConfigError and DataError as `data.training_data.load` does.
+        Raises DataConfigError for a mixture or a stream, and DataConfigError and DataError as
+        `data.training_data.load` does.
 
         Args:
           vocab_size: tokens of the vocabulary, which is trained on the text unless `data` names
-            one; BYTES: one token per byte.
+            one. None: one token per byte.
           max_tokens: documents are taken at random until they have as many; None: all.
         """
+        if data.streaming or isinstance(data.source, Mixture | PaperMixture):
+            raise DataConfigError(
+                "an n-gram model counts the whole text of one source; name one task or files, and "
+                "leave out --data.mixture and --data.streaming"
+            )
         folder = cache_folder(data.cache_dir)
         corpora = read_corpora(data, folder, report)
-        if vocab_size == BYTES and data.vocabulary is None:
+        if vocab_size is None:
             vocabulary = styles.train([], BYTES, "gpt2")
         else:
             vocabulary = find_vocabulary(data, corpora, vocab_size, folder, report)
@@ -130,10 +136,13 @@ class NgramModel:
     ) -> EvaluationText:
         """Return the held-out part of the model's own text or of another, or all text of files.
 
-        Raises DataConfigError and DataError as `data.evaluation_text.load` does.
+        Raises ConfigError unless `max_tokens` is above zero, and DataConfigError and DataError as
+        `data.evaluation_text.load` does.
         """
+        check(max_tokens is None or max_tokens > 0, f"--max-tokens={max_tokens} must be above zero")
         text = evaluation_text.load(
-            without_code(self.data),
+            # Documents end to end, however the rows of a transformer would be filled.
+            replace(without_code(self.data), packing="split"),
             self.fingerprint,
             source=source,
             cache_dir=cache_dir,

@@ -104,6 +104,17 @@ def test_a_part_of_the_text_is_counted_at_random(corpus_glob, tmp_path, run_here
     assert other["eval/bits_per_byte"] != part["eval/bits_per_byte"]
 
 
+def test_257_tokens_are_no_bytes_and_packing_changes_nothing(corpus_glob, tmp_path, run_here):
+    flags = [f"--data.files={corpus_glob}", "--vocab-size=257", "--json"]
+    split = run_here(command.main, *flags, f"--out={tmp_path / 'a'}")
+    assert split.code == 2 and "257" in split.stderr  # too few for tokens, and not taken for bytes
+    found = []
+    for packing in ("split", "whole"):
+        more = [f"--data.packing={packing}", "--vocab-size=300", f"--out={tmp_path / packing}"]
+        found.append(json.loads(run_here(command.main, *flags, *more).stdout))
+    assert found[0]["eval/bits_per_byte"] == found[1]["eval/bits_per_byte"]
+
+
 def test_a_model_is_read_as_it_was_written(counted):
     model = NgramModel.read(counted)
     again = counted.parent / "again"
@@ -129,6 +140,7 @@ def test_a_model_is_read_as_it_was_written(counted):
             "--weights is for a checkpoint of a run",
         ),
         (sample.main, ["--ids", "3", "999"], 2, "the prompt has the ids [999]"),
+        (evaluate.main, ["--max-tokens=0"], 2, "--max-tokens=0 must be above zero"),
         (evaluate.main, ["--seq-len=16"], 2, "leave the other flags out"),
         (evaluate.main, ["--tasks", "arc_easy"], 2, "leave the other flags out"),
     ],
@@ -142,6 +154,7 @@ def test_what_a_run_alone_has_is_refused(main, flags, code, message, counted, ru
 @pytest.mark.parametrize(
     ("flags", "code", "message"),
     [
+        (["--data.mixture=stdlib=1,packages=1"], 2, "counts the whole text of one source"),
         (["--order=0"], 2, "order=0 must be above zero"),
         (["--units=bytes", "--data.vocabulary=here"], 2, "leave one of them out"),
         (["--out=tests/zoo"], 2, "is not empty; name a new folder"),
