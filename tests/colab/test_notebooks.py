@@ -224,7 +224,9 @@ def test_ablation(execute, tmp_path, corpus_glob):
     )
     log = printed(notebook, "ablate.main")
     assert "11 runs are finished" in log
-    assert log.count(" bits per byte at a peak of ") == 1
+    # The digits of a processor decide whether the sweep, whose best peak may be at its edge, goes on.
+    num_left = len(AblationRuns.open(settings, tmp_path / "runs/ablation").runs) - 11
+    assert log.count(" bits per byte at a peak of ") == num_left >= 1
     assert "norm" in shown(notebook, "SVG(", "image/svg+xml")[0]
     (report,) = shown(notebook, "Markdown(", "text/markdown")
     assert "One choice of the end, taken back from it" in report
