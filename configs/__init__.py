@@ -1,6 +1,7 @@
 """All models of the zoo by name."""
 
 import difflib
+from types import ModuleType
 
 from configs import (
     chinchilla,
@@ -13,6 +14,7 @@ from configs import (
     mt_nlg,
     palm,
 )
+from configs.contrasts import bert, t5, transformer
 from configs.experiment import Experiment
 from models.config import ConfigError
 
@@ -29,9 +31,19 @@ FAMILIES = {
 }
 """The modules of the families, in the order in which their papers appeared."""
 
+CONTRASTS = {"transformer": transformer, "bert": bert, "t5": t5}
+"""The modules of models that are no decoders, for comparison: they are trained, sampled from,
+evaluated and described; all other commands are about the families."""
+
 MODELS: dict[str, Experiment] = {
     name: experiment for family in FAMILIES.values() for name, experiment in family.FAMILY.items()
 }
+"""The models of the families by name."""
+
+CONTRAST_MODELS: dict[str, Experiment] = {
+    name: experiment for family in CONTRASTS.values() for name, experiment in family.FAMILY.items()
+}
+"""The models of the contrasts by name."""
 
 
 def get(name: str) -> Experiment:
@@ -39,9 +51,10 @@ def get(name: str) -> Experiment:
 
     Raises ConfigError for an unknown name, with the nearest ones.
     """
-    if name in MODELS:
-        return MODELS[name]
-    near = difflib.get_close_matches(name, MODELS, n=3, cutoff=0.0)
+    models = MODELS | CONTRAST_MODELS
+    if name in models:
+        return models[name]
+    near = difflib.get_close_matches(name, models, n=3, cutoff=0.0)
     raise ConfigError(
         f"model {name!r} is not in the zoo; did you mean {' or '.join(near)}? "
         "`python -m zoo.describe` lists all models"
@@ -49,6 +62,14 @@ def get(name: str) -> Experiment:
 
 
 def family_of(name: str) -> str:
-    """Return the model's family, a key of FAMILIES. Raises ConfigError for an unknown name."""
+    """Return the model's family, of FAMILIES or CONTRASTS; ConfigError for an unknown name."""
     get(name)
-    return next(family for family, module in FAMILIES.items() if name in module.FAMILY)
+    return next(family for family, module in _EVERY.items() if name in module.FAMILY)
+
+
+def module_of(family: str) -> ModuleType:
+    """Return the module of a family or a contrast."""
+    return _EVERY[family]
+
+
+_EVERY: dict[str, ModuleType] = {**FAMILIES, **CONTRASTS}

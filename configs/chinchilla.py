@@ -175,6 +175,8 @@ PAPER = Paper(
         "model.layout": "section 4.1: as Gopher, pre-norm",
         "model.tie_embeddings": "section 4.1: as Gopher; Table A9's counts need one table",
         "model.logit_scale": "section 4.1: as Gopher, none",
+        "model.stack": "section 4.1: as Gopher",
+        "model.embedding_scale": "section 4.1: as Gopher, none",
         "optimizer": "section 4.1: AdamW instead of Gopher's Adam",
         "optimizer.schedule": "section 4.1: Gopher's warm-up, and a cosine to a tenth that ends "
         "with the run",

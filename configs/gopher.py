@@ -8,20 +8,14 @@ library (three seeds, 3 to 7 minutes each on one core of an AMD EPYC):
     python -m zoo.train --model=gopher_small
 """
 
-from configs.experiment import Experiment, ParamDtype, SteppedRamp
+from configs.batch_ramps import SteppedRamp
+from configs.experiment import Experiment, ParamDtype
 from configs.optimizers import AdamW, WarmupCosine
 from configs.paper import Paper
 from configs.scaled import NANO, SMALL, scaled_down
 from data.config import Data, PublishedSource
-from models.config import (
-    Attention,
-    Execution,
-    FeedForward,
-    ModelConfig,
-    Normal,
-    Relative,
-    RMSNorm,
-)
+from models.config import Attention, FeedForward, ModelConfig, Normal, Relative, RMSNorm
+from models.execution import Execution
 
 
 def architecture(num_layers: int, d_model: int, num_heads: int, head_dim: int) -> ModelConfig:
@@ -149,6 +143,8 @@ PAPER = Paper(
         "model.layout": "section 3.1: as in GPT-2, pre-norm",
         "model.tie_embeddings": "section 3.1: as in GPT-2; Table 1's counts need one table",
         "model.logit_scale": "section 3.1: as in GPT-2, none",
+        "model.stack": "section 3.1: an autoregressive Transformer",
+        "model.embedding_scale": "section 3.1: as in GPT-2, none",
         "optimizer": "section 3.2: Adam, read as without weight decay",
         "optimizer.schedule": "section 3.2: from 1e-7 to the peak over 1500 steps, then cosine to "
         "a tenth",

@@ -107,6 +107,8 @@ PAPER = Paper(
         "logits",
         "model.tie_embeddings": "train.py",
         "model.logit_scale": "train.py: none",
+        "model.stack": "section 3.1: a multi-layer Transformer decoder",
+        "model.embedding_scale": "train.py: none",
         "model.init": "section 4.1: N(0, 0.02)",
         "model.dropout_rate": "section 4.1: 0.1 on embeddings, attention weights and residuals",
         "model.embedding_dropout": "train.py: entries of the table of tokens and positions; each "

@@ -16,7 +16,8 @@ from configs.experiment import Experiment
 from configs.paper import Paper
 from configs.scaled import NANO, SMALL, scaled_down
 from data.config import PublishedSource
-from models.config import Attention, Execution, FeedForward, LayerNorm, Learned, ModelConfig, Normal
+from models.config import Attention, FeedForward, LayerNorm, Learned, ModelConfig, Normal
+from models.execution import Execution
 
 
 def architecture(num_layers: int, d_model: int, num_heads: int) -> ModelConfig:
@@ -106,6 +107,8 @@ PAPER = Paper(
         "model.biases": "src/model.py: in every dense layer and norm; no bias on the logits",
         "model.tie_embeddings": "src/model.py",
         "model.logit_scale": "src/model.py: none",
+        "model.stack": "section 2.3: as GPT-1, a decoder",
+        "model.embedding_scale": "src/model.py: none",
         "model.init": "src/model.py: N(0, 0.02), positions N(0, 0.01)",
         "model.init.residual": "section 2.3: residual layers scaled by 1/sqrt(N), where N is their "
         "number, read as 2 num_layers: two additions per layer. src/model.py has no such scaling",

@@ -108,6 +108,8 @@ PAPER = Paper(
         "model.biases": "section 2.1: as in GPT-2",
         "model.tie_embeddings": "section 2.1: as in GPT-2; Table D.1's counts need one table",
         "model.logit_scale": "section 2.1: as in GPT-2, none",
+        "model.stack": "section 2.1: as GPT-2",
+        "model.embedding_scale": "section 2.1: as in GPT-2, none",
         "model.init": "section 2.1: as in GPT-2, residual scaling included",
         "optimizer": "appendix B: Adam with betas 0.9 and 0.95, eps 1e-8, decay 0.1, clipping at 1",
         "optimizer.schedule": "appendix B: warm-up over 375M tokens, cosine to 10 % at 260B, then "

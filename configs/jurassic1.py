@@ -55,6 +55,7 @@ PAPER = Paper(
     authors="Lieber et al. 2021",
     reference="AI21 Labs white paper, August 2021",
     sources={
+        "model.stack": "section 2.1: the Transformer decoder",
         "model.vocab_size": "section 2.2: 256K items, read as 2^18: the 3.6B parameters that it "
         "gives for the 178B's embedding are 262,144 x 13,824; 256,000 rows would give 3.5B",
         "model.context_length": "section 2.2",
@@ -82,6 +83,7 @@ PAPER = Paper(
         "model.position": "GPT-2's learned positions",
         "model.biases": "GPT-2's",
         "model.logit_scale": "GPT-2's: none",
+        "model.embedding_scale": "GPT-2's: none",
         "model.init": "GPT-2's",
         "model.dropout_rate": "0, as in the zoo's GPT-3",
         "optimizer": "GPT-3's Adam, decay and clipping: section 2.3 follows the hyper-parameters "

@@ -14,15 +14,8 @@ from configs.optimizers import AdamW, WarmupCosine
 from configs.paper import Paper
 from configs.scaled import NANO, SMALL, scaled_down
 from data.config import Data, PublishedSource
-from models.config import (
-    Attention,
-    Execution,
-    FeedForward,
-    ModelConfig,
-    Normal,
-    RMSNorm,
-    Rotary,
-)
+from models.config import Attention, FeedForward, ModelConfig, Normal, RMSNorm, Rotary
+from models.execution import Execution
 
 
 def architecture(
@@ -140,6 +133,8 @@ PAPER = Paper(
         "model.tie_embeddings": "llama/model.py: a separate output matrix, which Table 2's counts "
         "need",
         "model.logit_scale": "llama/model.py: none",
+        "model.stack": "llama/model.py: a decoder",
+        "model.embedding_scale": "llama/model.py: none",
         "optimizer": "section 2.3: AdamW with betas 0.9 and 0.95, decay 0.1, clipping at 1",
         "optimizer.schedule": "section 2.3: 2000 warm-up steps, cosine to 10 %",
         "optimizer.schedule.peak_lr": "Table 2",

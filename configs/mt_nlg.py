@@ -91,6 +91,7 @@ PAPER = Paper(
     authors="Smith et al. 2022",
     reference="arXiv 2201.11990",
     sources={
+        "model.stack": "section 3.2: the Transformer decoder, from left to right",
         "model.context_length": "section 3.2",
         "model.num_layers": "section 3.2",
         "model.d_model": "section 3.2",
@@ -118,6 +119,7 @@ PAPER = Paper(
         "model.biases": "Megatron-LM's, as in GPT-2",
         "model.tie_embeddings": "Megatron-LM's: tied",
         "model.logit_scale": "Megatron-LM's: none",
+        "model.embedding_scale": "Megatron-LM's: none",
         "model.init.residual": "Megatron-LM's and GPT-2's scaling of the two output projections",
         "model.dropout_rate": "0: less than one epoch",
         "optimizer.decays": "embeddings and kernels: Megatron-LM decays neither biases nor norms "

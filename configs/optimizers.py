@@ -86,7 +86,38 @@ class WarmupCosineInTokens:
         )
 
 
-Schedule = InverseSquareRoot | WarmupCosine | WarmupCosineInTokens
+@dataclass(frozen=True, kw_only=True)
+class WarmupLinear:
+    """Linear warm-up to the peak, then a line down to zero at the last step."""
+
+    peak_lr: float = field(metadata=MAY_CHANGE)
+    """Highest rate. A resumed run may lower it, as after a divergence."""
+    warmup_steps: int
+
+    def __post_init__(self):
+        _check_peak(self.peak_lr)
+        check_above_zero(self, "optimizer.schedule.", "warmup_steps")
+
+
+@dataclass(frozen=True, kw_only=True)
+class WarmupInverseSquareRoot:
+    """lr(k) = peak_lr * min(k / warmup_steps, sqrt(warmup_steps / k)) at step k = 1, 2, ...
+
+    Vaswani et al. 2017, equation 3, where the peak is 1 / sqrt(d_model warmup_steps).
+    """
+
+    peak_lr: float = field(metadata=MAY_CHANGE)
+    """Highest rate. A resumed run may lower it, as after a divergence."""
+    warmup_steps: int
+
+    def __post_init__(self):
+        _check_peak(self.peak_lr)
+        check_above_zero(self, "optimizer.schedule.", "warmup_steps")
+
+
+Schedule = (
+    InverseSquareRoot | WarmupCosine | WarmupCosineInTokens | WarmupLinear | WarmupInverseSquareRoot
+)
 """The learning rate of every step."""
 
 Decays = Literal["matrices", "all"]
@@ -102,12 +133,13 @@ class Adafactor:
     beta1: float = 0.9
     decay_exponent: float = 0.8
     """beta2 at step k is 1 - k^(-decay_exponent)."""
-    weight_decay_exponent: float = 2.0
-    """Every step multiplies the parameters that decay by 1 - lr^weight_decay_exponent."""
+    weight_decay_exponent: float | None = 2.0
+    """Every step multiplies the parameters that decay by 1 - lr^weight_decay_exponent. None: no
+    parameter decays."""
     decays: Decays = "matrices"
     """The parameters that weight decay shrinks: embeddings and kernels, or all."""
-    clip_norm: float = 1.0
-    """Global gradient norm above which gradients are scaled down."""
+    clip_norm: float | None = 1.0
+    """Global gradient norm above which gradients are scaled down. None: they never are."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,8 +153,8 @@ class AdamW:
     weight_decay: float = 0.1
     decays: Decays = "matrices"
     """The parameters that weight decay shrinks: embeddings and kernels, or all."""
-    clip_norm: float = 1.0
-    """Global gradient norm above which gradients are scaled down."""
+    clip_norm: float | None = 1.0
+    """Global gradient norm above which gradients are scaled down. None: they never are."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,11 +173,30 @@ class RateCorrectedAdam:
     weight_decay: float = 0.01
     decays: Decays = "matrices"
     """The parameters that weight decay shrinks: embeddings and kernels, or all."""
-    clip_norm: float = 1.0
-    """Global gradient norm above which gradients are scaled down."""
+    clip_norm: float | None = 1.0
+    """Global gradient norm above which gradients are scaled down. None: they never are."""
 
 
-Optimizer = Adafactor | AdamW | RateCorrectedAdam
+@dataclass(frozen=True, kw_only=True)
+class UncorrectedAdam:
+    """Adam without the correction of its moments' bias, with decoupled weight decay.
+
+    A parameter p becomes p - lr (m / (sqrt(v) + eps) + weight_decay p). BERT's released code
+    (optimization.py) has this form.
+    """
+
+    schedule: Schedule
+    beta1: float = 0.9
+    beta2: float = 0.999
+    eps: float = 1e-6
+    weight_decay: float = 0.01
+    decays: Decays = "matrices"
+    """The parameters that weight decay shrinks: embeddings and kernels, or all."""
+    clip_norm: float | None = 1.0
+    """Global gradient norm above which gradients are scaled down. None: they never are."""
+
+
+Optimizer = Adafactor | AdamW | RateCorrectedAdam | UncorrectedAdam
 
 
 def _check_peak(peak_lr: float) -> None:

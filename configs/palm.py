@@ -8,12 +8,14 @@ takes a few minutes on a laptop and reaches 1.658 bits per byte on the Python st
     python -m zoo.train --model=palm_small
 """
 
-from configs.experiment import Divergence, Experiment, SteppedRamp
+from configs.batch_ramps import SteppedRamp
+from configs.experiment import Divergence, Experiment
 from configs.optimizers import Adafactor, InverseSquareRoot
 from configs.paper import Paper
 from configs.scaled import NANO, SMALL, scaled_down
 from data.config import Data, PublishedSource
-from models.config import Attention, Execution, FanIn, FeedForward, LayerNorm, ModelConfig, Rotary
+from models.config import Attention, FanIn, FeedForward, LayerNorm, ModelConfig, Rotary
+from models.execution import Execution
 
 
 def architecture(
@@ -130,6 +132,7 @@ PAPER = Paper(
         "model.biases": "section 2: none, in dense layers and norms alike",
         "model.tie_embeddings": "section 2",
         "model.logit_scale": "section 5: logits / sqrt(d_model)",
+        "model.stack": "section 2: decoder-only, a token sees itself and those before it",
         "model.init": "section 5: kernels N(0, 1/sqrt(n_in)), read as the standard deviation; "
         "embeddings N(0, 1)",
         "model.dropout_rate": "section 5: none in pre-training",
@@ -152,6 +155,7 @@ PAPER = Paper(
         "100 steps before, and 200 to 500 batches left out, those of the spike among them",
     },
     not_published={
+        "model.embedding_scale": "none: section 2 names no factor",
         "batch_ramp.until_tokens": "24 % of the tokens, after which the 540B's batch grows for the "
         "last time",
         "model.norm.eps": "1e-6, T5X's",

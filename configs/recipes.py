@@ -3,10 +3,12 @@
 A family whose paper changes something calls the recipe and replaces what differs.
 """
 
-from configs.experiment import Experiment, LinearRamp
+from configs.batch_ramps import LinearRamp
+from configs.experiment import Experiment
 from configs.optimizers import AdamW, WarmupCosine, WarmupCosineInTokens
 from data.config import Data
-from models.config import Execution, ModelConfig
+from models.config import ModelConfig
+from models.execution import Execution
 
 
 def gpt3(

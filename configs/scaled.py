@@ -10,9 +10,19 @@ widths are chosen to make the counts about equal.
 from dataclasses import dataclass, replace
 from typing import assert_never
 
-from configs.experiment import Divergence, Experiment, LinearRamp, SteppedRamp
-from configs.optimizers import InverseSquareRoot, Schedule, WarmupCosine, WarmupCosineInTokens
-from models.config import Execution, ModelConfig
+from configs.batch_ramps import LinearRamp, SteppedRamp
+from configs.experiment import Divergence, Experiment
+from configs.objectives import Objective
+from configs.optimizers import (
+    InverseSquareRoot,
+    Schedule,
+    WarmupCosine,
+    WarmupCosineInTokens,
+    WarmupInverseSquareRoot,
+    WarmupLinear,
+)
+from models.config import ModelConfig
+from models.execution import Execution
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +74,13 @@ llama_small then reaches 1.833 bits per byte, and 1.811 as it is."""
 
 
 def scaled_down(
-    published: Experiment, model: ModelConfig, budget: Budget, *, peak_lr: float
+    published: Experiment,
+    model: ModelConfig,
+    budget: Budget,
+    *,
+    peak_lr: float,
+    objective: Objective | None = None,
+    vocabulary_size: int | None = None,
 ) -> Experiment:
     """Return a run of `model` with the recipe of `published`, in another budget.
 
@@ -72,11 +88,16 @@ def scaled_down(
     is `peak_lr`, and the warm-up is the budget's: the paper's would last for less than a step. The
     batch grows from at least the budget's smallest one. The execution and the reaction to a
     diverging step are the defaults: so short a run has no use for a rewind.
+
+    Args:
+      objective: one whose marks are among the ids of the budget; None: that of `published`.
+      vocabulary_size: tokens of the vocabulary, which end before the marks; None: there are none.
     """
     run = replace(
         published,
         model=replace(model, vocab_size=budget.vocab_size, context_length=budget.seq_len),
-        data=replace(published.data, vocabulary_size=None),
+        objective=published.objective if objective is None else objective,
+        data=replace(published.data, vocabulary_size=vocabulary_size),
         execution=Execution(),
         divergence=Divergence(),
         num_steps=1,
@@ -124,6 +145,8 @@ def _scaled_schedule(
     match schedule:
         case InverseSquareRoot():
             return InverseSquareRoot(peak_lr=peak_lr, constant_steps=budget.warmup_steps)
+        case WarmupLinear() | WarmupInverseSquareRoot():
+            return replace(schedule, peak_lr=peak_lr, warmup_steps=budget.warmup_steps)
         case WarmupCosine(decay_steps=decay_steps):
             share = None if decay_steps is None else decay_steps / published.num_steps
             return replace(

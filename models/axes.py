@@ -5,7 +5,7 @@ Letters, in shapes and annotations; an einsum writes them in lower case:
     B batch        T query length   S key length    D d_model    L layers
     N heads        K kv heads       G = N / K       H head_dim   F d_ff     V vocab
     M distances    R = G T, rows of one product     I, O input and output width of a matrix
-    C cells of a cache
+    C cells of a cache                E width of a distance key: H, or 1 for one number
 
 Names: every parameter axis is one of `embed heads kv_heads head_dim mlp vocab position layers`;
 every constrained activation axis is one of `batch length residual` or has a parameter's name.

@@ -1,12 +1,14 @@
 """The choices that a paper makes, as plain data. Standard library only.
 
-`ModelConfig` holds everything that changes the function or the shapes of the parameters.
-`Execution` holds everything that changes only the speed and the memory of computing that function.
-A choice is a type or a word, never a flag; `models/` turns each one into code in a single `match`.
+`ModelConfig` holds everything that changes the function or the shapes of the parameters;
+`models.execution.Execution` holds what changes only its speed and its memory. A choice is a type or
+a word, never a flag; `models/` turns each one into code in a single `match`.
 """
 
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import dataclass
+from typing import Literal, assert_never
+
+from models.encoders.stacks import Decoder, Encoder, EncoderDecoder, Stack
 
 
 class ConfigError(Exception):
@@ -101,6 +103,29 @@ class Relative:
     """
 
 
+@dataclass(frozen=True, kw_only=True)
+class Sinusoidal:
+    """Sines and cosines of the position, added to the embedding (Vaswani et al. 2017, 3.5)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bucketed:
+    """A trained number for each head and bucket of distances, added to the scores.
+
+    Raffel et al. 2020 (T5), section 2.1. All layers of a stack share one table. Short distances
+    have buckets of their own; longer ones share buckets whose width grows with the distance.
+    """
+
+    num_buckets: int = 32
+    """Buckets of a table; where a token sees both sides, half of them for each side."""
+    max_distance: int = 128
+    """Distance from which on all share the last bucket."""
+
+
+Position = Learned | Rotary | Relative | Sinusoidal | Bucketed
+"""The way in which a model knows the order of its tokens."""
+
+
 # --- initialisation --------------------------------------------------------------------------
 
 
@@ -114,6 +139,13 @@ class Normal:
     residual: Literal["plain", "scaled_by_depth"] = "plain"
     """`scaled_by_depth`: the two projections that write to the residual stream are drawn with
     std / sqrt(2 num_layers) (Radford et al. 2019, section 2.3)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TruncatedNormal:
+    """Every matrix is drawn from N(0, std), and drawn again beyond two standard deviations."""
+
+    std: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,7 +192,7 @@ class Attention:
         )
 
 
-FeedForwardKind = Literal["gelu", "gelu_erf", "swiglu"]
+FeedForwardKind = Literal["gelu", "gelu_erf", "relu", "swiglu", "geglu"]
 Layout = Literal["post_norm", "pre_norm", "parallel"]
 
 
@@ -171,12 +203,14 @@ class FeedForward:
     d_ff: int
     """Inner width, F."""
     kind: FeedForwardKind
-    """`gelu`: GELU(xW1)W2 in its tanh form; `gelu_erf`: in its exact form; `swiglu`:
-    (Swish(xW) * xV)W2, three matrices."""
+    """`gelu`: GELU(xW1)W2 in its tanh form; `gelu_erf`: in its exact form; `relu`: ReLU(xW1)W2;
+    `swiglu`: (Swish(xW) * xV)W2, three matrices; `geglu`: (GELU(xW) * xV)W2, in the tanh form."""
 
     def __post_init__(self):
         check(self.d_ff > 0, f"model.feed_forward.d_ff={self.d_ff} must be above zero")
 
+
+# --- the whole -------------------------------------------------------------------------------
 
 Bias = Literal["qkv", "attention_output", "feed_forward", "norm", "logits"]
 """A part of the model to which a paper may add a trained bias."""
@@ -184,7 +218,7 @@ Bias = Literal["qkv", "attention_output", "feed_forward", "norm", "logits"]
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """One transformer language model: exactly what its paper says about the function."""
+    """One transformer: exactly what its paper says about the function."""
 
     vocab_size: int
     """Number of token ids, V."""
@@ -197,7 +231,7 @@ class ModelConfig:
     attention: Attention
     feed_forward: FeedForward
     norm: LayerNorm | RMSNorm
-    position: Learned | Rotary | Relative
+    position: Position
     layout: Layout
     """The order of norm, attention and feed-forward in a block; drawn in models/block.py."""
     biases: tuple[Bias, ...]
@@ -206,13 +240,16 @@ class ModelConfig:
     """Use the transposed input embedding as the output matrix."""
     logit_scale: Literal["one", "inverse_sqrt_d_model"] = "one"
     """The factor by which the logits are multiplied."""
-    init: Normal | FanIn
+    embedding_scale: Literal["one", "sqrt_d_model"] = "one"
+    """The factor by which the embeddings of the tokens are multiplied."""
+    init: Normal | TruncatedNormal | FanIn
     dropout_rate: float = 0.0
     """Dropout on the embedding, the attention weights and the output of each sub-block."""
     embedding_dropout: Literal["vectors", "tables"] = "vectors"
     """The entries of the embedding that dropout hits. vectors: those of the vector of each token in
     the batch, each for itself; tables: those of the tables of tokens and positions, the same for
     all tokens of a micro-batch and in a tied output matrix."""
+    stack: Stack = Decoder()
 
     def __post_init__(self):
         for field in ("vocab_size", "context_length", "num_layers", "d_model"):
@@ -228,8 +265,8 @@ class ModelConfig:
             "turn pairs of coordinates",
         )
         check(
-            not isinstance(self.position, Relative) or self.d_model % 2 == 0,
-            f"model.d_model={self.d_model} must be even: relative positions use as many sines as "
+            not isinstance(self.position, Relative | Sinusoidal) or self.d_model % 2 == 0,
+            f"model.d_model={self.d_model} must be even: the positions use as many sines as "
             "cosines",
         )
         check(
@@ -241,6 +278,23 @@ class ModelConfig:
             0 <= self.dropout_rate < 1,
             f"model.dropout_rate={self.dropout_rate} must be in [0, 1)",
         )
+        others = (self.layout, self.embedding_dropout, self.attention.windows)
+        match self.stack:
+            case Decoder():
+                fits = not isinstance(self.position, Bucketed)
+            case Encoder():
+                fits = isinstance(self.position, Learned)
+                fits = fits and others == ("post_norm", "vectors", (None,))
+            case EncoderDecoder():
+                fits = isinstance(self.position, Sinusoidal | Bucketed)
+                fits = fits and self.layout != "parallel" and others[1:] == ("vectors", (None,))
+            case _:
+                assert_never(self.stack)
+        check(
+            fits,
+            f"model.stack={self.stack} does not go with model.position={self.position} and "
+            f"(layout, embedding_dropout, windows)={others}; the zoo's encoders show what does",
+        )
 
     @property
     def max_length(self) -> int | None:
@@ -249,36 +303,3 @@ class ModelConfig:
         Learned positions end at `context_length`; rotary and relative positions have no end.
         """
         return self.context_length if isinstance(self.position, Learned) else None
-
-
-Kernel = Literal["xla", "splash", "cudnn"]
-"""A way to compute attention. xla: in blocks of queries, which serves every model on every device;
-splash: the Pallas kernel of JAX for TPUs; cudnn: cuDNN's for NVIDIA GPUs."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Execution:
-    """The way a `ModelConfig` is computed: it changes speed and memory, not the model."""
-
-    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Precision of activations and matrix products; norms, softmax and loss are computed in
-    float32. auto: bfloat16 on accelerators, float32 on a CPU."""
-    attention: Literal["auto", Kernel] = "auto"
-    """Kernel that computes attention where a sequence attends to itself. auto: the fastest that can
-    serve the model on these devices."""
-    remat: Literal["none", "dots", "narrow", "full"] = "none"
-    """Work that the backward pass repeats to save memory, besides the scores of attention, which it
-    always computes again. none: nothing; dots: everything except the products of dense layers and
-    the output of attention; narrow: everything except those of these that are as narrow as the
-    residual stream, so the up projections of feed-forward layers too; full: whole layers."""
-    unroll: int = 1
-    """Layers per scan iteration. More of them take longer to compile and may run faster."""
-
-    def __post_init__(self):
-        check(self.unroll > 0, f"execution.unroll={self.unroll} must be above zero")
-
-    def resolve(self, *, accelerated: bool) -> "Execution":
-        """Return the same execution with the dtype that `auto` means on these devices."""
-        if self.dtype != "auto":
-            return self
-        return replace(self, dtype="bfloat16" if accelerated else "float32")

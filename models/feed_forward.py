@@ -12,7 +12,10 @@ from models.linear import Linear
 
 
 class FeedForward(nnx.Module):
-    """GELU(x W1) W2, or SwiGLU: (Swish(x W) * x V) W2 (Shazeer 2020, arXiv 2002.05202, eq. 6)."""
+    """Two matrices around GELU or ReLU, or three: (Swish(x W) * x V) W2, or with GELU.
+
+    Shazeer 2020, arXiv 2002.05202, equation 6.
+    """
 
     def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs):
         d, f = config.d_model, config.feed_forward.d_ff
@@ -23,7 +26,7 @@ class FeedForward(nnx.Module):
             return Linear(config, (d,), (f,), ("embed", "mlp"), use_bias=use_bias, rngs=rngs)
 
         self.up = up()
-        self.gate = up() if self.kind == "swiglu" else None
+        self.gate = up() if self.kind in ("swiglu", "geglu") else None
         self.down = Linear(
             config, (f,), (d,), ("mlp", "embed"), role="residual", use_bias=use_bias, rngs=rngs
         )
@@ -34,6 +37,11 @@ class FeedForward(nnx.Module):
                 hidden = jax.nn.gelu(self.up(x), approximate=True)
             case "gelu_erf":
                 hidden = jax.nn.gelu(self.up(x), approximate=False)
+            case "relu":
+                hidden = jax.nn.relu(self.up(x))
+            case "geglu":
+                assert self.gate is not None
+                hidden = jax.nn.gelu(self.gate(x), approximate=True) * self.up(x)
             case "swiglu":
                 assert self.gate is not None
                 hidden = jax.nn.silu(self.gate(x)) * self.up(x)

@@ -5,7 +5,8 @@ A multiply-add counts as two. The FLOPs of a run are those of a token times its 
 
 from typing import assert_never
 
-from models.config import Learned, ModelConfig, Relative, Rotary
+from models.config import Bucketed, Learned, ModelConfig, Relative, Rotary, Sinusoidal
+from models.encoders.stacks import EncoderDecoder
 from models.parameters import attention_matrix_entries, feed_forward_matrix_entries
 
 Count = int | float
@@ -25,6 +26,29 @@ def train_flops_palm(model: ModelConfig, num_params: Count, seq_len: int) -> Cou
     return 6 * num_params + 12 * model.attention.num_heads * model.attention.head_dim * keys
 
 
+def train_flops_of_stacks(model: ModelConfig, source_len: int, target_len: int) -> Count:
+    """Return the training FLOPs of an encoder and a decoder for one source and its target.
+
+    6N per token for the parameters that read it, as `train_flops_palm` counts them: those of the
+    encoder's layers for the source, all others for the target; but the products that make the
+    decoder's keys and values of the source belong to the source. 12 H per pair of tokens whose
+    vectors of all heads together have width H.
+    """
+    assert isinstance(model.stack, EncoderDecoder)
+    num_encoder_layers, width = (
+        model.stack.num_encoder_layers,
+        model.attention.num_heads * model.attention.head_dim,
+    )
+    layer = attention_matrix_entries(model) + feed_forward_matrix_entries(model)
+    of_source = 2 * model.d_model * model.attention.num_kv_heads * model.attention.head_dim
+    of_target = attention_matrix_entries(model) - of_source
+    encoder = num_encoder_layers * layer + model.num_layers * of_source
+    decoder = model.num_layers * (layer + of_target) + model.vocab_size * model.d_model
+    pairs = num_encoder_layers * source_len**2
+    pairs += model.num_layers * target_len * (target_len + source_len)
+    return 6 * (encoder * source_len + decoder * target_len) + 12 * width * pairs
+
+
 def forward_flops_per_token(model: ModelConfig, num_keys: int) -> int:
     """Return the FLOPs of decoding one token that sees `num_keys` tokens, itself included.
 
@@ -36,7 +60,7 @@ def forward_flops_per_token(model: ModelConfig, num_keys: int) -> int:
     match model.position:
         case Relative():
             per_key = 6
-        case Learned() | Rotary():
+        case Learned() | Rotary() | Sinusoidal() | Bucketed():
             per_key = 4
         case _:
             assert_never(model.position)

@@ -13,7 +13,7 @@ from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Float
 
 from models.axes import constrain
-from models.config import FanIn, ModelConfig, Normal
+from models.config import FanIn, ModelConfig, Normal, TruncatedNormal
 from models.int8 import Int8Matrix, to_int8
 from models.int8 import product as int8_product
 
@@ -33,6 +33,8 @@ def init_std(config: ModelConfig, role: Role, fan_in: int) -> float:
             if role == "residual" and residual == "scaled_by_depth":
                 return std / math.sqrt(2 * config.num_layers)
             return std
+        case TruncatedNormal(std=std):
+            return std
         case FanIn(embedding_std=embedding_std):
             return embedding_std if role in ("embedding", "position") else fan_in**-0.5
         case _:
@@ -49,7 +51,11 @@ def matrix(
     rngs: nnx.Rngs,
 ) -> nnx.Param:
     """Return a float32 parameter of `shape` with logical `axes`, drawn by the config's rule."""
-    value = init_std(config, role, fan_in) * jax.random.normal(rngs.params(), shape)
+    if isinstance(config.init, TruncatedNormal):
+        drawn = jax.random.truncated_normal(rngs.params(), -2, 2, shape)
+    else:
+        drawn = jax.random.normal(rngs.params(), shape)
+    value = init_std(config, role, fan_in) * drawn
     return nnx.Param(value, out_sharding=axes, eager_sharding=False)
 
 
@@ -58,6 +64,32 @@ def vector(value: float, shape: tuple[int, ...], axes: tuple[str, ...]) -> nnx.P
     # The dtype is explicit because a weakly typed array would change its type in the first step,
     # and the second step would be compiled again.
     return nnx.Param(jnp.full(shape, value, jnp.float32), out_sharding=axes, eager_sharding=False)
+
+
+def embedding_scale(config: ModelConfig) -> float:
+    """Return the factor by which the embeddings of tokens are multiplied."""
+    match config.embedding_scale:
+        case "one":
+            return 1.0
+        case "sqrt_d_model":
+            return math.sqrt(config.d_model)
+        case _:
+            assert_never(config.embedding_scale)
+
+
+def table_for_products(table: nnx.Param) -> jax.Array | Int8Matrix:
+    """Return a table of V rows, in float32 unless it is int8."""
+    value: jax.Array | Int8Matrix = table.get_value()
+    if isinstance(value, Int8Matrix):
+        return value
+    return constrain(value.astype(jnp.float32), "vocab", "embed")
+
+
+def whole_rows(table: jax.Array | Int8Matrix) -> jax.Array | Int8Matrix:
+    """Return a table all-gathered along fsdp, whose rows a lookup or a product reads."""
+    if isinstance(table, Int8Matrix):
+        return dataclasses.replace(table, values=constrain(table.values, "vocab", None))
+    return constrain(table, "vocab", None)
 
 
 class Linear(nnx.Module):

@@ -1,20 +1,21 @@
 """The number of parameters of a model, from its config alone.
 
-This needs no JAX, so counting a hundred sizes takes no time. `models.transformer.num_params` counts
+This needs no JAX, so counting a hundred sizes takes no time. `models.model.num_params` counts
 the arrays themselves; the tests hold the two equal.
 """
 
 from typing import assert_never
 
-from models.config import Bias, FeedForwardKind, LayerNorm, Learned, ModelConfig, Relative
+from models.config import Bias, Bucketed, FeedForwardKind, LayerNorm, Learned, ModelConfig, Relative
+from models.encoders.stacks import Decoder, Encoder, EncoderDecoder
 
 
 def num_up_matrices(kind: FeedForwardKind) -> int:
     """Return the number of [D, F] matrices of a feed-forward layer; it has one [F, D] matrix."""
     match kind:
-        case "swiglu":
+        case "swiglu" | "geglu":
             return 2
-        case "gelu" | "gelu_erf":
+        case "gelu" | "gelu_erf" | "relu":
             return 1
         case _:
             assert_never(kind)
@@ -43,13 +44,27 @@ def params_by_part(model: ModelConfig) -> dict[str, int]:
 
     match model.layout:
         case "post_norm":
-            num_norms = 2 * num_layers
+            norms_of_layer, final_norm = 2, 0
         case "pre_norm":
-            num_norms = 2 * num_layers + 1
+            norms_of_layer, final_norm = 2, 1
         case "parallel":
-            num_norms = num_layers + 1
+            norms_of_layer, final_norm = 1, 1
         case _:
             assert_never(model.layout)
+    num_norms = norms_of_layer * num_layers + final_norm
+    num_stacks, num_cross, num_segments, heads = 1, 0, 0, ()
+    match model.stack:
+        case Decoder():
+            pass
+        case Encoder(num_segments=num_segments, heads=heads):
+            num_norms += 1  # of the embedding
+        case EncoderDecoder(num_encoder_layers=num_encoder_layers):
+            num_stacks, num_cross = 2, num_layers
+            num_norms += norms_of_layer * num_encoder_layers + final_norm + num_cross
+            num_layers += num_encoder_layers
+        case _:
+            assert_never(model.stack)
+    bucketed = model.position if isinstance(model.position, Bucketed) else None
     table = model.vocab_size * d
     learned = isinstance(model.position, Learned)
     relative = isinstance(model.position, Relative)
@@ -60,11 +75,16 @@ def params_by_part(model: ModelConfig) -> dict[str, int]:
     parts = {
         "token embedding": table,
         "position embedding": model.context_length * d if learned else 0,
+        "segment embedding": num_segments * d,
         "attention": num_layers * attention,
+        "attention to the encoder": num_cross * attention,
+        "bucketed positions": num_stacks * bucketed.num_buckets * a.num_heads if bucketed else 0,
         "relative positions": num_layers * (d + 2) * query_width if relative else 0,
         "feed-forward": num_layers * feed_forward,
         "norms": num_norms * norm,
         "output matrix": 0 if model.tie_embeddings else table,
         "logit bias": bias("logits", model.vocab_size),
+        "masked-token head": d * d + d + norm if "masked_tokens" in heads else 0,
+        "next-sentence head": d * d + d + 2 * d + 2 if "next_sentence" in heads else 0,
     }
     return {part: count for part, count in parts.items() if count}

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from models.config import Rotary, SlowedRotation
+from models.config import Bucketed, Rotary, SlowedRotation
 from models.linear import product
 
 Tree = TypeVar("Tree")
@@ -51,6 +51,11 @@ def causal_mask(
     return mask if window is None else mask & (distance < window)
 
 
+def both_sides_mask(query: Positions, key: Positions) -> Bool[Array, "B T S"]:
+    """Return True where a query attends to a key: a token sees all tokens of its own document."""
+    return query.segment_ids[:, :, None] == key.segment_ids[:, None, :]
+
+
 def rotate(
     x: Float[Array, "B T heads H"], index: Int[Array, "B T"], rotary: Rotary
 ) -> Float[Array, "B T heads H"]:
@@ -84,21 +89,42 @@ def slow_down(
     return (s + (1 - s) / slowed.factor) * frequencies
 
 
-def sinusoids(num_distances: int, d_model: int) -> Float[Array, "M D"]:
-    """Return the sines, then the cosines, of m / 10000^(2i/D) in row m.
+def sinusoids(numbers: Int[Array, "*shape"], d_model: int) -> Float[Array, "*shape D"]:
+    """Return the sines, then the cosines, of m / 10000^(2i/D) for each number m.
 
     From Vaswani et al. 2017, section 3.5. The papers leave the order of the columns open; this is
-    the order of Transformer-XL's code.
+    the order of Transformer-XL's code, and of the code of Vaswani et al.
     """
     half = d_model // 2
     frequencies = 10_000.0 ** (-jnp.arange(half, dtype=jnp.float32) / half)
-    angles = jnp.arange(num_distances, dtype=jnp.float32)[:, None] * frequencies  # M D/2
+    angles = numbers[..., None].astype(jnp.float32) * frequencies  # shape D/2
     return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)
 
 
+def buckets(
+    distance: Int[Array, "*shape"], choice: Bucketed, *, both_sides: bool
+) -> Int[Array, "*shape"]:
+    """Return the bucket of each distance from a query back to a key (Raffel et al. 2020, 2.1).
+
+    Half of the buckets hold one distance each; those of the others grow as logarithms up to
+    `max_distance`.
+
+    Args:
+      both_sides: keys after the query, at distances below 0, have half of all buckets; otherwise
+        they have the bucket of distance 0.
+    """
+    num = choice.num_buckets // 2 if both_sides else choice.num_buckets
+    size = jnp.abs(distance) if both_sides else jnp.maximum(distance, 0)
+    exact = num // 2
+    growth = jnp.log(jnp.maximum(size, 1) / exact) / math.log(choice.max_distance / exact)
+    shared = jnp.minimum(exact + (growth * (num - exact)).astype(jnp.int32), num - 1)
+    side = jnp.where(distance < 0, num, 0) if both_sides else 0
+    return side + jnp.where(size < exact, size, shared)
+
+
 def distance_scores(
-    query: Float[Array, "B T N H"],
-    distance_keys: Float[Array, "M N H"],
+    query: Float[Array, "B T N E"],
+    distance_keys: Float[Array, "M N E"],
     query_offset: int | Int[Array, ""],
     num_keys: int,
 ) -> Float[Array, "B N T S"]:
@@ -108,7 +134,7 @@ def distance_scores(
     after its query gets an arbitrary score, which the caller masks. Each query is multiplied once
     with each distance, which gives row t in the order of distances. Reading that matrix as rows
     that are one column shorter then shifts each row one column further to the left (Transformer-XL,
-    Dai et al. 2019, appendix B), so no array of size T S H is made.
+    Dai et al. 2019, appendix B), so no array of size T S E is made.
     """
     b, t, n, _ = query.shape
     s = num_keys

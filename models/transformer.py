@@ -16,15 +16,24 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int, Key
 
+from models.attention.cache import Cells, KVCache, Past, num_cells
 from models.axes import constrain, mesh_axis
-from models.block import Block
-from models.cache import Cells, KVCache, Past, num_cells
-from models.config import Execution, Learned, ModelConfig, Relative
+from models.block import Block, rematerialised
+from models.config import Bucketed, Learned, ModelConfig, Relative, Rotary, Sinusoidal
 from models.dropout import dropout, split_key
+from models.execution import Execution
 from models.int8 import Int8Matrix, rows, to_int8
-from models.linear import Head, Linear, matrix, vector
+from models.linear import (
+    Head,
+    Linear,
+    embedding_scale,
+    matrix,
+    table_for_products,
+    vector,
+    whole_rows,
+)
 from models.norms import Norm
-from models.positions import Positions
+from models.positions import Positions, sinusoids
 from models.stages import run_stages
 
 FLOAT32 = Execution(dtype="float32")
@@ -129,9 +138,18 @@ class Transformer(nnx.Module):
     ) -> Float[Array, "B T D"]:
         """Return the embeddings of the tokens, plus those of learned positions, after dropout."""
         table, position_table = self.tables(dropout_key)
-        x = rows(_whole_rows(table), tokens)
-        if position_table is not None:
-            x = x + rows(position_table, positions.index)
+        x = rows(whole_rows(table), tokens)
+        x = x * embedding_scale(self.config)
+        match self.config.position:
+            case Learned():
+                assert position_table is not None
+                x = x + rows(position_table, positions.index)
+            case Sinusoidal():
+                x = x + sinusoids(positions.index, x.shape[-1])
+            case Rotary() | Relative() | Bucketed():
+                pass  # known to the layers
+            case _:
+                assert_never(self.config.position)
         x = x.astype(jnp.dtype(self.execution.dtype))
         return dropout(x, self.vector_dropout, split_key(dropout_key, 2)[0])
 
@@ -144,7 +162,7 @@ class Transformer(nnx.Module):
         token add up in it.
         """
         token_key, position_key = split_key(split_key(dropout_key, 2)[0], 2)
-        table = _for_products(self.embedding)
+        table = table_for_products(self.embedding)
         if not isinstance(table, Int8Matrix):
             table = dropout(table, self.table_dropout, token_key)
         if self.position_embedding is None:
@@ -168,7 +186,7 @@ class Transformer(nnx.Module):
             for i, window in enumerate(windows):
                 block, key = jax.tree.map(operator.itemgetter(i), layers)
                 apply = functools.partial(block, past=None, window=window, dropout_key=key)
-                x, _ = self._rematerialised(apply)(x, positions)
+                x, _ = rematerialised(apply, self.execution.remat)(x, positions)
             return x, None
 
         unroll = max(1, min(self.execution.unroll, self.config.num_layers) // len(windows))
@@ -208,14 +226,14 @@ class Transformer(nnx.Module):
         if self.unembedding is None:
             table, _ = self.tables(dropout_key)
         else:
-            table = _for_products(self.unembedding)
+            table = table_for_products(self.unembedding)
         # Gradients of a token, and of a part of the loss, add up in float32.
         bias = None if self.logit_bias is None else self.logit_bias[...].astype(jnp.float32)
         match self.config.logit_scale:
             case "one":
-                return Head(_whole_rows(table), bias, 1.0)
+                return Head(whole_rows(table), bias, 1.0)
             case "inverse_sqrt_d_model":
-                return Head(_whole_rows(table), bias, self.config.d_model**-0.5)
+                return Head(whole_rows(table), bias, self.config.d_model**-0.5)
             case _:
                 assert_never(self.config.logit_scale)
 
@@ -249,49 +267,3 @@ class Transformer(nnx.Module):
         self.embedding.set_value(to_int8(self.embedding[...]))
         if self.unembedding is not None:
             self.unembedding.set_value(to_int8(self.unembedding[...]))
-
-    def _rematerialised(self, apply_layer):
-        match self.execution.remat:
-            case "none":
-                return apply_layer
-            case "dots":
-                policy = jax.checkpoint_policies.save_any_names_but_these()
-            case "narrow":
-                policy = jax.checkpoint_policies.save_any_names_but_these("mlp")
-            case "full":
-                policy = None
-            case _:
-                assert_never(self.execution.remat)
-        return jax.checkpoint(apply_layer, policy=policy)
-
-
-def _for_products(table: nnx.Param) -> jax.Array | Int8Matrix:
-    """Return a table of V rows, in float32 unless it is int8."""
-    value: jax.Array | Int8Matrix = table.get_value()
-    if isinstance(value, Int8Matrix):
-        return value
-    return constrain(value.astype(jnp.float32), "vocab", "embed")
-
-
-def _whole_rows(table: jax.Array | Int8Matrix) -> jax.Array | Int8Matrix:
-    """Return a table all-gathered along fsdp, whose rows a lookup or a product reads."""
-    if isinstance(table, Int8Matrix):
-        return dataclasses.replace(table, values=constrain(table.values, "vocab", None))
-    return constrain(table, "vocab", None)
-
-
-def abstract_model(config: ModelConfig, execution: Execution = FLOAT32) -> Transformer:
-    """Return the model with shapes and dtypes in place of arrays: nothing is allocated."""
-    return nnx.eval_shape(lambda: Transformer(config, execution, rngs=nnx.Rngs(0)))
-
-
-def abstract_params(config: ModelConfig, dtype: str = "float32") -> nnx.State:
-    """Return the shapes and logical axes of all parameters, which are stored in `dtype`."""
-    params = nnx.state(abstract_model(config), nnx.Param)
-    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, dtype), params)
-
-
-@functools.cache
-def num_params(config: ModelConfig) -> int:
-    """Return the exact number of parameters by abstract evaluation, which needs no memory."""
-    return sum(leaf.size for leaf in jax.tree.leaves(abstract_params(config)))

@@ -24,6 +24,7 @@ READ_BY_SEQIO = "data.seqio_tasks"
 FLOORS = (
     ("models", "data.text", "data.vocabularies"),
     ("models.attention", "data.tokens", "configs"),
+    ("models.encoders",),
     ("configs.studies",),
     ("data.batches", "zoo.common"),
     ("data.seqio_tasks", "zoo.distribution"),
@@ -43,7 +44,11 @@ FLOORS = (
 what stands at the top of the packages, `data` and `zoo`, and is no command."""
 PLAIN_DATA = {
     "models.config",
+    "models.encoders.stacks",
+    "models.execution",
+    "configs.batch_ramps",
     "configs.experiment",
+    "configs.objectives",
     "configs.optimizers",
     "configs.paper",
     "data.batches.sizes",

@@ -58,7 +58,7 @@ API = {
         "models.feed_forward",
         "models.norms",
         "models.positions",
-        "models.cache",
+        "models.attention.cache",
         "models.linear",
         "models.int8",
         "models.stages",

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
-from models.cache import Keys
+from models.attention.cache import Keys
 from models.dropout import dropout
 from models.linear import product
 from models.positions import Positions, causal_mask, distance_scores, slice_tokens
@@ -35,7 +35,7 @@ class Queries(NamedTuple):
 
     content: Float[Array, "B T N H"]
     """Queries that are multiplied with the keys."""
-    distance: Float[Array, "B T N H"] | None
+    distance: Float[Array, "B T N E"] | None
     """Queries that are multiplied with the distance keys; None without relative positions."""
 
 
@@ -69,10 +69,10 @@ class Gradient(NamedTuple):
     """The gradient with respect to queries and keys; fields are None where those of these are."""
 
     content: Float[Array, "B T N H"]
-    distance: Float[Array, "B T N H"] | None
+    distance: Float[Array, "B T N E"] | None
     key: Float[Array, "B S K H"]
     value: Float[Array, "B S K H"]
-    distance_keys: Float[Array, "M N H"] | None
+    distance_keys: Float[Array, "M N E"] | None
 
 
 def attend(

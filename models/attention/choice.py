@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from models.attention.splash import TILE
-from models.config import ConfigError, Execution, Kernel, ModelConfig, Relative
+from models.config import ConfigError, ModelConfig, Relative
+from models.execution import Execution, Kernel
 
 CUDNN_LARGEST_HEAD, CUDNN_HEAD_UNIT = 128, 8
 """Widths of a head that cuDNN serves: multiples of the unit up to the largest."""

@@ -13,7 +13,7 @@ from models.attention import cudnn, ring, splash
 from models.attention.blocks import Dropout, Queries
 from models.attention.ring import KeyValues
 from models.axes import mesh_axis
-from models.config import Kernel
+from models.execution import Kernel
 from models.positions import Positions
 
 

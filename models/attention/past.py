@@ -6,7 +6,7 @@ from jaxtyping import Array, Float
 
 from models.attention import blocks
 from models.attention.blocks import Attended, Dropout, Queries
-from models.cache import Past
+from models.attention.cache import Past
 from models.positions import Positions
 
 

@@ -15,7 +15,7 @@ from jaxtyping import Array, Float
 
 from models.attention import blocks
 from models.attention.blocks import Attended, Dropout, Gradient, Queries
-from models.cache import Keys
+from models.attention.cache import Keys
 from models.positions import Positions
 
 
@@ -24,7 +24,7 @@ class KeyValues(NamedTuple):
 
     key: Float[Array, "B T K H"]
     value: Float[Array, "B T K H"]
-    distance_keys: Float[Array, "M N H"] | None
+    distance_keys: Float[Array, "M N E"] | None
     """Projected sinusoids of the distances of the whole sequence, on every device; None without
     relative positions."""
 

@@ -224,7 +224,7 @@ def test_ablation(execute, tmp_path, corpus_glob):
     )
     log = printed(notebook, "ablate.main")
     assert "11 runs are finished" in log
-    # The digits of a processor decide whether the sweep, whose best peak may be at its edge, goes on.
+    # The sweep goes on if its best peak is at an edge, which the processor's digits decide.
     num_left = len(AblationRuns.open(settings, tmp_path / "runs/ablation").runs) - 11
     assert log.count(" bits per byte at a peak of ") == num_left >= 1
     assert "norm" in shown(notebook, "SVG(", "image/svg+xml")[0]

@@ -6,7 +6,7 @@ import math
 import pytest
 
 import configs
-from configs.experiment import LinearRamp, SteppedRamp
+from configs.batch_ramps import LinearRamp, SteppedRamp
 from models.config import ConfigError
 
 

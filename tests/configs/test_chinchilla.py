@@ -4,7 +4,7 @@ import pytest
 
 from configs import chinchilla, gopher
 from configs.optimizers import AdamW
-from models.transformer import num_params
+from models.model import num_params
 
 TABLE_A9 = [
     ("44m", 43_720_448),

@@ -11,7 +11,7 @@ from configs.experiment import Experiment
 from configs.paper import Paper, nearest
 from data.config import Task
 from models.config import ConfigError
-from models.transformer import num_params
+from models.model import num_params
 from zoo.explaining.model_card import model_card
 
 RECIPE = {"num_steps", "batch_tokens", "seq_len", "z_loss", "param_dtype", "execution.dtype"}

@@ -3,7 +3,7 @@
 import pytest
 
 from configs import gopher
-from models.transformer import num_params
+from models.model import num_params
 from zoo.training.schedule import make_schedule
 
 

@@ -2,7 +2,7 @@
 
 from configs import gpt1
 from configs.optimizers import RateCorrectedAdam
-from models.transformer import num_params
+from models.model import num_params
 
 
 def test_the_count_is_that_of_the_released_shapes():

@@ -6,7 +6,7 @@ import math
 import pytest
 
 from configs import gpt2
-from models.transformer import num_params
+from models.model import num_params
 from tests.models import samples
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from configs import gpt3
 from models.config import ModelConfig
-from models.transformer import num_params
+from models.model import num_params
 from zoo.training.schedule import make_schedule
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from configs import gpt3, jurassic1
-from models.transformer import num_params
+from models.model import num_params
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from configs import llama
-from models.transformer import num_params
+from models.model import num_params
 
 
 @pytest.mark.parametrize(

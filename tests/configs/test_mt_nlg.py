@@ -7,7 +7,7 @@ import pytest
 
 from configs import mt_nlg
 from models.config import Normal
-from models.transformer import num_params
+from models.model import num_params
 from tests.models import samples
 from zoo.training.schedule import make_schedule
 

@@ -5,7 +5,7 @@ import pytest
 
 from configs import palm
 from models.config import ModelConfig
-from models.transformer import num_params
+from models.model import num_params
 from tests.models import samples
 
 

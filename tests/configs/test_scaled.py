@@ -7,7 +7,7 @@ import pytest
 import configs
 from configs.optimizers import InverseSquareRoot, WarmupCosine, WarmupCosineInTokens
 from configs.scaled import NANO, SMALL, scaled_down
-from models.config import Execution
+from models.execution import Execution
 
 
 @pytest.mark.parametrize("budget", [NANO, SMALL], ids=["nano", "small"])

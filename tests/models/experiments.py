@@ -15,7 +15,8 @@ from configs.experiment import Experiment
 from configs.optimizers import AdamW, WarmupCosine
 from data.batches.rows import TokenWindows
 from data.vocabularies.sentencepiece_model import BOS_ID, EOS_ID
-from models.config import Attention, Execution, FeedForward
+from models.config import Attention, FeedForward
+from models.execution import Execution
 from tests.models import samples
 from zoo.distribution.devices import configure
 

@@ -10,8 +10,10 @@ from flax import nnx
 
 import configs
 from models import config as c
+from models.execution import Execution
+from models.model import Model, abstract_model
 from models.positions import Positions
-from models.transformer import FLOAT32, Transformer, abstract_model
+from models.transformer import FLOAT32, Transformer
 from tests.reference import gopher, gpt1, gpt2, gpt3, llama, palm
 
 WINDOW = 5
@@ -78,10 +80,17 @@ REFERENCES = {
 
 
 def random_model(
-    config: c.ModelConfig, *, seed: int = 0, execution: c.Execution = FLOAT32
+    config: c.ModelConfig, *, seed: int = 0, execution: Execution = FLOAT32
 ) -> Transformer:
     """Return a model in which every parameter, biases and norm scales too, changes the result."""
-    graphdef, params = nnx.split(abstract_model(config, execution), nnx.Param)
+    model = random_parameters(abstract_model(config, execution), seed)
+    assert isinstance(model, Transformer)
+    return model
+
+
+def random_parameters(model: Model, seed: int = 0) -> Model:
+    """Return the model in which every parameter, biases and norm scales too, changes the result."""
+    graphdef, params = nnx.split(model, nnx.Param)
     rng = np.random.default_rng(seed)
 
     def draw(path: tuple, param: nnx.Variable) -> nnx.Variable:

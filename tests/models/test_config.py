@@ -6,6 +6,7 @@ import typing
 import pytest
 
 from models import config as c
+from models.execution import Execution
 from tests.models import samples
 
 DATACLASSES = [
@@ -59,7 +60,7 @@ def test_heads_must_divide_and_rotary_heads_be_even():
     with pytest.raises(c.ConfigError, match="d_ff=0"):
         c.FeedForward(d_ff=0, kind="gelu")
     with pytest.raises(c.ConfigError, match="unroll=0"):
-        c.Execution(unroll=0)
+        Execution(unroll=0)
 
 
 def test_only_learned_positions_end_at_the_context_length():
@@ -71,8 +72,8 @@ def test_only_learned_positions_end_at_the_context_length():
 
 
 def test_auto_precision_is_bfloat16_only_on_accelerators():
-    auto = c.Execution(remat="dots")
-    assert auto.resolve(accelerated=True) == c.Execution(dtype="bfloat16", remat="dots")
-    assert auto.resolve(accelerated=False) == c.Execution(dtype="float32", remat="dots")
-    chosen = c.Execution(dtype="bfloat16")
+    auto = Execution(remat="dots")
+    assert auto.resolve(accelerated=True) == Execution(dtype="bfloat16", remat="dots")
+    assert auto.resolve(accelerated=False) == Execution(dtype="float32", remat="dots")
+    chosen = Execution(dtype="bfloat16")
     assert chosen.resolve(accelerated=False) == chosen

@@ -13,7 +13,7 @@ from models.flops import (
     kv_cache_bytes_per_token,
     train_flops_palm,
 )
-from models.transformer import num_params
+from models.model import num_params
 from tests.reference.flops import (
     train_flops_6n,
     train_flops_chinchilla,

@@ -6,8 +6,8 @@ import pytest
 
 import configs
 from models import config as c
+from models.model import num_params
 from models.parameters import params_by_part
-from models.transformer import num_params
 from tests.models import samples
 
 SHAPES = {

@@ -10,11 +10,12 @@ import pytest
 from flax import nnx
 
 import configs
-from models import config as c
 from models.attention.blocks import LARGEST_BLOCK, SMALLEST_BLOCK
 from models.block import Block
+from models.execution import Execution
+from models.model import abstract_model, abstract_params, num_params
 from models.positions import Positions
-from models.transformer import FLOAT32, Transformer, abstract_model, abstract_params, num_params
+from models.transformer import FLOAT32, Transformer
 from tests.models import samples
 from tests.reference import gpt3
 
@@ -244,7 +245,7 @@ def test_remat_and_unrolling_change_neither_logits_nor_gradients(change: dict):
     config = samples.GPT2
     tokens = jnp.asarray(samples.random_tokens(config, batch_size=2, seq_len=7))
 
-    def value_and_gradient(execution: c.Execution):
+    def value_and_gradient(execution: Execution):
         graphdef, params = nnx.split(samples.random_model(config, execution=execution), nnx.Param)
 
         @jax.jit
@@ -265,7 +266,7 @@ def test_remat_and_unrolling_change_neither_logits_nor_gradients(change: dict):
 def test_bfloat16_computes_in_bfloat16_from_float32_parameters():
     config = samples.PALM
     exact = samples.random_model(config)
-    model = samples.random_model(config, execution=c.Execution(dtype="bfloat16"))
+    model = samples.random_model(config, execution=Execution(dtype="bfloat16"))
     tokens = samples.random_tokens(config, batch_size=2, seq_len=11)
     assert samples.hidden(model, tokens).dtype == jnp.bfloat16
     assert {leaf.dtype for leaf in jax.tree.leaves(nnx.state(model))} == {jnp.dtype("float32")}
@@ -277,7 +278,7 @@ def test_bfloat16_computes_in_bfloat16_from_float32_parameters():
 
 def test_a_model_is_not_made_before_its_precision_is_known():
     with pytest.raises(AssertionError, match="dtype='auto'; pass execution.resolve"):
-        abstract_model(samples.PALM, c.Execution(dtype="auto"))
+        abstract_model(samples.PALM, Execution(dtype="auto"))
 
 
 def test_dropout_acts_only_with_a_key():

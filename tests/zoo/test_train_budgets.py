@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from configs.experiment import Experiment, Mesh, SteppedRamp
+from configs.batch_ramps import SteppedRamp
+from configs.experiment import Experiment, Mesh
 from data.config import Files, Mixture, Part
 from models.config import ConfigError
 from models.flops import train_flops_palm
-from models.transformer import num_params
+from models.model import num_params
 from zoo.checkpoints import checkpoint
 from zoo.common.errors import StoppedError
 from zoo.distribution.devices import choose_attention, resolve_dtype

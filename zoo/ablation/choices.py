@@ -10,6 +10,8 @@ from configs.optimizers import (
     Schedule,
     WarmupCosine,
     WarmupCosineInTokens,
+    WarmupInverseSquareRoot,
+    WarmupLinear,
 )
 from models.config import ConfigError, ModelConfig
 from models.parameters import num_up_matrices
@@ -167,6 +169,10 @@ def _schedule_words(run: Experiment) -> str:
             start = f"{initial / peak:.2g}" if initial else "0"
             end = (schedule.decay_steps or run.num_steps) / run.num_steps
             warmed = f"{warmup} steps"
+        case WarmupLinear(warmup_steps=warmup):
+            return f"from 0 over {warmup} steps, a line to 0 at the end of the run"
+        case WarmupInverseSquareRoot(warmup_steps=warmup):
+            return f"from 0 over {warmup} steps, then 1/sqrt(step)"
         case WarmupCosineInTokens(warmup_tokens=warmup):
             start, warmed = "0", f"{warmup:,.0f} tokens"
             end = (schedule.decay_tokens or run_tokens) / run_tokens

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from data.errors import DataError
-from models.transformer import num_params
+from models.model import num_params
 from zoo.benchmarking.figures import Figures
 from zoo.benchmarking.spread import Spread
 from zoo.benchmarking.workload import CONVENTION, Workload

@@ -8,7 +8,7 @@ from typing import Any
 from configs.experiment import Experiment, Weights
 from models.config import ModelConfig
 from models.flops import decoding_intensity, forward_flops_per_token, train_flops_palm
-from models.transformer import num_params
+from models.model import num_params
 from zoo.benchmarking import What
 from zoo.common import serialize
 

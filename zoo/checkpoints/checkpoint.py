@@ -30,7 +30,7 @@ from configs.experiment import Experiment
 from data.errors import DataError
 from data.vocabularies.files import FILES, vocabulary_from_files
 from data.vocabularies.vocabulary import Vocabulary
-from models.transformer import abstract_params
+from models.model import abstract_params
 from zoo.checkpoints.files import FilesRestore
 from zoo.checkpoints.history import History
 from zoo.common import serialize

@@ -25,7 +25,9 @@ class ModelCommand(Protocol):
 
 Command = TypeVar("Command", bound=ModelCommand)
 
-_ALL_MODELS = f"`python -m zoo.describe` lists all {len(configs.MODELS)} models"
+_ALL_MODELS = (
+    f"`python -m zoo.describe` lists all {len(configs.MODELS | configs.CONTRAST_MODELS)} models"
+)
 _HELP_FLAGS = {"-h", "--help"}
 _MODEL_OF_HELP = "palm_small"
 """The model whose defaults the help shows when none is named."""
@@ -100,11 +102,11 @@ def _with_papers_sources(experiment: Experiment, model: str) -> Experiment:
     if not isinstance(source, PaperMixture) or source.sources:
         return experiment
     check(
-        model in configs.MODELS,
+        model in configs.MODELS | configs.CONTRAST_MODELS,
         f"{source.setting} needs a model of the zoo, and this run is called {model!r}; write the "
         "parts of the mixture, such as --data.mixture c4_en=3 pg19=1",
     )
-    sources = configs.FAMILIES[configs.family_of(model)].PAPER.mixture
+    sources = configs.module_of(configs.family_of(model)).PAPER.mixture
     source = dataclasses.replace(source, sources=sources)
     return dataclasses.replace(experiment, data=dataclasses.replace(experiment.data, source=source))
 

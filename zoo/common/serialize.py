@@ -7,12 +7,15 @@ from fractions import Fraction
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from configs import batch_ramps as ramp_config
 from configs import experiment as experiment_config
+from configs import objectives as objective_config
 from configs import optimizers as optimizer_config
 from configs.experiment import Experiment
 from data import config as data_config
 from data.config import Data, Files, Mixture, Task, with_options
 from models import config as model_config
+from models import execution as execution_config
 from models.config import ConfigError
 
 Fields = dict[str, Any]
@@ -20,7 +23,15 @@ Fields = dict[str, Any]
 
 _TYPES: dict[str, Any] = {
     name: kind
-    for module in (model_config, data_config, optimizer_config, experiment_config)
+    for module in (
+        model_config,
+        execution_config,
+        data_config,
+        optimizer_config,
+        objective_config,
+        ramp_config,
+        experiment_config,
+    )
     for name, kind in vars(module).items()
     if dataclasses.is_dataclass(kind)
 } | {"Fraction": Fraction}

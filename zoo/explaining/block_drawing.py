@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from html import escape
 from typing import assert_never
 
-from models.config import Learned, ModelConfig, Relative, Rotary
+from models.config import Bucketed, Learned, ModelConfig, Relative, Rotary, Sinusoidal
 from zoo.explaining.choices import choices
 
 _STREAM = 40
@@ -127,12 +127,13 @@ def block_svg(model: ModelConfig) -> str:
     attention = _Box(by_axis["model.attention"].kind.capitalize(), _inside_attention(model))
     activation = by_axis["model.feed_forward"].kind
     feed_forward = _Box("Feed-forward", f"{activation}, width {model.feed_forward.d_ff:,}")
-    learned = isinstance(model.position, Learned)
+    added = isinstance(model.position, Learned | Sinusoidal)
+    at_input = f" + {by_axis['model.position'].kind}" if added else ""
 
     drawing = _Drawing(width=(620 if model.layout == "parallel" else 350))
     drawing.label("tokens")
     table = f"{model.vocab_size:,} x {model.d_model:,}"
-    drawing.box(_Box(f"Embedding{' + learned positions' if learned else ''}", table))
+    drawing.box(_Box(f"Embedding{at_input}", table))
     drawing.stream()
     top = drawing.y
     drawing.stream()
@@ -185,8 +186,10 @@ def _inside_attention(model: ModelConfig) -> str:
     if 1 < a.num_kv_heads < a.num_heads:
         notes.append(f"{a.num_kv_heads} of keys and values")
     match model.position:
-        case Learned():
+        case Learned() | Sinusoidal():
             pass  # added to the embedding
+        case Bucketed():
+            notes.append("buckets of distances")
         case Rotary():
             notes.append("rotary positions")
         case Relative():

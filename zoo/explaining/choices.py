@@ -45,6 +45,7 @@ class Choice:
 def choices(model: c.ModelConfig) -> list[Choice]:
     """Return one choice per axis, in the order of AXES."""
     return [
+        _stack(model),
         _position(model),
         _layout(model.layout),
         _norm(model),
@@ -64,6 +65,20 @@ def main_choices(model: c.ModelConfig) -> list[Choice]:
     return [choice for choice in choices(model) if not choice.is_minor]
 
 
+def _stack(model: c.ModelConfig) -> Choice:
+    match model.stack:
+        case c.Decoder():
+            return Choice(kind="a decoder", is_minor=True)
+        case c.Encoder(heads=heads):
+            predicted = " and ".join(head.replace("_", " ") for head in heads)
+            return Choice(kind="an encoder", words=f"an encoder that predicts {predicted}")
+        case c.EncoderDecoder(num_encoder_layers=num_layers):
+            kind = "an encoder and a decoder"
+            return Choice(kind=kind, words=f"{kind} of {num_layers} and {model.num_layers} layers")
+        case _:
+            assert_never(model.stack)
+
+
 def _position(model: c.ModelConfig) -> Choice:
     match model.position:
         case c.Learned():
@@ -74,6 +89,11 @@ def _position(model: c.ModelConfig) -> Choice:
             return Choice(kind="rotary positions", detail=f"(base {theta:,.0f}{slow})")
         case c.Relative():
             return Choice(kind="relative positions", detail="(Transformer-XL)")
+        case c.Sinusoidal():
+            return Choice(kind="sinusoidal positions")
+        case c.Bucketed(num_buckets=num_buckets, max_distance=most):
+            detail = f"({num_buckets} of distances up to {most})"
+            return Choice(kind="buckets of distances", detail=detail)
         case _:
             assert_never(model.position)
 
@@ -133,8 +153,12 @@ def _feed_forward(feed_forward: c.FeedForward) -> Choice:
             kind = "GELU"
         case "gelu_erf":
             kind = "exact GELU"
+        case "relu":
+            kind = "ReLU"
         case "swiglu":
             kind = "SwiGLU"
+        case "geglu":
+            kind = "GEGLU"
         case _:
             assert_never(feed_forward.kind)
     return Choice(kind=kind, words=f"{kind} with d_ff {feed_forward.d_ff:,}")
@@ -173,11 +197,13 @@ def _dropout(model: c.ModelConfig) -> Choice:
             assert_never(model.embedding_dropout)
 
 
-def _init(init: c.Normal | c.FanIn) -> Choice:
+def _init(init: c.Normal | c.TruncatedNormal | c.FanIn) -> Choice:
     match init:
         case c.Normal(std=std, position_std=positions, residual=residual):
             kind = "normal, scaled by depth" if residual == "scaled_by_depth" else "normal"
             detail = f"(std {std:.3g}{'' if positions is None else f', positions {positions}'})"
+        case c.TruncatedNormal(std=std):
+            kind, detail = "truncated normal", f"(std {std:.3g})"
         case c.FanIn(embedding_std=std):
             kind, detail = "by fan-in", f"(embeddings of std {std:g})"
         case _:

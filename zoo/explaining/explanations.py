@@ -15,6 +15,7 @@ LETTERS = (
 """The letters of the equations."""
 
 AXES = {
+    "model.stack": "Stacks",
     "model.position": "Positions",
     "model.layout": "Layout of a layer",
     "model.norm": "Norm",
@@ -47,6 +48,27 @@ class Explanation:
 
 
 EXPLANATIONS = {
+    "a decoder": Explanation(
+        "model.stack",
+        "One stack, in which a token sees those before it: it predicts every next token, and "
+        "writes text one token at a time.",
+        "p(x) = product over t of p(x_t | x_1 ... x_(t-1))",
+        "Radford et al. 2018, section 3.1",
+    ),
+    "an encoder": Explanation(
+        "model.stack",
+        "One stack, in which a token sees those on both sides: it predicts tokens that are hidden, "
+        "and has no probability for a text.",
+        "p(x_t | all other tokens), for each hidden t",
+        "Devlin et al. 2018, section 3.1",
+    ),
+    "an encoder and a decoder": Explanation(
+        "model.stack",
+        "A decoder writes one text while each of its tokens also sees all of another, which an "
+        "encoder has read from both sides.",
+        "p(y | x) = product over t of p(y_t | y_1 ... y_(t-1), x)",
+        "Vaswani et al. 2017, section 3.1",
+    ),
     "learned positions": Explanation(
         "model.position",
         "A trained vector per position is added to the token's embedding; the model cannot read "
@@ -69,6 +91,20 @@ EXPLANATIONS = {
         "position.",
         "score(i, j) = ((q_i + u) . k_j + (q_i + v) . W_R r_(i-j)) / sqrt(H)",
         "Dai et al. 2019, section 3.3",
+    ),
+    "sinusoidal positions": Explanation(
+        "model.position",
+        "Sines and cosines of the position, of D/2 wavelengths from 2 pi to 20,000 pi, are added "
+        "to the token's embedding; nothing is trained.",
+        "x_t = E[token_t] + [sin(t / 10000^(2i/D)), cos(t / 10000^(2i/D))], i < D/2",
+        "Vaswani et al. 2017, section 3.5",
+    ),
+    "buckets of distances": Explanation(
+        "model.position",
+        "Every score gets a trained number for the head and the bucket of the distance; buckets "
+        "widen as logarithms, and all layers of a stack share one table.",
+        "score(i, j) = q_i . k_j / sqrt(H) + b[bucket(i - j)]",
+        "Raffel et al. 2020, section 2.1",
     ),
     "post-norm layers": Explanation(
         "model.layout",
@@ -167,6 +203,18 @@ EXPLANATIONS = {
         "F(x) = GELU(x W_1) W_2, GELU(z) = z/2 (1 + erf(z / sqrt(2)))",
         "Hendrycks and Gimpel 2016",
     ),
+    "ReLU": Explanation(
+        "model.feed_forward",
+        "Two matrices, with negative values set to zero between them.",
+        "F(x) = max(0, x W_1) W_2",
+        "Vaswani et al. 2017, equation 2",
+    ),
+    "GEGLU": Explanation(
+        "model.feed_forward",
+        "A third matrix computes a gate for every inner value; the gate goes through GELU.",
+        "F(x) = (GELU(x W) * x V) W_2",
+        "Shazeer 2020, equation 6",
+    ),
     "SwiGLU": Explanation(
         "model.feed_forward",
         "A third matrix computes a gate for every inner value; the gate goes through Swish, not "
@@ -248,6 +296,13 @@ EXPLANATIONS = {
         "stream does not grow with depth.",
         "W ~ N(0, std^2), those two ~ N(0, std^2 / (2 L))",
         "Radford et al. 2019, section 2.3",
+    ),
+    "truncated normal": Explanation(
+        "model.init",
+        "All matrices are drawn from the same distribution, again if a value lies beyond two "
+        "standard deviations.",
+        "W ~ N(0, std^2), |W| <= 2 std",
+        "Devlin et al. 2018, released code",
     ),
     "by fan-in": Explanation(
         "model.init",

@@ -10,7 +10,7 @@ import configs
 from configs.experiment import Experiment
 from configs.paper import Paper
 from models.config import Relative
-from models.flops import forward_flops_per_token, kv_cache_bytes_per_token, train_flops_palm
+from models.flops import forward_flops_per_token, kv_cache_bytes_per_token
 from models.parameters import params_by_part
 from zoo.common.html import Html, element, table
 from zoo.explaining.block_drawing import block_svg
@@ -33,7 +33,7 @@ class ModelCard:
     @property
     def paper(self) -> Paper:
         """The paper of the model's family, with the notes on this model."""
-        return configs.FAMILIES[self.family].PAPER.of_model(self.name)
+        return configs.module_of(self.family).PAPER.of_model(self.name)
 
     @property
     def num_params(self) -> int:
@@ -43,7 +43,7 @@ class ModelCard:
     @property
     def flops_per_token(self) -> float:
         """Training FLOPs per token by PaLM's convention, at the training sequences' length."""
-        return train_flops_palm(self.experiment.model, self.num_params, self.experiment.seq_len)
+        return self.experiment.train_flops_per_token
 
     @property
     def decode_flops_per_token(self) -> int:
@@ -71,7 +71,7 @@ class ModelCard:
 
     def is_published(self, path: str) -> bool:
         """Return whether any size in the paper has the same value as this model at the path."""
-        published = configs.FAMILIES[self.family].PUBLISHED.values()
+        published = configs.module_of(self.family).PUBLISHED.values()
         return any(_value_at(experiment, path) == self.value(path) for experiment in published)
 
     def _repr_html_(self) -> str:
@@ -132,13 +132,13 @@ def model_card(name: str) -> ModelCard:
         name=name,
         family=family,
         experiment=configs.get(name),
-        reported_params=configs.FAMILIES[family].REPORTED_PARAMS.get(name),
+        reported_params=configs.module_of(family).REPORTED_PARAMS.get(name),
     )
 
 
 def family_cards(family: str) -> list[ModelCard]:
     """Return the cards of all sizes of a family, smallest first as in its config."""
-    return [model_card(name) for name in configs.FAMILIES[family].FAMILY]
+    return [model_card(name) for name in configs.module_of(family).FAMILY]
 
 
 MIXTURE_COLUMNS = ("source", "%", "epochs", "public stand-in")

@@ -2,7 +2,7 @@
 
 from typing import assert_never
 
-from models.config import Learned, ModelConfig
+from models.config import Learned, ModelConfig, Sinusoidal
 from zoo.explaining.choices import choices
 
 
@@ -13,9 +13,9 @@ def draw(model: ModelConfig) -> str:
     """
     by_axis = {choice.explanation.axis: choice for choice in choices(model)}
     position, norm = by_axis["model.position"], by_axis["model.norm"].kind
-    learned = isinstance(model.position, Learned)
+    is_added = isinstance(model.position, Learned | Sinusoidal)
     heads = by_axis["model.attention"].kind
-    notes = [] if learned else [position.kind]
+    notes = [] if is_added else [position.kind]
     if any(window is not None for window in model.attention.windows):
         notes.append(by_axis["model.attention.windows"].kind)
     attention = f"{heads} ({', '.join(notes)})" if notes else heads
@@ -40,7 +40,7 @@ def draw(model: ModelConfig) -> str:
     return "\n".join(
         [
             "tokens",
-            "embedding" + (f" + {position.kind}" if learned else ""),
+            "embedding" + (f" + {position.kind}" if is_added else ""),
             "|",
             *layer,
             "|   ... and so on, num_layers times",

@@ -87,7 +87,7 @@ class Recipe:
     @cached_property
     def _published(self) -> list[dict[str, Any]]:
         """The values of the sizes in the paper, by path."""
-        sizes = configs.FAMILIES[self.card.family].PUBLISHED.values()
+        sizes = configs.module_of(self.card.family).PUBLISHED.values()
         return [dict(leaves(to_json(experiment))) for experiment in sizes]
 
     def course(self, tokens: Sequence[float] | np.ndarray) -> Course:

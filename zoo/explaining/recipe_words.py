@@ -4,7 +4,8 @@ import math
 from typing import assert_never
 
 from configs import optimizers as c
-from configs.experiment import Experiment, LinearRamp
+from configs.batch_ramps import LinearRamp
+from configs.experiment import Experiment
 
 LETTERS = (
     "k is the number of the step, from 1; lr the learning rate; g the gradient of the parameter p, "
@@ -56,6 +57,12 @@ def learning_rate(run: Experiment, last_rate: float) -> str:
             rise += _when(run, warmup)
             end, is_last = decay or run.num_steps, decay in (None, run.num_steps)
             until = "the last step" if is_last else _when(run, end)
+        case c.WarmupLinear(peak_lr=peak, warmup_steps=warmup):
+            rise = f"a line from 0 to {peak:g} over {_when(run, warmup)}"
+            return f"{rise}, then a line down to 0 at the last step"
+        case c.WarmupInverseSquareRoot(peak_lr=peak, warmup_steps=warmup):
+            rise = f"a line from 0 to {peak:g} over {_when(run, warmup)}"
+            return f"{rise}, then {peak:g} sqrt({warmup:,} / k) at step k: {at_end}"
         case c.WarmupCosineInTokens(warmup_tokens=warmup, decay_tokens=decay):
             rise = f"a line from 0 to {schedule.peak_lr:g} over {_at(run, warmup)}"
             is_last = decay is None
@@ -74,13 +81,17 @@ def learning_rate(run: Experiment, last_rate: float) -> str:
 def update(run: Experiment) -> str:
     """Return the optimizer's step as equations, a line each."""
     o = run.optimizer
-    clip = f"g = gradient min(1, {o.clip_norm:g} / norm of all gradients)"
+    clip = "g = gradient"
+    if o.clip_norm is not None:
+        clip += f" min(1, {o.clip_norm:g} / norm of all gradients)"
     match o:
         case c.Adafactor():
             lines = [
                 f"beta2 = 1 - k^-{o.decay_exponent:g}; v = beta2 v + (1 - beta2) g^2",
                 f"m = {o.beta1:g} m + {1 - o.beta1:g} lr max(RMS(p), 0.001) g / sqrt(v)",
-                f"p = p - m - lr^{o.weight_decay_exponent:g} p",
+                "p = p - m"
+                if o.weight_decay_exponent is None
+                else f"p = p - m - lr^{o.weight_decay_exponent:g} p",
             ]
         case c.AdamW():
             root = f"sqrt(v / (1 - {o.beta2:g}^k)) + {o.eps:g}"
@@ -94,19 +105,27 @@ def update(run: Experiment) -> str:
                 _moments(o),
                 f"p = p - {corrected} (m / (sqrt(v) + {o.eps:g}){_decay(o)})",
             ]
+        case c.UncorrectedAdam():
+            lines = [_moments(o), f"p = p - lr (m / (sqrt(v) + {o.eps:g}){_decay(o)})"]
         case _:
             assert_never(o)
-    if o.decays == "matrices" and getattr(o, "weight_decay", 1) != 0:
+    has_decay = (
+        o.weight_decay_exponent is not None if isinstance(o, c.Adafactor) else o.weight_decay != 0
+    )
+    if o.decays == "matrices" and has_decay:
         lines.append("The last term, weight decay, is left out for biases and norm scales.")
     return "\n".join([clip, *lines])
 
 
-def _moments(adam: c.AdamW | c.RateCorrectedAdam) -> str:
+_Adam = c.AdamW | c.RateCorrectedAdam | c.UncorrectedAdam
+
+
+def _moments(adam: _Adam) -> str:
     b1, b2 = adam.beta1, adam.beta2
     return f"m = {b1:g} m + {1 - b1:g} g; v = {b2:g} v + {1 - b2:g} g^2"
 
 
-def _decay(adam: c.AdamW | c.RateCorrectedAdam) -> str:
+def _decay(adam: _Adam) -> str:
     return f" + {adam.weight_decay:g} p" if adam.weight_decay else ""
 
 

@@ -28,7 +28,7 @@ from data.vocabularies.lossless import LosslessVocabulary
 from data.vocabularies.tokenizer_json import to_tokenizer_json
 from data.vocabularies.vocabulary import Vocabulary
 from models.config import ConfigError, ModelConfig
-from models.transformer import abstract_model, num_params
+from models.model import abstract_model, num_params
 from zoo.checkpoints import checkpoint, recovery
 from zoo.checkpoints.checkpoint import Run
 from zoo.checkpoints.writer import write_weights

@@ -9,7 +9,7 @@ import numpy as np
 from flax import nnx
 
 from models.config import ModelConfig
-from models.transformer import abstract_params
+from models.model import abstract_params
 from zoo.common.errors import CheckpointError
 from zoo.hf.folder import FLOATS, Tensor, TensorWriter, list_tensors
 from zoo.hf.layout import LAYOUTS, OUTPUT, Layout, Row, rows_of

@@ -10,7 +10,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from models.cache import KVCache
+from models.attention.cache import KVCache
 from models.config import check
 from models.positions import Positions
 from models.transformer import Transformer

@@ -15,7 +15,7 @@ from data import evaluation_text
 from data.config import Source, without_code
 from data.evaluation_text import EvaluationText
 from data.vocabularies.hugging_face import check_has_text
-from models.config import Learned, Relative, Rotary, check
+from models.config import Bucketed, Learned, Relative, Rotary, Sinusoidal, check
 from zoo.checkpoints import checkpoint, recovery
 from zoo.common.progress import Progress
 from zoo.distribution.devices import (
@@ -274,7 +274,7 @@ def _warn_longer(experiment: Experiment, trained_length: int, report: Progress) 
     match experiment.model.position:
         case Learned():
             report.warn(f"{longer}: its learned positions from there on were never trained")
-        case Rotary() | Relative():
+        case Rotary() | Relative() | Sinusoidal() | Bucketed():
             report.line(
                 f"{longer}: its positions extend further, but it may not have learned to use them"
             )

@@ -13,9 +13,11 @@ from flax import nnx
 from jax.sharding import NamedSharding, PartitionSpec
 
 from models.block import Block
-from models.config import Execution, ModelConfig
+from models.config import ModelConfig
+from models.execution import Execution
 from models.int8 import Int8Matrix
-from models.transformer import abstract_model
+from models.model import abstract_model
+from models.transformer import Transformer
 
 Path = tuple[Any, ...]
 """The names that lead to a parameter; of one layer, ("layers", number, ...)."""
@@ -25,7 +27,7 @@ _MATRICES = ("kernel", "embedding", "position_embedding", "unembedding")
 def graphdef_by_layer(config: ModelConfig, execution: Execution) -> nnx.GraphDef:
     """Return the model without its parameters, which `params_by_layer` lays out."""
     model = abstract_model(config, execution)
-    assert isinstance(model.layers, Block)
+    assert isinstance(model, Transformer) and isinstance(model.layers, Block)
     model.layers = nnx.List([nnx.clone(model.layers) for _ in range(config.num_layers)])
     return nnx.graphdef(model)
 

@@ -8,7 +8,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from configs.experiment import Experiment, Mesh, Weights
 from models.config import check
-from models.transformer import abstract_params
+from models.model import abstract_params
 from zoo.checkpoints import checkpoint, recovery
 from zoo.distribution.devices import for_inference, quiet_libtpu
 from zoo.distribution.sharding import make_mesh, mesh_shape

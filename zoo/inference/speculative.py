@@ -19,7 +19,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from models.cache import MOST_NEW, KVCache
+from models.attention.cache import MOST_NEW, KVCache
 from models.config import check
 from models.positions import Positions
 from models.transformer import Transformer

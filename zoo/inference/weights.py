@@ -8,7 +8,8 @@ from flax import nnx
 
 from configs.experiment import Weights
 from models.config import ModelConfig
-from models.transformer import Transformer, abstract_model
+from models.model import abstract_model
+from models.transformer import Transformer
 from zoo.distribution.sharding import state_shardings, with_shardings
 from zoo.training.program import Program
 

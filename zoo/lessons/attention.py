@@ -17,7 +17,7 @@ from configs.experiment import Experiment
 from models.attention import kernels
 from models.attention.blocks import MOST_UNROLLED, Dropout, Queries
 from models.attention.ring import KeyValues
-from models.config import Kernel
+from models.execution import Kernel
 from models.positions import Positions
 from zoo.benchmarking.spread import Figure
 from zoo.distribution.devices import choose_attention, resolve_dtype

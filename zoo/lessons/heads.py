@@ -11,10 +11,12 @@ import numpy as np
 from flax import nnx
 
 import configs
-from models.config import Execution, ModelConfig
+from models.config import ModelConfig
+from models.execution import Execution
 from models.flops import decoding_intensity, forward_flops_per_token, kv_cache_bytes_per_token
+from models.model import num_params
 from models.positions import Positions
-from models.transformer import Transformer, num_params
+from models.transformer import Transformer
 from zoo.benchmarking.spread import Figure, Spread
 from zoo.distribution.devices import resolve_dtype
 from zoo.explaining.tables import Table

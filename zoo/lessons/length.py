@@ -11,7 +11,7 @@ from configs.experiment import Experiment
 from data import evaluation_text
 from data.batches.rows import Rows
 from data.config import without_code
-from models.config import ConfigError, Learned, Relative, Rotary, check
+from models.config import Bucketed, ConfigError, Learned, Relative, Rotary, Sinusoidal, check
 from zoo.checkpoints import checkpoint
 from zoo.common.progress import Progress
 from zoo.inference.language_model import LanguageModel
@@ -119,8 +119,10 @@ def positions(experiment: Experiment) -> str:
             return "learned"
         case Rotary():
             return "rotary"
-        case Relative():
+        case Relative() | Bucketed():
             return "relative"
+        case Sinusoidal():
+            return "sinusoidal"
         case _:
             assert_never(experiment.model.position)
 

@@ -18,8 +18,8 @@ from configs.optimizers import Optimizer
 from models.attention.blocks import block_size
 from models.config import ModelConfig
 from models.flops import kv_cache_bytes_per_token
+from models.model import num_params
 from models.parameters import num_up_matrices
-from models.transformer import num_params
 from zoo.distribution.sharding import (
     Rules,
     pipeline_micro_batches,

@@ -29,7 +29,7 @@ def config_values(run: RecordedRun) -> list[ConfigValue]:
     base = run.base
     if base is None:
         return [ConfigValue(path, value, "") for path, value in leaves(run.config)]
-    family = configs.FAMILIES[configs.family_of(base)]
+    family = configs.module_of(configs.family_of(base))
     paper = family.PAPER.of_model(base)
     default = dict(leaves(to_json(configs.get(base))))
     published = [dict(leaves(to_json(experiment))) for experiment in family.PUBLISHED.values()]

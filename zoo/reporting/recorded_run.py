@@ -9,7 +9,6 @@ from typing import Any
 import configs
 from configs.experiment import Experiment
 from models.config import ConfigError
-from models.flops import train_flops_palm
 from models.parameters import params_by_part
 from zoo.common.errors import WorkdirError
 from zoo.common.serialize import from_json, to_json
@@ -69,10 +68,7 @@ class RecordedRun:
     @property
     def flops_per_token(self) -> float | None:
         """Training FLOPs per token by PaLM's convention."""
-        experiment, size = self.experiment, self.num_params
-        if experiment is None or size is None:
-            return None
-        return train_flops_palm(experiment.model, size, experiment.seq_len)
+        return None if self.experiment is None else self.experiment.train_flops_per_token
 
     @property
     def num_steps(self) -> int | None:
@@ -82,7 +78,8 @@ class RecordedRun:
     @property
     def base(self) -> str | None:
         """The model of the zoo that the run started from; None if its name does not tell."""
-        return self.record.name if self.record.name in configs.MODELS else None
+        models = configs.MODELS | configs.CONTRAST_MODELS
+        return self.record.name if self.record.name in models else None
 
     def samples(self) -> list[tuple[int, str]]:
         """Return the samples with their steps, oldest first.

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import configs
+from configs.objectives import loss_unit
 from zoo.common.html import Html, element, table
 from zoo.reporting.config_sources import ConfigValue, config_values, show_value
 from zoo.reporting.curves import panels
@@ -57,7 +58,7 @@ def duration(seconds: float) -> str:
 def _subtitle(run: RecordedRun) -> str:
     if run.base is None:
         return f"workdir {run.workdir}"
-    paper = configs.FAMILIES[configs.family_of(run.base)].PAPER
+    paper = configs.module_of(configs.family_of(run.base)).PAPER
     return f"after {paper.title}, {paper.authors}, {paper.reference} · workdir {run.workdir}"
 
 
@@ -71,6 +72,7 @@ def _status(run: RecordedRun) -> Html:
 
 def _tiles(run: RecordedRun) -> Html:
     history = run.history
+    unit = "nats per token" if run.experiment is None else loss_unit(run.experiment.objective)
 
     def items() -> Iterator[tuple[str, str, str]]:
         bits, best = history.last(BITS_PER_BYTE), history.best(BITS_PER_BYTE)
@@ -85,9 +87,9 @@ def _tiles(run: RecordedRun) -> Html:
                 levels = ", ".join(f"{n} {v:.3f}" for n, v in run.record.baselines.items())
                 yield "compressors", f"{words}{', ' * bool(rest)}{rest}", levels
         if (loss := history.last("eval/loss")) is not None:
-            yield "validation loss", f"{loss:.4f}", "nats per token"
+            yield "validation loss", f"{loss:.4f}", unit
         if (loss := history.last("train/loss")) is not None:
-            yield "training loss", f"{loss:.4f}", "nats per token, newest"
+            yield "training loss", f"{loss:.4f}", f"{unit}, newest"
         if run.num_params is not None:
             yield "parameters", short(run.num_params), f"{run.num_params:,}"
         if (tokens := history.last(TOKENS)) is not None:

@@ -7,8 +7,6 @@ from configs.experiment import Experiment
 from data.batches.rows import Rows
 from data.training_data import TrainingData
 from models.config import ConfigError, check
-from models.flops import train_flops_palm
-from models.transformer import num_params
 
 
 @dataclass(frozen=True)
@@ -69,9 +67,7 @@ def with_budget(experiment: Experiment, budget: Budget | None, data: TrainingDat
         case Tokens(number):
             return experiment.lasting(number)
         case Flops(number):
-            model = experiment.model
-            per_token = train_flops_palm(model, num_params(model), experiment.seq_len)
-            return experiment.lasting(number / per_token)
+            return experiment.lasting(number / experiment.train_flops_per_token)
         case Epochs(number):
             rows = data.train
             if not isinstance(rows, Rows):

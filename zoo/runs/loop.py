@@ -11,6 +11,7 @@ import jax
 from flax import nnx
 
 from configs.experiment import Experiment
+from configs.objectives import NextToken
 from zoo.checkpoints import checkpoint
 from zoo.checkpoints.history import Event, History
 from zoo.common import folders
@@ -18,9 +19,8 @@ from zoo.common.errors import DivergedError, StoppedError
 from zoo.common.html import element, table
 from zoo.common.signals import StopRequest
 from zoo.distribution.hosts import Hosts
-from zoo.inference.decode import Sampling
 from zoo.inference.evaluation import evaluate
-from zoo.inference.language_model import LanguageModel
+from zoo.inference.sample_text import sample_text
 from zoo.reporting.reporter import PLOT_FILE, Reporter
 from zoo.runs.divergence import DivergedStep, abort_message, rewind_after
 from zoo.runs.events import write_events
@@ -41,7 +41,8 @@ class TrainingResult:
     step: int
     """The last step that was taken."""
     evaluation: dict[str, float]
-    """`eval/loss` (nats per token) and `eval/bits_per_byte` of the whole validation split."""
+    """`eval/loss` and, if the model gives texts a probability, `eval/bits_per_byte` of the whole
+    validation split."""
     baselines: dict[str, float]
     """Bits per byte that compressors reach on the same text, by name."""
     events: dict[str, int]
@@ -58,12 +59,16 @@ class TrainingResult:
 
     def _repr_html_(self) -> str:
         """Return the outcome as a table above the curves of the loss, for a notebook."""
+        bits_per_byte = self.evaluation.get("eval/bits_per_byte")
         speed = "not measured" if self.tokens_per_s is None else f"{self.tokens_per_s:,.0f}"
         rows = [
             ("parameters", f"{self.num_params:,}"),
             ("steps", f"{self.step:,}"),
-            ("validation, nats per token", f"{self.evaluation['eval/loss']:.4f}"),
-            ("bits per byte", f"{self.evaluation['eval/bits_per_byte']:.4f}"),
+            ("validation loss, nats", f"{self.evaluation['eval/loss']:.4f}"),
+            (
+                "bits per byte",
+                "none" if bits_per_byte is None else f"{bits_per_byte:.4f}",
+            ),
             *((name, f"{value:.4f}") for name, value in self.baselines.items()),
             ("tokens per second", speed),
             ("everything else", f"{self.workdir}/report.html"),
@@ -182,7 +187,7 @@ def _train(
     report.end(
         setup.folder,
         experiment,
-        evaluation["eval/bits_per_byte"],
+        evaluation.get("eval/bits_per_byte"),
         setup.baselines,
         sample,
         converged=converged,
@@ -211,19 +216,21 @@ def _reason(stopped_by: signal.Signals) -> str:
 
 
 def evaluate_run(setup: Setup, state: TrainState) -> dict[str, float]:
-    """Return nats per token and bits per byte of the whole validation split."""
+    """Return the loss, and bits per byte if there are any, of the whole validation split."""
     data, layout = setup.data, setup.program.batch_layout
     batches = map(layout.put, data.validation.eval_batches(layout.batch_size, layout.rows))
     result = evaluate(setup.program.eval_step, state.params, batches, data.num_validation_bytes)
+    if not isinstance(setup.experiment.objective, NextToken):
+        return {"eval/loss": result.loss}
     return {"eval/loss": result.loss, "eval/bits_per_byte": result.bits_per_byte}
 
 
 def sample_run(setup: Setup, state: TrainState) -> str:
-    """Return the opening of a held-out document and the model's continuation."""
-    vocabulary, program = setup.data.vocabulary, setup.program
-    opening = vocabulary.decode(setup.data.opening)
+    """Return the opening of a held-out document and the model's continuation.
+
+    An encoder fills gaps in a text instead.
+    """
+    parts = setup.experiment, setup.program.graphdef, state.params, setup.data.vocabulary
     # Without axis rules: they would shard a batch of one row.
     with nnx.logical_axis_rules(()):
-        model = LanguageModel(setup.experiment, program.graphdef, state.params, vocabulary)
-        sampling = Sampling(temperature=0.8, top_k=40, top_p=0.95)
-        return opening + model.sample([opening], max_tokens=150, sampling=sampling)[0]
+        return sample_text(*parts, setup.data.opening)

@@ -11,6 +11,7 @@ import rich.progress
 from rich.console import Console
 
 from configs.experiment import Experiment
+from configs.objectives import MaskedTokens, NextToken, loss_unit
 from data.config import Files
 from zoo.checkpoints.history import History
 from zoo.common.progress import LINE_EVERY_S, Progress, eta
@@ -26,6 +27,8 @@ class RunReport(Progress):
         super().__init__(console)
         self._flags = flags
         self.warnings: list[str] = []
+        self.loss_unit = loss_unit(NextToken())
+        """The unit of the validation loss."""
         self.kernel: str | None = None
         """The kernel that computes attention, and the reason for it."""
         self._last_line_s = -math.inf
@@ -43,7 +46,7 @@ class RunReport(Progress):
 
     def model(self, name: str, experiment: Experiment, num_params: int, flops: float) -> None:
         """Show what will be trained and what that costs."""
-        m = experiment.model
+        m, self.loss_unit = experiment.model, loss_unit(experiment.objective)
         self.line(
             f"{name}: {num_params:,} parameters, {m.num_layers} layers, d_model {m.d_model:,}, "
             f"vocabulary {m.vocab_size:,}, context {m.context_length:,}"
@@ -102,11 +105,11 @@ class RunReport(Progress):
         self, step: int, evaluation: dict[str, float], baselines: dict[str, float]
     ) -> None:
         """Show the validation loss beside what general-purpose compressors reach."""
-        against = ", ".join(f"{name} {value:.3f}" for name, value in baselines.items())
-        self.line(
-            f"step {step}: validation {evaluation['eval/loss']:.4f} nats per token, "
-            f"{evaluation['eval/bits_per_byte']:.4f} bits per byte ({against})"
-        )
+        found = f"step {step}: validation {evaluation['eval/loss']:.4f} {self.loss_unit}"
+        if (bits_per_byte := evaluation.get("eval/bits_per_byte")) is not None:
+            against = ", ".join(f"{name} {value:.3f}" for name, value in baselines.items())
+            found += f", {bits_per_byte:.4f} bits per byte ({against})"
+        self.line(found)
 
     def start(
         self, first_step: int, experiment: Experiment, resume_from: Path | None, folder: Path
@@ -145,7 +148,7 @@ class RunReport(Progress):
         self,
         folder: Path,
         experiment: Experiment,
-        bits_per_byte: float,
+        bits_per_byte: float | None,
         baselines: dict[str, float],
         sample: str,
         *,
@@ -155,8 +158,10 @@ class RunReport(Progress):
 
         `converged`: the run has ended before its last step.
         """
-        lost = [name for name, value in baselines.items() if bits_per_byte >= value]
-        if lost:
+        lost = [name for name, value in baselines.items() if (bits_per_byte or 0.0) >= value]
+        if bits_per_byte is None:
+            self.line("the model gives a text no probability: there are no bits per byte")
+        elif lost:
             self.warn(
                 f"the model ({bits_per_byte:.3f} bits per byte) does not beat {' and '.join(lost)} "
                 "on the validation text: train longer, or on more text"
@@ -171,6 +176,8 @@ class RunReport(Progress):
         self._console.rule("next")
         is_own_text = isinstance(experiment.data.source, Files)
         prompt = sample.split("\n")[0][:20] if is_own_text else "def "
+        if isinstance(experiment.objective, MaskedTokens):
+            prompt = "import [MASK]"
         quoted = shlex.quote(str(folder))
         commands = [
             f"python -m zoo.sample --checkpoint={quoted} --prompt={shlex.quote(prompt)}",

@@ -8,13 +8,13 @@ from pathlib import Path
 import jax
 
 from configs.experiment import Experiment
+from configs.objectives import NextToken
 from data.errors import DataError
 from data.text.corpus import SavedFiles
 from data.training_data import TrainingData, load
 from data.vocabularies.hugging_face import TokenIds
 from models.config import ConfigError, check
-from models.flops import train_flops_palm
-from models.transformer import num_params
+from models.model import num_params
 from zoo.checkpoints import checkpoint, recovery
 from zoo.checkpoints.history import History
 from zoo.checkpoints.recovery import Survey
@@ -30,6 +30,7 @@ from zoo.runs.budget import Budget, with_budget
 from zoo.runs.devices import on_these_devices
 from zoo.runs.report import RunReport
 from zoo.runs.resume import check_same_architecture, check_same_data, check_same_experiment
+from zoo.training.objectives import check_ids
 from zoo.training.program import Program
 from zoo.training.step import TrainState
 
@@ -45,7 +46,8 @@ class Setup:
     program: Program
     data: TrainingData
     baselines: dict[str, float]
-    """Bits per byte that compressors reach on the validation text, by name."""
+    """Bits per byte that compressors reach on the validation text, by name; none for a model that
+    gives a text no probability."""
     resume_from: Path | None
     """The checkpoint of this run to start from. None: step 0."""
     stream: SavedFiles | None
@@ -99,14 +101,16 @@ def prepare(
     experiment = with_budget(experiment, budget, data)
     program = Program(experiment, mesh)
     size = num_params(experiment.model)
-    flops_per_token = train_flops_palm(experiment.model, size, experiment.seq_len)
+    flops_per_token = experiment.train_flops_per_token
     report.model(name, experiment, size, flops_per_token * experiment.num_tokens)
     stream, history = None, History()
     if resume_from is not None:
         history = checkpoint.read_history(resume_from)
         allow_change = experiment.data.allow_change
         stream = _saved_stream(data, folder, resume_from, report, hosts, allow_change=allow_change)
-    baselines = hosts.in_turn(data.baselines)
+    check_ids(experiment.objective, data.vocabulary, experiment.seq_len)
+    gives_probability = isinstance(experiment.objective, NextToken)
+    baselines = hosts.in_turn(data.baselines) if gives_probability else {}
     hosts.on_primary(lambda: _make_room(program, folder, found, fresh=fresh))
     return Setup(
         name, folder, program, data, baselines, resume_from, stream, size, flops_per_token, history

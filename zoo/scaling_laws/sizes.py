@@ -6,7 +6,7 @@ from typing import assert_never
 
 import configs
 from configs.experiment import Experiment
-from configs.optimizers import Adafactor, AdamW, RateCorrectedAdam
+from configs.optimizers import Adafactor, AdamW, RateCorrectedAdam, UncorrectedAdam
 from configs.scaled import Budget, scaled_down
 from data.config import Source
 from models.config import ConfigError, ModelConfig
@@ -75,7 +75,7 @@ def peak_lr(small: Experiment, d_model: int) -> float:
     match small.optimizer:
         case Adafactor():
             return peak
-        case AdamW() | RateCorrectedAdam():
+        case AdamW() | RateCorrectedAdam() | UncorrectedAdam():
             return peak * (d_model / small.model.d_model) ** LR_EXPONENT
         case _:
             assert_never(small.optimizer)

@@ -33,6 +33,8 @@ class LossSums:
     """`nats` of each part of the sequence."""
     tokens_by_position: Float[Array, " bins"]
     """`tokens` of each part of the sequence."""
+    others: dict[str, Float[Array, ""]] = dataclasses.field(default_factory=dict)
+    """Losses of an objective besides that of the tokens, by the names of their metrics."""
 
 
 def fewest_chunks(batch_size: int, seq_len: int, numbers_per_token: float) -> int:

@@ -26,7 +26,11 @@ def make_optimizer(optimizer: c.Optimizer, schedule: LearningRate) -> optax.Grad
                 optax.scale_by_learning_rate(schedule, flip_sign=False),
                 scale_by_param_rms(),
                 optax.ema(optimizer.beta1, debias=False),
-                optax.add_decayed_weights(lambda count: schedule(count) ** exponent, mask=mask),
+                optax.identity()
+                if exponent is None
+                else optax.add_decayed_weights(
+                    lambda count: schedule(count) ** exponent, mask=mask
+                ),
                 optax.scale(-1.0),
             )
         case c.AdamW():
@@ -50,17 +54,27 @@ def make_optimizer(optimizer: c.Optimizer, schedule: LearningRate) -> optax.Grad
                     lambda count: schedule(count) * bias_correction(optimizer, count)
                 ),
             )
+        case c.UncorrectedAdam():
+            transformation = optax.chain(
+                clip_by_global_norm(optimizer.clip_norm),
+                scale_by_uncorrected_adam(optimizer.beta1, optimizer.beta2, optimizer.eps),
+                optax.add_decayed_weights(optimizer.weight_decay, mask=mask),
+                optax.scale_by_learning_rate(schedule),
+            )
         case _:
             assert_never(optimizer)
     return transformation
 
 
-def clip_by_global_norm(max_norm: float) -> optax.GradientTransformation:
-    """Multiply all gradients by min(1, max_norm / their global norm).
+def clip_by_global_norm(max_norm: float | None) -> optax.GradientTransformation:
+    """Multiply all gradients by min(1, max_norm / their global norm); None leaves them.
 
     `optax.clip_by_global_norm` selects between two trees, which costs a pass over all gradients. A
     factor is fused into the optimizer's own pass.
     """
+
+    if max_norm is None:
+        return optax.identity()
 
     def update(updates, params):
         factor = jnp.minimum(1.0, max_norm / optax.tree.norm(updates))

@@ -10,9 +10,12 @@ import jax.numpy as jnp
 from flax import nnx
 
 from configs.experiment import Experiment, ParamDtype
+from configs.objectives import NextToken, Objective
 from configs.optimizers import Optimizer
-from models.config import Execution, ModelConfig
-from models.transformer import abstract_params
+from data.config import Data
+from models.config import ModelConfig
+from models.execution import Execution
+from models.model import abstract_params
 from zoo.distribution.batches import BatchLayout, padded_sizes
 from zoo.distribution.sharding import (
     Rules,
@@ -63,7 +66,9 @@ class Program:
     def state(self) -> TrainState:
         """The whole state as abstract arrays with their shardings: a target for reading it."""
         experiment = self.experiment
-        abstract = abstract_state(experiment.model, experiment.optimizer, experiment.param_dtype)
+        abstract = abstract_state(
+            experiment.model, experiment.optimizer, experiment.param_dtype, experiment.objective
+        )
         recent = jax.eval_shape(lambda: Recent.start(experiment.divergence.window))
         abstract = dataclasses.replace(abstract, recent=recent)
         return with_shardings(abstract, state_shardings(abstract, self.mesh, self.rules))
@@ -126,10 +131,17 @@ class Program:
 
 
 @functools.cache
-def abstract_state(model: ModelConfig, optimizer: Optimizer, param_dtype: ParamDtype) -> TrainState:
+def abstract_state(
+    model: ModelConfig,
+    optimizer: Optimizer,
+    param_dtype: ParamDtype,
+    objective: Objective = NextToken(),
+) -> TrainState:
     """Return a train state's shapes, dtypes and logical axes, which nothing else determines."""
     experiment = Experiment(
         model=model,
+        objective=objective,
+        data=Data(packing="unmasked"),
         optimizer=optimizer,
         param_dtype=param_dtype,
         execution=Execution(dtype="float32"),

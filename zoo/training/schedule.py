@@ -37,6 +37,21 @@ def make_schedule(experiment: Experiment) -> LearningRate:
             end = max(schedule.decay_tokens or experiment.num_tokens, warmup + 1)
             by_token = _warmup_cosine(0.0, peak, warmup, end, schedule.final_fraction)
             return lambda count: jnp.asarray(by_token(tokens(count + 1)))
+        case c.WarmupLinear(peak_lr=peak, warmup_steps=warmup):
+
+            def linear(count):
+                k = jnp.asarray(count, jnp.float32) + 1
+                left = (num_steps - k) / max(1, num_steps - warmup)
+                return peak * jnp.clip(jnp.minimum(k / warmup, left), 0)
+
+            return linear
+        case c.WarmupInverseSquareRoot(peak_lr=peak, warmup_steps=warmup):
+
+            def warmup_inverse_square_root(count):
+                k = jnp.asarray(count, jnp.float32) + 1
+                return peak * jnp.minimum(k / warmup, jnp.sqrt(warmup / k))
+
+            return warmup_inverse_square_root
         case _:
             assert_never(schedule)
 

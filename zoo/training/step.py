@@ -12,18 +12,15 @@ from jaxtyping import Array, Int
 
 from configs.experiment import Experiment
 from models.config import ModelConfig
-from models.positions import Positions
-from models.transformer import Transformer
+from models.model import Model, build
 from zoo.distribution.batches import micro_batches
 from zoo.distribution.sharding import TOKEN_AXES, AnyMesh, pipeline_micro_batches, ways
 from zoo.training.divergence import MEASURED, Recent
 from zoo.training.loss import LossSums, cross_entropy, fewest_chunks
+from zoo.training.objectives import Batch, shown, states
 from zoo.training.optimizer import make_optimizer
 from zoo.training.rounding import cast_params, store
 from zoo.training.schedule import make_schedule
-
-Batch = dict[str, jax.Array]
-"""`inputs`, `targets`, `positions`, `segment_ids` (int32) and `weights` (float32), each [B, T]."""
 
 Metrics = dict[str, jax.Array]
 """Scalars of one step by name. Losses and norms of gradients and logits are those of the parameters
@@ -37,6 +34,8 @@ MUST_BE_FINITE = ("train/loss", "train/grad_norm", "train/update_norm", "train/p
 
 ROUNDING = 2**32 - 1
 """Number of the key that rounds a step's parameters, out of reach of the keys of its dropout."""
+SHOWING = 2**32 - 2
+"""Number of the key that draws what a step's rows show; see `zoo.training.objectives.shown`."""
 
 
 @jax.tree_util.register_dataclass
@@ -74,11 +73,11 @@ def make_steps(experiment: Experiment, mesh: AnyMesh | None = None) -> Steps:
     `zoo.training.program.Program` jits them.
     """
 
-    def build() -> Transformer:
+    def make() -> Model:
         rngs = nnx.Rngs(params=jax.random.key(experiment.seed))
-        return Transformer(experiment.model, experiment.execution, rngs=rngs)
+        return build(experiment.model, experiment.execution, rngs=rngs)
 
-    graphdef, _ = nnx.split(nnx.eval_shape(build), nnx.Param)
+    graphdef, _ = nnx.split(nnx.eval_shape(make), nnx.Param)
     schedule = make_schedule(experiment)
     optimizer = make_optimizer(experiment.optimizer, schedule)
     divergence = experiment.divergence
@@ -91,30 +90,27 @@ def make_steps(experiment: Experiment, mesh: AnyMesh | None = None) -> Steps:
         return TrainState(jnp.zeros((), jnp.int32), params, opt_state, recent)
 
     def init() -> TrainState:
-        return start(nnx.state(build(), nnx.Param))
+        return start(nnx.state(make(), nnx.Param))
 
     def loss_sums(params: nnx.State, batch: Batch, dropout_key) -> tuple[jax.Array, LossSums]:
-        model: Transformer = nnx.merge(graphdef, params)
-        positions = Positions(batch["positions"], batch["segment_ids"])
-        hidden, _ = model(
-            batch["inputs"], positions, dropout_key=dropout_key, micro_batches=in_flight
+        model: Model = nnx.merge(graphdef, params)
+        head, hidden, others = states(model, batch, dropout_key, in_flight)
+        targets = batch["targets"]
+        batch_size, length = targets.shape
+        chunks = fewest_chunks(batch_size, length, _numbers_per_token(experiment.model, mesh))
+        loss, sums = cross_entropy(
+            head, hidden, targets, batch["weights"], experiment.z_loss, chunks
         )
-        batch_size, seq_len = batch["inputs"].shape
-        chunks = fewest_chunks(batch_size, seq_len, _numbers_per_token(experiment.model, mesh))
-        return cross_entropy(
-            model.head(dropout_key),
-            hidden,
-            batch["targets"],
-            batch["weights"],
-            experiment.z_loss,
-            chunks,
-        )
+        if not others:
+            return loss, sums
+        return loss + sum(others.values()), dataclasses.replace(sums, others=others)
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         # Dividing once, by the tokens of the whole global batch, makes every sum over tokens a mean
         # that accumulation, packing and sharding do not change.
-        weights = batch["weights"] / jnp.sum(batch["weights"])
         key = jax.random.fold_in(jax.random.key(experiment.seed), state.step)
+        batch = shown(experiment, batch, jax.random.fold_in(key, SHOWING))
+        weights = batch["weights"] / jnp.sum(batch["weights"])
         grads, means = accumulate(
             jax.grad(loss_sums, has_aux=True),
             state.params,
@@ -135,6 +131,7 @@ def make_steps(experiment: Experiment, mesh: AnyMesh | None = None) -> Steps:
             "train/logit_rms": jnp.sqrt(means.logits_squared),
             "train/lr": schedule(state.step - state.recent.num_skipped),
         }
+        metrics |= {f"train/{name}": loss for name, loss in means.others.items()}
         losses = means.nats_by_position / means.tokens_by_position
         metrics |= {f"train/loss_by_position/{i}": loss for i, loss in enumerate(losses)}
         measured = jnp.stack([metrics[name] for name in MEASURED])
@@ -154,7 +151,7 @@ def make_steps(experiment: Experiment, mesh: AnyMesh | None = None) -> Steps:
         return TrainState(state.step + 1, params, opt_state, recent), metrics
 
     def eval_step(params: nnx.State, batch: Batch) -> LossSums:
-        _, sums = loss_sums(params, batch, None)
+        _, sums = loss_sums(params, shown(experiment, batch, None), None)
         return sums
 
     return Steps(init, start, train_step, eval_step, graphdef)

@@ -6,7 +6,8 @@ import pytest
 
 import configs
 from models.attention.choice import Workload, choose
-from models.config import ConfigError, Execution
+from models.config import ConfigError
+from models.execution import Execution
 
 RUN = Workload(device_kind="TPU v5", seq_len=2048, length_is_split=False, has_packed_rows=False)
 AUTO = Execution(dtype="bfloat16")

@@ -10,9 +10,9 @@ import pytest
 from flax import nnx
 
 from models.attention.blocks import LARGEST_BLOCK, SMALLEST_BLOCK
+from models.attention.cache import BLOCK
 from models.attention.layer import Attention
-from models.cache import BLOCK
-from models.config import Execution, Kernel
+from models.execution import Execution, Kernel
 from models.positions import Positions, causal_mask
 from models.transformer import Transformer
 from tests.models import samples

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from jax.experimental.pallas.ops.tpu import splash_attention
 
-from models import config as c
 from models.attention import splash
+from models.execution import Execution, Kernel
 from models.positions import Positions
 from tests.models import samples
 from tests.models.attention.samples import in_blocks, random_inputs, value_and_gradient
@@ -47,9 +47,9 @@ def test_editing_one_document_leaves_the_others_logits_unchanged(name: str):
     is_second = (index >= 20).astype(jnp.int32)
     positions = Positions(index - 20 * is_second, 1 + is_second)
 
-    def logits(kernel: c.Kernel, tokens: np.ndarray) -> np.ndarray:
+    def logits(kernel: Kernel, tokens: np.ndarray) -> np.ndarray:
         longer = dataclasses.replace(config, context_length=splash.TILE)
-        execution = c.Execution(dtype="float32", attention=kernel)
+        execution = Execution(dtype="float32", attention=kernel)
         model = samples.random_model(longer, execution=execution)
         return np.asarray(samples.logits(model, tokens, positions))[0]
 

@@ -10,7 +10,7 @@ from configs.optimizers import WarmupCosine
 from configs.studies import STUDIES
 from configs.studies.study import AblationStudy
 from models.config import ConfigError
-from models.transformer import num_params as count
+from models.model import num_params as count
 from tests.zoo.ablation.synthetic import STUDY, with_choices
 from zoo.ablation.choices import AXES, differing, taken
 from zoo.ablation.equal import train_flops_per_token

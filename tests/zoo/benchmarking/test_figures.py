@@ -6,7 +6,7 @@ import pytest
 
 import configs
 from models.flops import train_flops_palm
-from models.transformer import num_params
+from models.model import num_params
 from zoo.benchmarking import What
 from zoo.benchmarking.figures import figures_of
 from zoo.benchmarking.processes import Measured

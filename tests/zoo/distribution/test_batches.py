@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 import configs
-from configs.experiment import Experiment, LinearRamp, Mesh
+from configs.batch_ramps import LinearRamp
+from configs.experiment import Experiment, Mesh
 from tests.models import experiments
 from tests.models.experiments import PALM
 from zoo.distribution import sharding

@@ -18,7 +18,7 @@ import configs
 import zoo.training.step
 from configs.experiment import Experiment, Mesh
 from models.config import Attention, ConfigError, FeedForward
-from models.transformer import abstract_params
+from models.model import abstract_params
 from tests.models import experiments
 from zoo.distribution import sharding
 from zoo.distribution.batches import BatchLayout

@@ -19,7 +19,7 @@ from configs.experiment import Mesh
 from data.vocabularies.hugging_face import SentencePieceVocabulary, TokenizersVocabulary
 from data.vocabularies.lossless import train_vocabulary
 from models.config import ConfigError
-from models.transformer import abstract_params
+from models.model import abstract_params
 from tests.models import experiments, samples
 from tests.zoo import hf_folders
 from zoo.checkpoints import checkpoint

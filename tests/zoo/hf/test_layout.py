@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from models.transformer import abstract_params
+from models.model import abstract_params
 from zoo.hf.config import to_model_config
 from zoo.hf.layout import LAYOUTS, Row, rows_of
 

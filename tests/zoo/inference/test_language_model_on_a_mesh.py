@@ -10,7 +10,8 @@ from flax import nnx
 import configs
 from configs.experiment import Experiment, Mesh, Weights
 from data.vocabularies.lossless import train_vocabulary
-from models.config import ConfigError, Execution
+from models.config import ConfigError
+from models.execution import Execution
 from tests.models import experiments, samples
 from zoo.inference.decode import Sampling
 from zoo.inference.language_model import LanguageModel

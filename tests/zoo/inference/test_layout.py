@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from models.config import Execution
+from models.execution import Execution
 from models.transformer import FLOAT32, Transformer
 from tests.models import samples
 from zoo.inference.layout import graphdef_by_layer, params_by_layer

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import configs
-from models.config import Execution
+from models.execution import Execution
 from zoo.benchmarking.ours import write_random_checkpoint
 
 LOAD = """

@@ -6,7 +6,7 @@ import pytest
 
 import configs
 from configs.experiment import Mesh
-from models.transformer import num_params
+from models.model import num_params
 from zoo.distribution.sharding import mesh_shape
 from zoo.planning import memory
 from zoo.planning.training import on_accelerator

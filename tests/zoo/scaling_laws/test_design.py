@@ -3,7 +3,7 @@ import pytest
 
 import configs
 from models.config import ConfigError
-from models.transformer import num_params
+from models.model import num_params
 from tests.zoo.scaling_laws.synthetic import BUDGETS, TRUE, grid, law_of
 from zoo.scaling_laws.conventions import Counts, conventions, counts_of_family
 from zoo.scaling_laws.design import best_next_run, leave_one_budget_out

@@ -11,7 +11,7 @@ import configs
 from configs.experiment import Experiment
 from data.config import Task
 from models.config import ConfigError
-from models.transformer import num_params as count
+from models.model import num_params as count
 from tests.zoo.scaling_laws.synthetic import TRUE
 from zoo.common.errors import WorkdirError
 from zoo.scaling_laws.points import read_points

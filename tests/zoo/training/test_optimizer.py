@@ -25,7 +25,7 @@ from configs.optimizers import (
     WarmupCosine,
 )
 from data.config import MAY_CHANGE
-from models.transformer import abstract_params
+from models.model import abstract_params
 from tests.models import samples
 from tests.reference import adafactor, gpt1_adam
 from zoo.training.optimizer import logical_axes, make_optimizer, matrices

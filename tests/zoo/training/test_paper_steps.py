@@ -16,7 +16,8 @@ import pytest
 from flax import nnx
 
 import configs
-from models.config import Execution, ModelConfig
+from models.config import ModelConfig
+from models.execution import Execution
 from tests.models import samples
 from tests.reference import gopher, gpt3, palm
 from tests.reference.recipes import RUNS

@@ -10,7 +10,7 @@ import pytest
 
 import configs
 from configs.experiment import Mesh, ParamDtype
-from models.config import Execution
+from models.execution import Execution
 from tests.models import samples
 from tests.models.experiments import GPT2, on_eight_devices, packed_batch
 from zoo.distribution.sharding import make_mesh

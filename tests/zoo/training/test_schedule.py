@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import configs
-from configs.experiment import LinearRamp
+from configs.batch_ramps import LinearRamp
 from configs.optimizers import (
     InverseSquareRoot,
     Schedule,

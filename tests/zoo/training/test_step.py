@@ -11,7 +11,7 @@ import pytest
 from flax import nnx
 
 from configs.experiment import Experiment
-from models.config import Execution
+from models.execution import Execution
 from models.positions import Positions
 from tests.models import experiments, samples
 from tests.models.experiments import PALM

@@ -3,7 +3,7 @@
 import math
 
 from configs.experiment import Experiment
-from models.transformer import num_params
+from models.model import num_params
 from zoo.distribution.sharding import AXES
 from zoo.planning.hardware import Topology
 from zoo.planning.speed.prediction import FITTED, Coefficients, Prediction, predict, products

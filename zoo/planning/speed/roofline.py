@@ -6,8 +6,8 @@ from typing import assert_never
 
 from configs.experiment import Experiment
 from models.flops import train_flops_palm
+from models.model import num_params
 from models.parameters import num_up_matrices
-from models.transformer import num_params
 from zoo.distribution.sharding import pipeline_micro_batches, rows_per_pass
 from zoo.planning.hardware import PlannableChip, Topology
 from zoo.planning.speed.collectives import Collective, ring_bytes

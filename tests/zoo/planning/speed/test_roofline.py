@@ -4,7 +4,7 @@ import pytest
 
 import configs
 from configs.experiment import Mesh
-from models.transformer import num_params
+from models.model import num_params
 from zoo.distribution.sharding import mesh_shape
 from zoo.planning import hardware
 from zoo.planning.speed import roofline

@@ -25,7 +25,7 @@ class Keys:
     value: Float[Array, "B S K H"]
     positions: Positions
     """Positions of the S keys."""
-    distance_keys: Float[Array, "M N H"] | None
+    distance_keys: Float[Array, "M N E"] | None
     """Projected sinusoids of the distances 0 to M - 1; None without relative positions."""
     query_offset: int | Int[Array, ""]
     """Query t is the token of key `query_offset + t`. In a ring of cells it means nothing; no model
@@ -63,7 +63,7 @@ class Cells:
     """A head's cells are contiguous, as the products read them: on a CPU, half the time of any
     other order."""
     values: Float[Array, "B K C H"]
-    distance_keys: Float[Array, "C N H"] | None
+    distance_keys: Float[Array, "C N E"] | None
     """Projected sinusoids of the distances 0 to C - 1, computed once because they are the same at
     every step; None without relative positions."""
 

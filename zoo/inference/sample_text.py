@@ -1,0 +1,48 @@
+"""A sample of any model, to see during training what it has learned."""
+
+from typing import assert_never
+
+from flax import nnx
+
+from configs.experiment import Experiment
+from data.vocabularies.vocabulary import Vocabulary
+from models.config import Decoder, Encoder, EncoderDecoder
+from zoo.inference.decode import Sampling
+from zoo.inference.language_model import LanguageModel
+from zoo.inference.masked_text import MASK, MaskedTextModel
+from zoo.inference.text_to_text import TextToTextModel
+
+_SAMPLING = Sampling(temperature=0.8, top_k=40, top_p=0.95)
+_EVERY = 6
+"""An encoder fills every so many tokens of an opening."""
+
+
+def sample_text(
+    experiment: Experiment,
+    graphdef: nnx.GraphDef,
+    params: nnx.State,
+    vocabulary: Vocabulary,
+    opening: list[int],
+) -> str:
+    """Return the opening of a text and the model's continuation.
+
+    An encoder fills gaps of the opening instead: both are shown.
+    """
+    parts = (experiment, graphdef, params, vocabulary)
+    text = vocabulary.decode(opening)
+    match experiment.model.stack:
+        case Decoder():
+            model = LanguageModel(*parts)
+            return text + model.sample([text], max_tokens=150, sampling=_SAMPLING)[0]
+        case Encoder():
+            hidden = [
+                MASK if number % _EVERY == _EVERY // 2 else vocabulary.decode([token])
+                for number, token in enumerate(opening)
+            ]
+            text = "".join(hidden)
+            return f"{text}\n{MaskedTextModel(*parts).fill([text])[0].text}"
+        case EncoderDecoder():
+            written = TextToTextModel(*parts).sample([text], max_tokens=150, sampling=_SAMPLING)
+            return text + written[0]
+        case _:
+            assert_never(experiment.model.stack)
