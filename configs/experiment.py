@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal
 
-from configs.batch_ramps import LinearRamp, SteppedRamp
-from configs.objectives import (
+from configs.parts.batch_ramps import LinearRamp, SteppedRamp
+from configs.parts.objectives import (
     Continuation,
     MaskedTokens,
     NextToken,
@@ -17,7 +17,7 @@ from configs.objectives import (
     SpanCorruption,
     check_objective,
 )
-from configs.optimizers import Optimizer
+from configs.parts.optimizers import Optimizer
 from data.batches.sizes import BatchSizes
 from data.config import MAY_CHANGE, Data
 from models.config import ModelConfig, check, check_above_zero

@@ -9,8 +9,8 @@ byte on the Python standard library (three seeds, 3 to 7 minutes each on one cor
 """
 
 from configs.experiment import Experiment
-from configs.optimizers import RateCorrectedAdam, WarmupCosine
 from configs.paper import Paper
+from configs.parts.optimizers import RateCorrectedAdam, WarmupCosine
 from configs.scaled import NANO, SMALL, scaled_down
 from data.config import Data, PublishedSource
 from models.config import Attention, FeedForward, LayerNorm, Learned, ModelConfig, Normal

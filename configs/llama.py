@@ -10,8 +10,8 @@ library (three seeds, 3 to 7 minutes each on one core of an AMD EPYC):
 """
 
 from configs.experiment import Experiment
-from configs.optimizers import AdamW, WarmupCosine
 from configs.paper import Paper
+from configs.parts.optimizers import AdamW, WarmupCosine
 from configs.scaled import NANO, SMALL, scaled_down
 from data.config import Data, PublishedSource
 from models.config import Attention, FeedForward, ModelConfig, Normal, RMSNorm, Rotary

@@ -8,10 +8,10 @@ takes a few minutes on a laptop and reaches 1.658 bits per byte on the Python st
     python -m zoo.train --model=palm_small
 """
 
-from configs.batch_ramps import SteppedRamp
 from configs.experiment import Divergence, Experiment
-from configs.optimizers import Adafactor, InverseSquareRoot
 from configs.paper import Paper
+from configs.parts.batch_ramps import SteppedRamp
+from configs.parts.optimizers import Adafactor, InverseSquareRoot
 from configs.scaled import NANO, SMALL, scaled_down
 from data.config import Data, PublishedSource
 from models.config import Attention, FanIn, FeedForward, LayerNorm, ModelConfig, Rotary

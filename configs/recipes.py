@@ -3,9 +3,9 @@
 A family whose paper changes something calls the recipe and replaces what differs.
 """
 
-from configs.batch_ramps import LinearRamp
 from configs.experiment import Experiment
-from configs.optimizers import AdamW, WarmupCosine, WarmupCosineInTokens
+from configs.parts.batch_ramps import LinearRamp
+from configs.parts.optimizers import AdamW, WarmupCosine, WarmupCosineInTokens
 from data.config import Data
 from models.config import ModelConfig
 from models.execution import Execution

@@ -10,10 +10,10 @@ widths are chosen to make the counts about equal.
 from dataclasses import dataclass, replace
 from typing import assert_never
 
-from configs.batch_ramps import LinearRamp, SteppedRamp
 from configs.experiment import Divergence, Experiment
-from configs.objectives import Objective
-from configs.optimizers import (
+from configs.parts.batch_ramps import LinearRamp, SteppedRamp
+from configs.parts.objectives import Objective
+from configs.parts.optimizers import (
     InverseSquareRoot,
     Schedule,
     WarmupCosine,

@@ -1,1 +1,1 @@
-"""What the GPT family left behind: models that see both sides of a text, or two texts."""
+"""Models that the GPT family left behind: they see both sides of a text, or two texts."""

@@ -7,9 +7,9 @@ sentence follows another. It gives a text no probability and cannot write one.
 """
 
 from configs.experiment import Experiment
-from configs.objectives import MaskedTokens
-from configs.optimizers import UncorrectedAdam, WarmupLinear
 from configs.paper import Paper
+from configs.parts.objectives import MaskedTokens
+from configs.parts.optimizers import UncorrectedAdam, WarmupLinear
 from configs.scaled import NANO, SMALL, Budget, scaled_down
 from data.config import Data, PublishedSource
 from models.config import (

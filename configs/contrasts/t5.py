@@ -8,9 +8,9 @@ from; its sizes and settings are those of T5X's gin files.
 """
 
 from configs.experiment import Experiment
-from configs.objectives import SpanCorruption
-from configs.optimizers import Adafactor, InverseSquareRoot
 from configs.paper import Paper
+from configs.parts.objectives import SpanCorruption
+from configs.parts.optimizers import Adafactor, InverseSquareRoot
 from configs.scaled import NANO, SMALL, Budget, scaled_down
 from data.config import Data, PublishedSource
 from models.config import (

@@ -9,9 +9,9 @@ pairs of texts; its models read the first half of a text and write the second.
 import math
 
 from configs.experiment import Experiment
-from configs.objectives import Continuation
-from configs.optimizers import AdamW, WarmupInverseSquareRoot
 from configs.paper import Paper
+from configs.parts.objectives import Continuation
+from configs.parts.optimizers import AdamW, WarmupInverseSquareRoot
 from configs.scaled import NANO, SMALL, scaled_down
 from data.config import Data, PublishedSource
 from models.config import (

@@ -27,7 +27,7 @@ API = {
         "zoo.ngram.model",
     ),
     "Train": ("zoo.train", "zoo.runs.loop", "zoo.runs.budget", "configs.experiment"),
-    "Configs": ("configs", "configs.optimizers", "configs.paper", "configs.scaled"),
+    "Configs": ("configs", "configs.parts.optimizers", "configs.paper", "configs.scaled"),
     "Compare": (
         "configs.studies.study",
         "zoo.ablation.choices",

@@ -6,7 +6,7 @@ import math
 import pytest
 
 import configs
-from configs.batch_ramps import LinearRamp, SteppedRamp
+from configs.parts.batch_ramps import LinearRamp, SteppedRamp
 from models.config import ConfigError
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from configs import chinchilla, gopher
-from configs.optimizers import AdamW
+from configs.parts.optimizers import AdamW
 from models.model import num_params
 
 TABLE_A9 = [

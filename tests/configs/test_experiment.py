@@ -12,7 +12,7 @@ import configs.experiment
 import data.config
 import models.config
 from configs.experiment import Mesh
-from configs.optimizers import InverseSquareRoot, WarmupCosine
+from configs.parts.optimizers import InverseSquareRoot, WarmupCosine
 from models.config import ConfigError
 
 ROOT = Path(__file__).parents[2]
@@ -34,6 +34,7 @@ def names_read(tree: ast.AST) -> Iterator[str]:
 def test_every_field_of_every_config_is_read():
     sources = [
         ROOT / "configs/experiment.py",
+        *(ROOT / "configs/parts").glob("*.py"),
         *(path for folder in ("models", "zoo", "data") for path in (ROOT / folder).rglob("*.py")),
     ]
     read = {name for path in sources for name in names_read(ast.parse(path.read_text()))}

@@ -1,7 +1,7 @@
 """GPT-1's count and recipe (Radford et al. 2018, section 4.1)."""
 
 from configs import gpt1
-from configs.optimizers import RateCorrectedAdam
+from configs.parts.optimizers import RateCorrectedAdam
 from models.model import num_params
 
 

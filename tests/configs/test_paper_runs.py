@@ -12,7 +12,7 @@ import pytest
 from flax import nnx
 
 import configs
-from configs.optimizers import Adafactor, AdamW, RateCorrectedAdam
+from configs.parts.optimizers import Adafactor, AdamW, RateCorrectedAdam
 from tests.reference.recipes import RUNS, Run
 from zoo.training.optimizer import make_optimizer
 from zoo.training.schedule import make_schedule

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 import configs
-from configs.optimizers import InverseSquareRoot, WarmupCosine, WarmupCosineInTokens
+from configs.parts.optimizers import InverseSquareRoot, WarmupCosine, WarmupCosineInTokens
 from configs.scaled import NANO, SMALL, scaled_down
 from models.execution import Execution
 

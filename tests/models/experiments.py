@@ -12,7 +12,7 @@ import numpy as np
 
 import configs
 from configs.experiment import Experiment
-from configs.optimizers import AdamW, WarmupCosine
+from configs.parts.optimizers import AdamW, WarmupCosine
 from data.batches.rows import TokenWindows
 from data.vocabularies.sentencepiece_model import BOS_ID, EOS_ID
 from models.config import Attention, FeedForward

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from configs.batch_ramps import SteppedRamp
 from configs.experiment import Experiment, Mesh
+from configs.parts.batch_ramps import SteppedRamp
 from data.config import Files, Mixture, Part
 from models.config import ConfigError
 from models.flops import train_flops_palm

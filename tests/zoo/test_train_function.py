@@ -6,8 +6,8 @@ import threading
 
 import pytest
 
-from configs.batch_ramps import SteppedRamp
 from configs.experiment import Experiment
+from configs.parts.batch_ramps import SteppedRamp
 from models.config import ConfigError
 from zoo.checkpoints import checkpoint
 from zoo.common.errors import DivergedError

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import assert_never
 
 from configs.experiment import Experiment
-from configs.optimizers import (
+from configs.parts.optimizers import (
     InverseSquareRoot,
     Schedule,
     WarmupCosine,

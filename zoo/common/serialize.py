@@ -7,11 +7,11 @@ from fractions import Fraction
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from configs import batch_ramps as ramp_config
 from configs import experiment as experiment_config
-from configs import objectives as objective_config
-from configs import optimizers as optimizer_config
 from configs.experiment import Experiment
+from configs.parts import batch_ramps as ramp_config
+from configs.parts import objectives as objective_config
+from configs.parts import optimizers as optimizer_config
 from data import config as data_config
 from data.config import Data, Files, Mixture, Task, with_options
 from models import config as model_config

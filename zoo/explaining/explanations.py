@@ -52,21 +52,21 @@ EXPLANATIONS = {
         "model.stack",
         "One stack, in which a token sees those before it: it predicts every next token, and "
         "writes text one token at a time.",
-        "p(x) = product over t of p(x_t | x_1 ... x_(t-1))",
+        "p(x) = product over t of p(x_t given x_1 ... x_(t-1))",
         "Radford et al. 2018, section 3.1",
     ),
     "an encoder": Explanation(
         "model.stack",
         "One stack, in which a token sees those on both sides: it predicts tokens that are hidden, "
         "and has no probability for a text.",
-        "p(x_t | all other tokens), for each hidden t",
+        "p(x_t given all other tokens), for each hidden t",
         "Devlin et al. 2018, section 3.1",
     ),
     "an encoder and a decoder": Explanation(
         "model.stack",
         "A decoder writes one text while each of its tokens also sees all of another, which an "
         "encoder has read from both sides.",
-        "p(y | x) = product over t of p(y_t | y_1 ... y_(t-1), x)",
+        "p(y given x) = product over t of p(y_t given x and y_1 ... y_(t-1))",
         "Vaswani et al. 2017, section 3.1",
     ),
     "learned positions": Explanation(
@@ -301,7 +301,7 @@ EXPLANATIONS = {
         "model.init",
         "All matrices are drawn from the same distribution, again if a value lies beyond two "
         "standard deviations.",
-        "W ~ N(0, std^2), |W| <= 2 std",
+        "W ~ N(0, std^2) from -2 std to 2 std",
         "Devlin et al. 2018, released code",
     ),
     "by fan-in": Explanation(

@@ -3,9 +3,9 @@
 import math
 from typing import assert_never
 
-from configs import optimizers as c
-from configs.batch_ramps import LinearRamp
 from configs.experiment import Experiment
+from configs.parts import optimizers as c
+from configs.parts.batch_ramps import LinearRamp
 
 LETTERS = (
     "k is the number of the step, from 1; lr the learning rate; g the gradient of the parameter p, "

@@ -12,7 +12,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from configs.experiment import Experiment
-from configs.objectives import MaskedTokens
+from configs.parts.objectives import MaskedTokens
 from data.vocabularies.vocabulary import Vocabulary
 from models.config import check
 from models.encoders.encoder import EncoderModel

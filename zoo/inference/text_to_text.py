@@ -11,7 +11,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
 from configs.experiment import Experiment
-from configs.objectives import SpanCorruption
+from configs.parts.objectives import SpanCorruption
 from data.vocabularies.vocabulary import Vocabulary
 from models.attention.cross import Source
 from models.config import check

@@ -14,7 +14,7 @@ import jax
 from jax.sharding import AbstractMesh
 
 from configs.experiment import Experiment, ParamDtype, Weights
-from configs.optimizers import Optimizer
+from configs.parts.optimizers import Optimizer
 from models.attention.blocks import block_size
 from models.config import ModelConfig
 from models.flops import kv_cache_bytes_per_token

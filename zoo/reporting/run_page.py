@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import configs
-from configs.objectives import loss_unit
+from configs.parts.objectives import loss_unit
 from zoo.common.html import Html, element, table
 from zoo.reporting.config_sources import ConfigValue, config_values, show_value
 from zoo.reporting.curves import panels

@@ -11,7 +11,7 @@ import jax
 from flax import nnx
 
 from configs.experiment import Experiment
-from configs.objectives import NextToken
+from configs.parts.objectives import NextToken
 from zoo.checkpoints import checkpoint
 from zoo.checkpoints.history import Event, History
 from zoo.common import folders

@@ -11,7 +11,7 @@ import rich.progress
 from rich.console import Console
 
 from configs.experiment import Experiment
-from configs.objectives import MaskedTokens, NextToken, loss_unit
+from configs.parts.objectives import MaskedTokens, NextToken, loss_unit
 from data.config import Files
 from zoo.checkpoints.history import History
 from zoo.common.progress import LINE_EVERY_S, Progress, eta
@@ -160,7 +160,7 @@ class RunReport(Progress):
         """
         lost = [name for name, value in baselines.items() if (bits_per_byte or 0.0) >= value]
         if bits_per_byte is None:
-            self.line("the model gives a text no probability: there are no bits per byte")
+            self.line(f"no bits per byte: the loss is in {self.loss_unit}")
         elif lost:
             self.warn(
                 f"the model ({bits_per_byte:.3f} bits per byte) does not beat {' and '.join(lost)} "

@@ -8,7 +8,7 @@ from pathlib import Path
 import jax
 
 from configs.experiment import Experiment
-from configs.objectives import NextToken
+from configs.parts.objectives import NextToken
 from data.errors import DataError
 from data.text.corpus import SavedFiles
 from data.training_data import TrainingData, load

@@ -6,7 +6,7 @@ from typing import assert_never
 
 import configs
 from configs.experiment import Experiment
-from configs.optimizers import Adafactor, AdamW, RateCorrectedAdam, UncorrectedAdam
+from configs.parts.optimizers import Adafactor, AdamW, RateCorrectedAdam, UncorrectedAdam
 from configs.scaled import Budget, scaled_down
 from data.config import Source
 from models.config import ConfigError, ModelConfig

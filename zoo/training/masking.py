@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int, Key
 
-from configs.objectives import MaskedTokens
+from configs.parts.objectives import MaskedTokens
 from zoo.training.row_keys import row_keys
 
 REPLACED, RANDOM = 0.8, 0.1

@@ -12,7 +12,7 @@ import optax
 from jaxtyping import Array, Key
 
 from configs.experiment import Experiment
-from configs.objectives import (
+from configs.parts.objectives import (
     Continuation,
     MaskedTokens,
     NextToken,

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
-from configs import optimizers as c
+from configs.parts import optimizers as c
 from zoo.training.schedule import LearningRate
 
 

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 from flax import nnx
 
 from configs.experiment import Experiment, ParamDtype
-from configs.objectives import NextToken, Objective
-from configs.optimizers import Optimizer
+from configs.parts.objectives import NextToken, Objective
+from configs.parts.optimizers import Optimizer
 from data.config import Data
 from models.config import ModelConfig
 from models.execution import Execution

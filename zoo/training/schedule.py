@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from configs import optimizers as c
 from configs.experiment import Experiment
+from configs.parts import optimizers as c
 from data.batches.sizes import BatchSizes
 
 LearningRate = Callable[[jax.typing.ArrayLike], jax.Array]

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int, Key
 
-from configs.objectives import Continuation, SpanCorruption
+from configs.parts.objectives import Continuation, SpanCorruption
 from zoo.training.row_keys import row_keys
 
 START_ID = 0

@@ -6,7 +6,7 @@ import itertools
 import pytest
 
 import configs
-from configs.optimizers import WarmupCosine
+from configs.parts.optimizers import WarmupCosine
 from configs.studies import STUDIES
 from configs.studies.study import AblationStudy
 from models.config import ConfigError

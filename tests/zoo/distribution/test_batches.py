@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import configs
-from configs.batch_ramps import LinearRamp
 from configs.experiment import Experiment, Mesh
+from configs.parts.batch_ramps import LinearRamp
 from tests.models import experiments
 from tests.models.experiments import PALM
 from zoo.distribution import sharding

@@ -81,7 +81,7 @@ def test_what_differs_only_in_size_is_the_same_choice():
 
 
 def test_an_explanation_has_the_choice_its_effect_and_its_equation_once():
-    layout = choices(configs.get("palm_8b").model)[1]
+    layout = choices(configs.get("palm_8b").model)[2]
     chosen, effect, equation = layout.full_text.splitlines()
     assert chosen == "parallel layers"
     assert effect == EXPLANATIONS["parallel layers"].effect

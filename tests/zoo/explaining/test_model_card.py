@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from configs.optimizers import AdamW, WarmupCosine
+from configs.parts.optimizers import AdamW, WarmupCosine
 from models.config import ConfigError
 from zoo.explaining.model_card import format_value, model_card
 

@@ -14,7 +14,7 @@ import pytest
 from flax import nnx
 
 import configs
-from configs.optimizers import (
+from configs.parts.optimizers import (
     Adafactor,
     AdamW,
     Decays,

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import configs
-from configs.batch_ramps import LinearRamp
-from configs.optimizers import (
+from configs.parts.batch_ramps import LinearRamp
+from configs.parts.optimizers import (
     InverseSquareRoot,
     Schedule,
     WarmupCosine,

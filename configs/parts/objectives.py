@@ -1,4 +1,4 @@
-"""What a model learns to predict, as plain data. Standard library only."""
+"""The prediction that a model learns, as plain data. Standard library only."""
 
 from dataclasses import dataclass
 
