@@ -33,7 +33,7 @@ FLOORS = (
     ("zoo.inference", "zoo.command_line"),
     ("zoo.planning.hardware",),
     ("zoo.planning.speed",),
-    ("zoo.planning", "zoo.explaining"),
+    ("zoo.planning", "zoo.explaining", "zoo.contrasts"),
     ("zoo.reporting", "zoo.ngram"),
     ("zoo.runs",),
     ("zoo.hf", "zoo.verification", "zoo.scaling_laws"),

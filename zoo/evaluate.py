@@ -10,7 +10,7 @@ import tyro
 from configs.experiment import Mesh, Weights
 from data.config import without_code
 from data.flags import SourcesFlags
-from models.config import check
+from models.config import Decoder, check
 from zoo.command_line import cli
 from zoo.common.process import keep_freed_memory
 
@@ -113,7 +113,9 @@ def main(argv: list[str]) -> None:
     configure(cache_dir=command.data.cache_dir, fake_devices=command.fake_devices)
     report = Progress(cli.console)
     folder = checkpoint.find(command.checkpoint, step=command.step)
-    if tasks:
+    if not isinstance(checkpoint.read_run(folder).experiment.model.stack, Decoder):
+        _evaluate_contrast(command, folder, report)
+    elif tasks:
         _evaluate_tasks(command, folder, tasks, report)
     else:
         _evaluate_texts(command, folder, report)
@@ -141,48 +143,59 @@ def _evaluate_texts(command: EvaluateCommand, folder: Path, report: "Progress") 
         report=report,
     )
     if command.json:
-        summaries = [_summary(each) for each in measured]
-        print(json.dumps(summaries[0] if len(summaries) == 1 else summaries))
+        _print_json([_summary(each) for each in measured])
     elif len(measured) == 1:
         print(_description(measured[0], is_cut=command.max_tokens is not None))
     else:
         print(_table(measured))
 
 
+def _evaluate_contrast(command: EvaluateCommand, folder: Path, report: "Progress") -> None:
+    from zoo.checkpoints import checkpoint
+    from zoo.contrasts.evaluation import evaluate_contrast
+
+    _check_unchanged(command, "has an encoder", "step", "data", "max_tokens", "json")
+    source = without_code(checkpoint.read_run(folder).experiment.data).source
+    found = evaluate_contrast(
+        folder,
+        sources=command.data.resolve(source),
+        cache_dir=command.data.cache_dir,
+        max_tokens=command.max_tokens,
+        report=report,
+    )
+    if command.json:
+        _print_json([each.to_json() for each in found])
+    else:
+        print("\n".join(each.description() for each in found))
+
+
+def _print_json(summaries: list[dict[str, Any]]) -> None:
+    print(json.dumps(summaries[0] if len(summaries) == 1 else summaries))
+
+
+def _check_unchanged(command: EvaluateCommand, kind: str, *flags: str) -> None:
+    """Raise ConfigError if another flag than `flags` is given for a checkpoint of that kind."""
+    given = {name: getattr(command, name) for name in flags}
+    listed = ", ".join(f"--{name.replace('_', '-')}" for name in flags)
+    check(
+        command == EvaluateCommand(checkpoint=command.checkpoint, **given),
+        f"--checkpoint={command.checkpoint} {kind}, for which there is only {listed}; leave the "
+        "other flags out",
+    )
+
+
 def _evaluate_ngram(command: EvaluateCommand, report: "Progress") -> None:
     from zoo.inference.evaluation import description
     from zoo.ngram.model import NgramModel
 
-    unchanged = EvaluateCommand(
-        checkpoint=command.checkpoint,
-        data=command.data,
-        max_tokens=command.max_tokens,
-        json=command.json,
-    )
-    check(
-        command == unchanged,
-        f"--checkpoint={command.checkpoint} is an n-gram model, for which there is only --data.*, "
-        "--max-tokens and --json; leave the other flags out",
-    )
+    _check_unchanged(command, "is an n-gram model", "data", "max_tokens", "json")
     model = NgramModel.read(Path(command.checkpoint).expanduser())
     found = []
     for source in command.data.resolve(model.data.source) or [None]:
         text = model.load_text(source, command.max_tokens, command.data.cache_dir, report)
         found.append((text, model.evaluate(text)))
     if command.json:
-        summaries = [
-            {
-                "checkpoint": command.checkpoint,
-                "text": text.source,
-                "order": model.ngram.order,
-                "num_tokens": evaluation.num_tokens,
-                "num_bytes": evaluation.num_bytes,
-                **evaluation.to_json(),
-                "baselines": text.baselines,
-            }
-            for text, evaluation in found
-        ]
-        print(json.dumps(summaries[0] if len(summaries) == 1 else summaries))
+        _print_json([{"checkpoint": command.checkpoint, **model.to_json(*each)} for each in found])
         return
     context = f"each from the {model.ngram.order - 1} before it"
     for text, evaluation in found:

@@ -29,7 +29,8 @@ class SampleCommand:
     newest."""
     prompt: tuple[str, ...] = ()
     """One or more texts to continue. Without --prompt and --prompt-file, the prompt is standard
-    input if that is piped, and otherwise the start of a document."""
+    input if that is piped, and otherwise the start of a document. An encoder fills each [MASK] of
+    its prompt instead, and a model of cut spans each [SPAN]."""
     prompt_file: str | None = None
     """A UTF-8 file whose whole content is the prompt."""
     ids: tuple[int, ...] | None = None
@@ -82,8 +83,11 @@ def main(argv: list[str]) -> None:
     prompts = [text for text in texts for _ in range(command.num_samples)]
 
     from zoo.inference.decode import Sampling
+    from zoo.ngram.files import is_ngram
 
     sampling = Sampling(temperature=command.temperature, top_k=command.top_k, top_p=command.top_p)
+    if not is_ngram(command.checkpoint) and _sample_contrast(command, prompts, sampling):
+        return
     model = _load(command, num_rows=len(prompts) or command.num_samples)
     if command.ids is not None:
         _sample_ids(command, model, sampling)
@@ -113,6 +117,36 @@ def main(argv: list[str]) -> None:
     _report_draft(model)
 
 
+def _sample_contrast(command: SampleCommand, prompts: list[str], sampling: "Sampling") -> bool:
+    """Sample from a model with an encoder; return whether the checkpoint holds one."""
+    from zoo.distribution.devices import configure
+
+    configure(fake_devices=command.fake_devices)
+    from zoo.contrasts.loading import is_contrast
+
+    if not is_contrast(command.checkpoint, command.step):
+        return False
+    defaults = SampleCommand(checkpoint=command.checkpoint)
+    for name in ("ids", "weights", "draft", "draft_tokens", "mesh", "fake_devices"):
+        check(
+            getattr(command, name) == getattr(defaults, name),
+            f"--{name.replace('_', '-')} is for a decoder, and --checkpoint={command.checkpoint} "
+            "has an encoder; leave it out",
+        )
+    from zoo.contrasts.sampling import sample
+
+    sample(
+        command.checkpoint,
+        command.step,
+        prompts,
+        sampling=sampling,
+        max_tokens=command.max_tokens,
+        seed=command.seed,
+        as_json=command.json,
+    )
+    return True
+
+
 def _load(command: SampleCommand, num_rows: int) -> "LanguageModel | NgramModel":
     from zoo.ngram.files import is_ngram
 
@@ -129,10 +163,8 @@ def _load(command: SampleCommand, num_rows: int) -> "LanguageModel | NgramModel"
             )
         return NgramModel.read(Path(command.checkpoint).expanduser())
 
-    from zoo.distribution.devices import configure
     from zoo.planning.placement import load
 
-    configure(fake_devices=command.fake_devices)
     return load(
         command.checkpoint,
         step=command.step,

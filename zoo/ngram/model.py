@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -170,6 +171,17 @@ class NgramModel:
         blocks = self.ngram.probabilities(documents(text.rows.tokens, *marks))
         logs = np.concatenate([np.log(block) for block in blocks])
         return Evaluation(-float(logs.sum()), len(logs), text.num_bytes)
+
+    def to_json(self, text: EvaluationText, evaluation: Evaluation) -> dict[str, Any]:
+        """Return the evaluation of a text as JSON values."""
+        return {
+            "text": text.source,
+            "order": self.ngram.order,
+            "num_tokens": evaluation.num_tokens,
+            "num_bytes": evaluation.num_bytes,
+            **evaluation.to_json(),
+            "baselines": text.baselines,
+        }
 
     def stream(
         self,

@@ -51,6 +51,7 @@ def load(
     recovery.verify(folder)
     mesh = Mesh(auto=True) if mesh == "auto" else mesh
     experiment = for_inference(checkpoint.read_run(folder).experiment)
+    loading.check_decoder(experiment, f"the model in {folder}")
     experiment = dataclasses.replace(experiment, mesh=mesh or Mesh(data=1))
     experiment = decide(
         experiment, Sampling(num_rows, weights), 1 if mesh is None else None, report

@@ -18,9 +18,9 @@ from zoo.common import folders
 from zoo.common.errors import DivergedError, StoppedError
 from zoo.common.html import element, table
 from zoo.common.signals import StopRequest
+from zoo.contrasts.sample_text import sample_text
 from zoo.distribution.hosts import Hosts
 from zoo.inference.evaluation import evaluate
-from zoo.inference.sample_text import sample_text
 from zoo.reporting.reporter import PLOT_FILE, Reporter
 from zoo.runs.divergence import DivergedStep, abort_message, rewind_after
 from zoo.runs.events import write_events

@@ -7,10 +7,10 @@ from flax import nnx
 from configs.experiment import Experiment
 from data.vocabularies.vocabulary import Vocabulary
 from models.config import Decoder, Encoder, EncoderDecoder
+from zoo.contrasts.masked_text import MASK, MaskedTextModel
+from zoo.contrasts.text_to_text import TextToTextModel
 from zoo.inference.decode import Sampling
 from zoo.inference.language_model import LanguageModel
-from zoo.inference.masked_text import MASK, MaskedTextModel
-from zoo.inference.text_to_text import TextToTextModel
 
 _SAMPLING = Sampling(temperature=0.8, top_k=40, top_p=0.95)
 _EVERY = 6
