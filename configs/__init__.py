@@ -16,7 +16,7 @@ from configs import (
 )
 from configs.contrasts import bert, t5, transformer
 from configs.experiment import Experiment
-from models.config import ConfigError
+from models.config import ConfigError, Decoder, check
 
 FAMILIES = {
     "gpt1": gpt1,
@@ -58,6 +58,24 @@ def get(name: str) -> Experiment:
     raise ConfigError(
         f"model {name!r} is not in the zoo; did you mean {' or '.join(near)}? "
         "`python -m zoo.describe` lists all models"
+    )
+
+
+def get_decoder(name: str) -> Experiment:
+    """Return the experiment called `name`, which must be of one of the families.
+
+    Raises ConfigError for an unknown name, and for a contrast.
+    """
+    check_decoder(get(name), f"the model {name}")
+    return MODELS[name]
+
+
+def check_decoder(experiment: Experiment, name: str) -> None:
+    """Raise ConfigError unless the model, called `name` in the message, is a decoder."""
+    check(
+        isinstance(experiment.model.stack, Decoder),
+        f"{name} has an encoder, which zoo.train, zoo.sample, zoo.evaluate, zoo.convert and "
+        "zoo.describe know, and nothing else; a program loads it with zoo.contrasts.loading.load",
     )
 
 

@@ -5,6 +5,7 @@ A family whose paper changes something calls the recipe and replaces what differ
 
 from configs.experiment import Experiment
 from configs.parts.batch_ramps import LinearRamp
+from configs.parts.objectives import NextToken, Objective
 from configs.parts.optimizers import AdamW, WarmupCosine, WarmupCosineInTokens
 from data.config import Data
 from models.config import ModelConfig
@@ -78,15 +79,18 @@ def gpt3(
     ).lasting(num_tokens)
 
 
-def fine_tuning(model: ModelConfig) -> Experiment:
+def fine_tuning(model: ModelConfig, objective: Objective = NextToken()) -> Experiment:
     """Return the default training run of an imported model, in which all weights are trained.
 
     The peak learning rate is low because the weights are good already: 2e-5 with a short warm-up
     is what the published fine-tunings of such models use (Alpaca's, for one).
     """
     seq_len = min(model.context_length, 1024)
+    packing = "split" if objective == NextToken() else "unmasked"
     return Experiment(
         model=model,
+        objective=objective,
+        data=Data(packing=packing),
         optimizer=AdamW(schedule=WarmupCosine(peak_lr=2e-5, warmup_steps=30)),
         num_steps=1000,
         batch_tokens=16 * seq_len,

@@ -285,6 +285,7 @@ class ModelConfig:
             case Encoder():
                 fits = isinstance(self.position, Learned)
                 fits = fits and others == ("post_norm", "vectors", (None,))
+                fits = fits and self.feed_forward.kind in ("gelu", "gelu_erf")
             case EncoderDecoder():
                 fits = isinstance(self.position, Sinusoidal | Bucketed)
                 fits = fits and self.layout != "parallel" and others[1:] == ("vectors", (None,))

@@ -24,7 +24,8 @@ class ConvertCommand:
     """With --from-hf: the folder of the tokenizer, if it is another one; `none` imports the model
     without a tokenizer, for token ids only."""
     to_hf: str | None = None
-    """Export to this new Hugging Face folder, for AutoModelForCausalLM and AutoTokenizer."""
+    """Export to this new Hugging Face folder, for AutoModelForCausalLM and AutoTokenizer; an
+    encoder for AutoModelForMaskedLM."""
     checkpoint: str | None = None
     """With --to-hf: the workdir of a run, or one checkpoints/STEP folder."""
     step: int | Literal["best"] | None = None
@@ -90,6 +91,8 @@ def main(argv: list[str]) -> None:
             folder = shlex.quote(out)
             report.line(f"wrote {out}; next:")
             prompt = "--ids 0 1 2" if tokenizer is None else "--prompt='Once upon a time'"
+            if summary["architecture"] == "bert":
+                prompt = "--prompt='Once upon a [MASK].'"
             vocabulary = " --data.vocabulary=DIR" if tokenizer is None else ""
             files = f"--data.files='notes/**/*.txt'{vocabulary}"
             report.line(f"  python -m zoo.sample --checkpoint={folder} {prompt}")
@@ -101,7 +104,8 @@ def main(argv: list[str]) -> None:
                 verify=command.verify,
                 report=report.line,
             )
-            report.line(f"wrote {out}, for AutoModelForCausalLM.from_pretrained")
+            kind = "MaskedLM" if summary["architecture"] == "bert" else "CausalLM"
+            report.line(f"wrote {out}, for AutoModelFor{kind}.from_pretrained")
         case _:
             assert_never(conversion)
     if command.json:

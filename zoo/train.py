@@ -146,6 +146,7 @@ def main(argv: list[str]) -> None:
         argv,
         prog="python -m zoo.train",
         description="Train a model. The same command again resumes the run.",
+        takes="all",
     )
     from zoo.runs import budget
 

@@ -115,7 +115,8 @@ class EncoderModel(nnx.Module):
 
     def masked_tokens(self, hidden: Float[Array, "*batch D"]) -> Float[Array, "*batch D"]:
         """Return the states from which `head` predicts the tokens that were masked."""
-        x = jax.nn.gelu(self.masked_token(hidden), approximate=False)
+        is_approximate = self.config.feed_forward.kind == "gelu"
+        x = jax.nn.gelu(self.masked_token(hidden), approximate=is_approximate)
         return self.masked_token_norm(x)
 
     def head(self) -> Head:

@@ -23,19 +23,19 @@ class Variants:
     @cached_property
     def start(self) -> Experiment:
         """The start in the study's sizes, on the end's text."""
-        small = configs.get(self.study.start)
+        small = configs.get_decoder(self.study.start)
         model = of_width(small.model, self.study.d_model or small.model.d_model)
         return replace(self._sized(self.study.start, model.d_model), data=self.end.data)
 
     @cached_property
     def end(self) -> Experiment:
         """The end in its own shape, of which the variants take the choices."""
-        end = configs.get(self.study.end)
+        end = configs.get_decoder(self.study.end)
         return self._sized(self.study.end, self.study.d_model or end.model.d_model)
 
     def _sized(self, name: str, d_model: int) -> Experiment:
         """Return a model of the zoo with the study's vocabulary, length, batch and budget."""
-        s, small = self.study, configs.get(name)
+        s, small = self.study, configs.get_decoder(name)
         model = of_width(small.model, d_model)
         model = replace(model, vocab_size=s.vocab_size, context_length=s.seq_len)
         batch_size = s.batch_tokens // s.seq_len

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, Literal, Protocol, TypeVar, cast
 
 import tyro
 
@@ -64,7 +64,12 @@ class Start:
 
 
 def parse_with_model(
-    kind: Callable[[Experiment, str], Command], argv: list[str], *, prog: str, description: str
+    kind: Callable[[Experiment, str], Command],
+    argv: list[str],
+    *,
+    prog: str,
+    description: str,
+    takes: Literal["decoders", "all"] = "decoders",
 ) -> Command:
     """Fill a command from flags that change the config picked by --model or --init-from.
 
@@ -72,6 +77,7 @@ def parse_with_model(
 
     Args:
       kind: makes the command's defaults from the experiment and its name.
+      takes: the models that the command knows; ConfigError for another one.
     """
     asks_help = not _HELP_FLAGS.isdisjoint(argv)
     flags, rest = tyro.cli(
@@ -81,6 +87,8 @@ def parse_with_model(
         return_unknown_args=True,
     )
     start = _pick(flags, asks_help=asks_help)
+    if takes == "decoders":
+        configs.check_decoder(start.experiment, f"{prog} {start.flag}:")
     default = kind(dataclasses.replace(start.experiment, init_from=flags.init_from), start.name)
     command = parse(
         type(default),

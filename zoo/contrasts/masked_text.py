@@ -174,6 +174,15 @@ class MaskedTextModel:
 
 
 @functools.partial(jax.jit, static_argnames="graphdef")
+def encoder_logits(
+    graphdef: nnx.GraphDef, params: nnx.State, rows: Int[Array, "B T"]
+) -> Float[Array, "B T V"]:
+    """Return the scores of all tokens at every column of rows without padding."""
+    model: EncoderModel = nnx.merge(graphdef, params)
+    return model.logits(model(rows, Positions.whole_rows(*rows.shape), jnp.zeros_like(rows)))
+
+
+@functools.partial(jax.jit, static_argnames="graphdef")
 def log_probabilities(
     graphdef: nnx.GraphDef,
     params: nnx.State,

@@ -8,7 +8,7 @@ from flax import nnx
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from configs import experiment as c
-from models.config import ConfigError, check
+from models.config import ConfigError, Decoder, check
 from models.int8 import Int8Matrix
 
 Rules = tuple[tuple[str, str | tuple[str, ...] | None], ...]
@@ -115,6 +115,12 @@ def rules_for(experiment: c.Experiment, mesh: AnyMesh) -> Rules:
     Raises ConfigError, with the numbers, for anything else that does not divide.
     """
     model, size = experiment.model, mesh.shape
+    if size["pipeline"] * size["sequence"] > 1:
+        check(
+            isinstance(model.stack, Decoder),
+            "the axes pipeline and sequence are for decoders, and this model has an encoder; write "
+            "--mesh.data, --mesh.fsdp or --mesh.tensor instead",
+        )
     kv_heads = model.attention.num_kv_heads
     period = len(model.attention.windows)
     batch_terms = ["batch_tokens", "seq_len", "micro_batches"]

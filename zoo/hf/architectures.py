@@ -1,11 +1,9 @@
-"""The three Hugging Face architectures that the zoo reads and writes.
+"""The Hugging Face architectures that the zoo reads and writes.
 
 Each one translates the keys of its config.json to a ModelConfig and back, with the defaults that
 `transformers` has.
 """
 
-import dataclasses
-from collections.abc import Callable
 from typing import Any
 
 from models.config import (
@@ -20,46 +18,12 @@ from models.config import (
     SlowedRotation,
 )
 from zoo.common.errors import CheckpointError
-
-Config = dict[str, Any]
-
-
-@dataclasses.dataclass(frozen=True)
-class Architecture:
-    """A Hugging Face architecture, and its translation to and from a ModelConfig."""
-
-    class_name: str
-    divided: tuple[str, str]
-    """Two keys; the value of the first must be a multiple of the value of the second."""
-    aliases: dict[str, str]
-    """Other names of keys that `to_ours` reads; where both are given, the alias counts."""
-    defaults: Config
-    """The defaults of the keys that `to_ours` reads."""
-    fixed: dict[str, tuple[Any, ...]]
-    """Further keys that change the function, with the values that the zoo supports."""
-    to_ours: Callable[[Config], ModelConfig]
-    to_theirs: Callable[[ModelConfig], Config]
-
-
-_FIXED: dict[str, tuple[Any, ...]] = {
-    "is_encoder_decoder": (False,),
-    # No config class of the three declares these, and yet transformers' shared code reads them.
-    "is_causal": (True,),
-    "sliding_window": (None,),
-    "attention_chunk_size": (None,),
-    "layer_types": (None,),
-    "kv_sharing_modes": (None,),
-    "per_layer_config": (None,),
-    "quantization_config": (None,),
-    "fusion_config": (None,),
-    "transformers_weights": (None,),
-    # Versions of transformers before 5 remove these heads.
-    "pruned_heads": ({}, None),
-}
-
+from zoo.hf.architecture import FIXED, Architecture, Config, dropout_rate, std
+from zoo.hf.bert import BERT
 
 # --- GPT-1 and GPT-2 ---------------------------------------------------------------------------
 
+_GPT_DROPOUT = ("embd_pdrop", "attn_pdrop", "resid_pdrop")
 _GPT_BIASES = ("qkv", "attention_output", "feed_forward", "norm")
 _GPT_ALIASES = {
     "hidden_size": "n_embd",
@@ -96,7 +60,7 @@ def _gpt_to_ours(config: Config, **choices: Any) -> ModelConfig:
         position=Learned(),
         biases=_GPT_BIASES,
         tie_embeddings=config["tie_word_embeddings"],
-        dropout_rate=_dropout_rate(config),
+        dropout_rate=dropout_rate(config, *_GPT_DROPOUT),
         **choices,
     )
 
@@ -109,7 +73,7 @@ def _gpt_to_theirs(model: ModelConfig) -> Config:
         "n_layer": model.num_layers,
         "n_head": model.attention.num_heads,
         "layer_norm_epsilon": model.norm.eps,
-        "initializer_range": _std(model),
+        "initializer_range": std(model),
         "resid_pdrop": model.dropout_rate,
         "embd_pdrop": model.dropout_rate,
         "attn_pdrop": model.dropout_rate,
@@ -236,19 +200,20 @@ def _llama_to_theirs(model: ModelConfig) -> Config:
         "attention_bias": {"qkv", "attention_output"} <= set(model.biases),
         "mlp_bias": "feed_forward" in model.biases,
         "tie_word_embeddings": model.tie_embeddings,
-        "initializer_range": _std(model),
+        "initializer_range": std(model),
         "attention_dropout": model.dropout_rate,
     }
 
 
 ARCHITECTURES = {
+    "bert": BERT,
     "openai-gpt": Architecture(
         class_name="OpenAIGPTLMHeadModel",
         divided=("n_embd", "n_head"),
         aliases=_GPT_ALIASES,
         defaults=_GPT_DEFAULTS | {"vocab_size": 40_478, "n_positions": 512},
         # In transformers, GPT-1's "gelu" is the tanh form, unlike GPT-2's.
-        fixed=_FIXED | {"afn": ("gelu",)},
+        fixed=FIXED | {"afn": ("gelu",)},
         to_ours=_gpt1_to_ours,
         to_theirs=_gpt_to_theirs,
     ),
@@ -263,7 +228,7 @@ ARCHITECTURES = {
             "n_inner": None,
             "activation_function": "gelu_new",
         },
-        fixed=_FIXED
+        fixed=FIXED
         | {
             "scale_attn_weights": (True,),
             "scale_attn_by_inverse_layer_idx": (False,),
@@ -295,24 +260,8 @@ ARCHITECTURES = {
             "initializer_range": 0.02,
             "attention_dropout": 0.0,
         },
-        fixed=_FIXED | {"hidden_act": ("silu",), "partial_rotary_factor": (1.0, None)},
+        fixed=FIXED | {"hidden_act": ("silu",), "partial_rotary_factor": (1.0, None)},
         to_ours=_llama_to_ours,
         to_theirs=_llama_to_theirs,
     ),
 }
-
-
-def _dropout_rate(config: Config) -> float:
-    """Return the one dropout rate; raise CheckpointError if the three rates differ."""
-    rates = {key: config[key] for key in ("embd_pdrop", "attn_pdrop", "resid_pdrop")}
-    if len(set(rates.values())) > 1:
-        listed = ", ".join(f"{key}={rate}" for key, rate in rates.items())
-        raise CheckpointError(
-            f"config.json has {listed}; the zoo has one dropout rate for all three; make them "
-            "equal in config.json, since they matter for training only"
-        )
-    return float(rates["embd_pdrop"])
-
-
-def _std(model: ModelConfig) -> float:
-    return model.init.std if isinstance(model.init, Normal) else 0.02

@@ -1,7 +1,7 @@
 """Translate Hugging Face's config.json to a ModelConfig, and back.
 
 A key that changes the function and has no counterpart in the zoo is an error that names it. So is a
-choice of the zoo that none of the three architectures has. A key that `transformers` does not know
+choice of the zoo that none of the architectures has. A key that `transformers` does not know
 for the architecture is ignored.
 """
 
@@ -11,7 +11,8 @@ from typing import Any
 from models.config import ConfigError, ModelConfig, Normal
 from zoo.common import serialize
 from zoo.common.errors import CheckpointError
-from zoo.hf.architectures import ARCHITECTURES, Architecture, Config
+from zoo.hf.architecture import Architecture, Config
+from zoo.hf.architectures import ARCHITECTURES
 from zoo.hf.keys import unknown_keys, with_defaults
 
 

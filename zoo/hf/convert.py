@@ -16,6 +16,7 @@ from flax import nnx
 
 from configs import recipes
 from configs.experiment import Experiment, Mesh
+from configs.parts.objectives import MaskedTokens, NextToken
 from data.errors import DataError
 from data.vocabularies.hugging_face import (
     HF_FILES,
@@ -27,15 +28,17 @@ from data.vocabularies.hugging_face import (
 from data.vocabularies.lossless import LosslessVocabulary
 from data.vocabularies.tokenizer_json import to_tokenizer_json
 from data.vocabularies.vocabulary import Vocabulary
-from models.config import ConfigError, ModelConfig
+from models.config import ConfigError, Encoder, ModelConfig
 from models.model import abstract_model, num_params
 from zoo.checkpoints import checkpoint, recovery
 from zoo.checkpoints.checkpoint import Run
 from zoo.checkpoints.writer import write_weights
 from zoo.common.errors import CheckpointError
 from zoo.common.folders import check_space, new_folder
+from zoo.contrasts.masked_text import encoder_logits
 from zoo.distribution.devices import resolve_dtype
 from zoo.distribution.sharding import make_mesh
+from zoo.hf import bert
 from zoo.hf.architectures import ARCHITECTURES
 from zoo.hf.config import ignored_keys, to_hf_config, to_model_config
 from zoo.hf.folder import CONFIG_FILE, file_in, read_config
@@ -76,7 +79,8 @@ def import_folder(
         report("no tokenizer: the model takes and gives token ids only")
     else:
         vocabulary = _read_vocabulary(tokenizer, config, model)
-    experiment = dataclasses.replace(recipes.fine_tuning(model), mesh=mesh)
+    objective = bert.objective(config) if isinstance(model.stack, Encoder) else NextToken()
+    experiment = dataclasses.replace(recipes.fine_tuning(model, objective), mesh=mesh)
     with new_folder(out, "--out") as folder:
         params = import_params(source, architecture, model, _shardings(experiment))
         leaves = jax.tree.leaves(params)
@@ -130,6 +134,8 @@ def export_checkpoint(
             "pad_token_id": vocabulary.pad_id,
             "dtype": dtypes.pop() if len(dtypes) == 1 else "float32",
         }
+        if isinstance(experiment.objective, MaskedTokens):
+            config |= bert.marks(experiment.objective)
         for name, content in files.items():
             (partial / name).write_bytes(content)
         text = json.dumps(config, indent=2) + "\n"
@@ -231,9 +237,12 @@ def _verify(
     del theirs
     params = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), params)
     graphdef = nnx.graphdef(abstract_model(model))  # in float32
-    ours = LanguageModel(experiment, graphdef, params, vocabulary)
     with jax.default_matmul_precision("highest"):
-        logits = np.asarray(ours.logits(tokens))
+        if isinstance(model.stack, Encoder):
+            logits = np.asarray(encoder_logits(graphdef, params, jnp.asarray(tokens)))
+        else:
+            ours = LanguageModel(experiment, graphdef, params, vocabulary)
+            logits = np.asarray(ours.logits(tokens))
     difference, largest = float(np.abs(logits - expected).max()), float(np.abs(expected).max())
     if not difference <= TOLERANCE * largest:
         raise CheckpointError(

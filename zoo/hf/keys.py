@@ -3,7 +3,7 @@
 from typing import Any
 
 from zoo.common.errors import CheckpointError
-from zoo.hf.architectures import Architecture, Config
+from zoo.hf.architecture import Architecture, Config
 
 # fmt: off
 WITHOUT_EFFECT = frozenset((

@@ -3,7 +3,8 @@
 A table has one row per tensor. Axes are written with the letters of models/axes.py. Parentheses
 join axes into one, the slowest first: `(N H) D` is a matrix [out, in], as torch's Linear stores it,
 and `D (N H)` a matrix [in, out], as GPT-2's Conv1D does. Z counts the parameters of the zoo that
-one tensor fuses. P is context_length.
+one tensor fuses. P is context_length, S the number of segments, A the two answers of a head, and O
+is d_model again, as an output.
 """
 
 import re
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from models.config import ModelConfig
+from models.config import Encoder, ModelConfig
 
 
 @dataclass(frozen=True)
@@ -65,12 +66,19 @@ class Layout:
     """All tensors of one Hugging Face architecture."""
 
     prefix: str
-    """The prefix of every name but the output layer's, in files of a whole language model."""
+    """The prefix of every name but the heads', in files of a whole language model."""
     rows: tuple[Row, ...]
     buffers: re.Pattern[str]
-    """Names, without the prefix, of tensors that follow from the config and hold no parameters."""
+    """Names, without the prefix, of tensors that hold no parameters: they follow from the config,
+    are copies, or belong to heads that the model does not have."""
+
+    def full_name(self, name: str) -> str:
+        """Return the name of a tensor in files of a whole language model."""
+        return name if name.startswith(_HEADS) else self.prefix + name
 
 
+_HEADS = ("lm_head.", "cls.")
+"""The beginnings of the names of heads."""
 OUTPUT = "lm_head.weight"
 """The output matrix; with tied embeddings, some files hold a copy of the embedding here."""
 
@@ -121,9 +129,44 @@ _LLAMA_BLOCK = (
     *_dense("layers.{layer}.mlp.up_proj",      "feed_forward.up",   "F D", "D F", out="F"),
     *_dense("layers.{layer}.mlp.down_proj",    "feed_forward.down", "D F", "F D", out="D"),
 )
+_BERT_LAYER = "encoder.layer.{layer}"
+_BERT_SELF = f"{_BERT_LAYER}.attention.self"
+_BERT_BLOCK = (
+    *_dense(f"{_BERT_SELF}.query", "attention.query", "(N H) D", "D N H", out="N H"),
+    *_dense(f"{_BERT_SELF}.key",   "attention.key",   "(N H) D", "D N H", out="N H"),
+    *_dense(f"{_BERT_SELF}.value", "attention.value", "(N H) D", "D N H", out="N H"),
+    *_dense(f"{_BERT_LAYER}.attention.output.dense", "attention.output",
+            "D (N H)", "N H D", out="D"),
+    *_norm(f"{_BERT_LAYER}.attention.output.LayerNorm", "layers.attention_norm"),
+    *_dense(f"{_BERT_LAYER}.intermediate.dense", "feed_forward.up",   "F D", "D F", out="F"),
+    *_dense(f"{_BERT_LAYER}.output.dense",       "feed_forward.down", "D F", "F D", out="D"),
+    *_norm(f"{_BERT_LAYER}.output.LayerNorm", "layers.feed_forward_norm"),
+)
 _OUTPUT = Row(OUTPUT, "V D", ("unembedding",), "V D")
 
 LAYOUTS = {
+    "bert": Layout(
+        prefix="bert.",
+        rows=(
+            Row("embeddings.word_embeddings.weight",       "V D", ("embedding",), "V D"),
+            Row("embeddings.position_embeddings.weight",   "P D", ("position_embedding",), "P D"),
+            Row("embeddings.token_type_embeddings.weight", "S D", ("segment_embedding",), "S D"),
+            *_norm("embeddings.LayerNorm", "embedding_norm"),
+            *_BERT_BLOCK,
+            Row("pooler.dense.weight", "O D", ("pooler.kernel",), "D O"),
+            Row("pooler.dense.bias",   "O",   ("pooler.bias",),   "O"),
+            Row("cls.predictions.transform.dense.weight", "O D", ("masked_token.kernel",), "D O"),
+            Row("cls.predictions.transform.dense.bias",   "O",   ("masked_token.bias",),   "O"),
+            *_norm("cls.predictions.transform.LayerNorm", "masked_token_norm"),
+            Row("cls.predictions.bias", "V", ("logit_bias",), "V"),
+            Row("cls.seq_relationship.weight", "A D", ("next_sentence.kernel",), "D A"),
+            Row("cls.seq_relationship.bias",   "A",   ("next_sentence.bias",),   "A"),
+        ),
+        buffers=re.compile(
+            r"embeddings\.position_ids|cls\.predictions\.decoder\.(weight|bias)|"
+            r"(pooler\.dense|cls\.seq_relationship)\.(weight|bias)"
+        ),
+    ),
     "openai-gpt": Layout(
         prefix="transformer.",
         rows=(
@@ -173,5 +216,8 @@ def _sizes(model: ModelConfig, num_fused: int) -> dict[str, int]:
         "K": model.attention.num_kv_heads,
         "H": model.attention.head_dim,
         "F": model.feed_forward.d_ff,
+        "O": model.d_model,
+        "S": model.stack.num_segments if isinstance(model.stack, Encoder) else 0,
+        "A": 2,
         "Z": num_fused,
     }

@@ -63,15 +63,14 @@ def export_params(
     layout = LAYOUTS[architecture]
     paths = {dotted(path): path for path, _ in nnx.to_flat_state(abstract_params(model))}
     rows = rows_of(layout, set(paths))
-    names = [layout.prefix + name for row in rows for name in _tensor_names(row, model)]
+    names = [layout.full_name(name) for row in rows for name in _tensor_names(row, model)]
     writer, dtypes = TensorWriter(folder, shard_bytes, names), set()
     for row in rows:
         values = [read_param(paths[name]) for name in row.ours]
         dtypes |= {value.dtype.name for value in values}
         for layer in range(model.num_layers if row.is_stacked else 1):
             parts = [value[layer] if row.is_stacked else value for value in values]
-            prefix = "" if row.theirs == OUTPUT else layout.prefix
-            writer.add(prefix + row.their_name(layer), row.to_theirs(parts, model))
+            writer.add(layout.full_name(row.their_name(layer)), row.to_theirs(parts, model))
         del values
     writer.finish()
     return dtypes

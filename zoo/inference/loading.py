@@ -6,8 +6,9 @@ from pathlib import Path
 import jax
 from jax.sharding import NamedSharding, PartitionSpec
 
+import configs
 from configs.experiment import Experiment, Mesh, Weights
-from models.config import Decoder, check
+from models.config import check
 from models.model import abstract_params
 from zoo.checkpoints import checkpoint, recovery
 from zoo.distribution.devices import for_inference, quiet_libtpu
@@ -51,7 +52,7 @@ def read(
     divide over the mesh or the draft has another vocabulary.
     """
     experiment = for_inference(checkpoint.read_run(folder).experiment)
-    check_decoder(experiment, f"the model in {folder}")
+    configs.check_decoder(experiment, f"the model in {folder}")
     program = None if mesh is None else program_on(experiment, mesh)
     if program is None:
         params = checkpoint.read_params(folder, experiment)
@@ -69,15 +70,6 @@ def read(
     if draft is None:
         return model
     return dataclasses.replace(model, draft=_load_draft(draft, draft_tokens, model, weights))
-
-
-def check_decoder(experiment: Experiment, name: str) -> None:
-    """Raise ConfigError unless the model is a decoder."""
-    check(
-        isinstance(experiment.model.stack, Decoder),
-        f"{name} has an encoder; zoo.contrasts.loading.load reads it, and zoo.sample and "
-        "zoo.evaluate know what it can do",
-    )
 
 
 def _load_draft(path: str | Path, num_tokens: int, model: LanguageModel, weights: Weights) -> Draft:

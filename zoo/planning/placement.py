@@ -7,6 +7,7 @@ from typing import Literal
 
 import jax
 
+import configs
 from configs.experiment import Experiment, Mesh, Weights
 from zoo.checkpoints import checkpoint, recovery
 from zoo.distribution.devices import bytes_per_device, for_inference, num_neighbours, quiet_libtpu
@@ -51,7 +52,7 @@ def load(
     recovery.verify(folder)
     mesh = Mesh(auto=True) if mesh == "auto" else mesh
     experiment = for_inference(checkpoint.read_run(folder).experiment)
-    loading.check_decoder(experiment, f"the model in {folder}")
+    configs.check_decoder(experiment, f"the model in {folder}")
     experiment = dataclasses.replace(experiment, mesh=mesh or Mesh(data=1))
     experiment = decide(
         experiment, Sampling(num_rows, weights), 1 if mesh is None else None, report

@@ -5,7 +5,7 @@ import dataclasses
 import jax
 
 from configs.experiment import Experiment
-from models.config import ConfigError, check
+from models.config import ConfigError, Decoder, check
 from zoo.distribution.devices import (
     bytes_per_device,
     choose_attention,
@@ -24,6 +24,12 @@ def on_these_devices(
 
     Raises ConfigError if the batch and the model divide over no mesh of these devices.
     """
+    if experiment.mesh.auto or experiment.micro_batches == "auto":
+        check(
+            isinstance(experiment.model.stack, Decoder),
+            "the planner, which decides --mesh=auto and --micro-batches=auto, knows decoders only, "
+            "and this model has an encoder; write numbers instead",
+        )
     experiment = _choose_mesh(resolve_dtype(experiment), report, hosts)
     mesh = _make_mesh(experiment, report)
     experiment, reason = choose_attention(experiment, mesh.shape)
