@@ -66,7 +66,7 @@ def get_decoder(name: str) -> Experiment:
 
     Raises ConfigError for an unknown name, and for a contrast.
     """
-    check_decoder(get(name), f"the model {name}")
+    check_decoder(get(name), name)
     return MODELS[name]
 
 

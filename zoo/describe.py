@@ -28,7 +28,7 @@ class DescribeCommand:
     model: str | None = None
     """One model: its numbers, its choices, the source of each value, what its paper leaves open."""
     family: str | None = None
-    """One family, with all its sizes."""
+    """One family, or one of the contrasts transformer, bert and t5, with all its sizes."""
     recipe: bool = False
     """With --model: its training run instead, every number with its source, and a drawing of the
     learning rate and the batch over the tokens."""
@@ -41,10 +41,10 @@ class DescribeCommand:
     """Print JSON and nothing else on stdout: one object with --model, otherwise a list of them."""
 
     def __post_init__(self):
+        families = [*configs.FAMILIES, *configs.CONTRASTS]
         check(
-            self.family is None or self.family in configs.FAMILIES,
-            f"--family={self.family!r} is not in the zoo; write one of "
-            f"{', '.join(configs.FAMILIES)}",
+            self.family is None or self.family in families,
+            f"--family={self.family!r} is not in the zoo; write one of {', '.join(families)}",
         )
         for one, other in _EXCLUSIVE:
             both = getattr(self, one) and getattr(self, other)

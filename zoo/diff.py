@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import tyro
 from rich.console import Console
 
+from models.config import Decoder
 from models.flops import decoding_intensity, forward_flops_per_token, kv_cache_bytes_per_token
 from zoo.command_line import cli
 from zoo.explaining.choices import Choice, choices
@@ -93,13 +94,16 @@ def shared_length(first: ModelCard, second: ModelCard) -> int:
 
 
 def numbers(card: ModelCard, length: int) -> dict[str, float]:
-    """Return the numbers of LABELS.
+    """Return the numbers of LABELS that the model has: only a decoder has those of decoding.
 
-    Those of decoding are for a token that sees `length` tokens, itself included, in bfloat16.
+    They are for a token that sees `length` tokens, itself included, in bfloat16.
     """
     model, card_numbers = card.experiment.model, card.to_json()
+    found = {key: card_numbers[key] for key in LABELS if key in card_numbers}
+    if not isinstance(model.stack, Decoder):
+        return {key: number for key, number in found.items() if number is not None}
     return {
-        **{key: card_numbers[key] for key in LABELS if key in card_numbers},
+        **found,
         "decode_flops_per_token": forward_flops_per_token(model, length),
         "kv_cache_bytes_per_token": kv_cache_bytes_per_token(model, length),
         "flops_per_byte_at_batch_1": decoding_intensity(model, 1, length),
@@ -120,7 +124,7 @@ def to_json(first: ModelCard, second: ModelCard) -> dict[str, Any]:
             for pair in differing_choices(first, second)
         },
         "decode_length": length,
-        "numbers": {key: [values[key] for values in both] for key in LABELS},
+        "numbers": {key: [values.get(key) for values in both] for key in LABELS},
     }
 
 
@@ -155,8 +159,9 @@ def _number_rows(first: ModelCard, second: ModelCard, length: int) -> list[list[
     one, other = numbers(first, length), numbers(second, length)
     rows = [["", first.name, second.name, "ratio"]]
     for key, label in LABELS.items():
-        values = [_format_number(key, one[key]), _format_number(key, other[key])]
-        rows.append([label, *values, f"{other[key] / one[key]:.3g}"])
+        values = [_format_number(key, each[key]) if key in each else "-" for each in (one, other)]
+        ratio = f"{other[key] / one[key]:.3g}" if "-" not in values else "-"
+        rows.append([label, *values, ratio])
     return rows
 
 

@@ -88,7 +88,7 @@ def parse_with_model(
     )
     start = _pick(flags, asks_help=asks_help)
     if takes == "decoders":
-        configs.check_decoder(start.experiment, f"{prog} {start.flag}:")
+        configs.check_decoder(start.experiment, start.flag or start.name)
     default = kind(dataclasses.replace(start.experiment, init_from=flags.init_from), start.name)
     command = parse(
         type(default),

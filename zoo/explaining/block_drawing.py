@@ -5,7 +5,16 @@ from dataclasses import dataclass, field
 from html import escape
 from typing import assert_never
 
-from models.config import Bucketed, Learned, ModelConfig, Relative, Rotary, Sinusoidal
+from models.config import (
+    Bucketed,
+    Encoder,
+    EncoderDecoder,
+    Learned,
+    ModelConfig,
+    Relative,
+    Rotary,
+    Sinusoidal,
+)
 from zoo.explaining.choices import choices
 
 _STREAM = 40
@@ -127,6 +136,8 @@ def block_svg(model: ModelConfig) -> str:
     attention = _Box(by_axis["model.attention"].kind.capitalize(), _inside_attention(model))
     activation = by_axis["model.feed_forward"].kind
     feed_forward = _Box("Feed-forward", f"{activation}, width {model.feed_forward.d_ff:,}")
+    reads_encoder = isinstance(model.stack, EncoderDecoder)
+    cross = [_Box("Attention to the encoder", "not in its own layers")] if reads_encoder else []
     added = isinstance(model.position, Learned | Sinusoidal)
     at_input = f" + {by_axis['model.position'].kind}" if added else ""
 
@@ -139,13 +150,13 @@ def block_svg(model: ModelConfig) -> str:
     drawing.stream()
     match model.layout:
         case "post_norm":
-            for step in (attention, feed_forward):
+            for step in (attention, *cross, feed_forward):
                 drawing.branches([[step]])
                 drawing.stream(8)
                 drawing.box(norm)
                 drawing.stream(8)
         case "pre_norm":
-            for step in (attention, feed_forward):
+            for step in (attention, *cross, feed_forward):
                 drawing.branches([[norm, step]])
                 drawing.stream()
         case "parallel":
@@ -157,6 +168,9 @@ def block_svg(model: ModelConfig) -> str:
     drawing.stream()
     if model.layout != "post_norm":
         drawing.box(norm)
+        drawing.stream(8)
+    if isinstance(model.stack, Encoder):
+        drawing.box(_Box("Masked-token head", "a matrix, GELU and a norm"))
         drawing.stream(8)
     tied = "tied to the embedding" if model.tie_embeddings else "separate"
     drawing.box(_Box("Output matrix", tied))

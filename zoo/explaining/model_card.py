@@ -9,7 +9,7 @@ from rich.console import Console
 import configs
 from configs.experiment import Experiment
 from configs.paper import Paper
-from models.config import Relative
+from models.config import Decoder, Relative
 from models.flops import forward_flops_per_token, kv_cache_bytes_per_token
 from models.parameters import params_by_part
 from zoo.common.html import Html, element, table
@@ -46,18 +46,22 @@ class ModelCard:
         return self.experiment.train_flops_per_token
 
     @property
-    def decode_flops_per_token(self) -> int:
-        """FLOPs to decode one token that sees a whole context."""
+    def decode_flops_per_token(self) -> int | None:
+        """FLOPs to decode one token that sees a whole context; None unless it is a decoder."""
         model = self.experiment.model
+        if not isinstance(model.stack, Decoder):
+            return None
         return forward_flops_per_token(model, model.context_length)
 
     @property
-    def kv_cache_bytes_per_token(self) -> float:
+    def kv_cache_bytes_per_token(self) -> float | None:
         """Bytes that decoding must keep per token of a whole context, in bfloat16.
 
-        A banded layer keeps its band only.
+        A banded layer keeps its band only. None unless the model is a decoder.
         """
         model = self.experiment.model
+        if not isinstance(model.stack, Decoder):
+            return None
         return kv_cache_bytes_per_token(model, model.context_length)
 
     @property
@@ -210,13 +214,14 @@ def _numbers(card: ModelCard) -> Iterator[tuple[str, str]]:
         "",
         "(6N + 12LHQT in PaLM's letters: N parameters, L layers, H heads of width Q, T tokens)",
     )
-    flops = f"{card.decode_flops_per_token:.3e} FLOPs"
-    yield "decoding", f"{flops} for a token that sees a full context"
-    yield "KV cache", _cache_size(card)
+    if (flops := card.decode_flops_per_token) is not None:
+        yield "decoding", f"{flops:.3e} FLOPs for a token that sees a full context"
+    if (cache := card.kv_cache_bytes_per_token) is not None:
+        yield "KV cache", _cache_size(card, cache)
 
 
-def _cache_size(card: ModelCard) -> str:
-    size = f"{card.kv_cache_bytes_per_token:,.0f} bytes per token of a full context, bfloat16"
+def _cache_size(card: ModelCard, cache: float) -> str:
+    size = f"{cache:,.0f} bytes per token of a full context, bfloat16"
     if any(window is not None for window in card.experiment.model.attention.windows):
         size += " (a banded layer keeps its band only)"
     if isinstance(card.experiment.model.position, Relative):

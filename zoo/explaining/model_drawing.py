@@ -2,7 +2,7 @@
 
 from typing import assert_never
 
-from models.config import Learned, ModelConfig, Sinusoidal
+from models.config import Decoder, Encoder, EncoderDecoder, Learned, ModelConfig, Sinusoidal
 from zoo.explaining.choices import choices
 
 
@@ -20,11 +20,23 @@ def draw(model: ModelConfig) -> str:
         notes.append(by_axis["model.attention.windows"].kind)
     attention = f"{heads} ({', '.join(notes)})" if notes else heads
     feed_forward = f"{by_axis['model.feed_forward'].kind} feed-forward"
+    steps = [attention, feed_forward]
+    start, end = ["tokens"], []
+    match model.stack:
+        case Decoder():
+            pass
+        case Encoder():
+            start, end = ["tokens, some of them hidden"], ["masked-token head"]
+        case EncoderDecoder():
+            steps.insert(1, "attention to the encoder's output")
+            start = ["the encoder: the same without the second branch, to both sides", "", "tokens"]
+        case _:
+            assert_never(model.stack)
     match model.layout:
         case "post_norm":
-            layer = [*_branch(attention), norm, *_branch(feed_forward), norm]
+            layer = [line for step in steps for line in (*_branch(step), norm)]
         case "pre_norm":
-            layer = [*_branch(norm, attention), *_branch(norm, feed_forward)]
+            layer = [line for step in steps for line in _branch(norm, step)]
         case "parallel":
             between = len(attention) + 2
             layer = [
@@ -39,12 +51,13 @@ def draw(model: ModelConfig) -> str:
             assert_never(model.layout)
     return "\n".join(
         [
-            "tokens",
+            *start,
             "embedding" + (f" + {position.kind}" if is_added else ""),
             "|",
             *layer,
             "|   ... and so on, num_layers times",
             *([] if model.layout == "post_norm" else [norm]),
+            *end,
             by_axis["model.tie_embeddings"].explanation.equation,
             by_axis["model.logit_scale"].explanation.equation,
         ]

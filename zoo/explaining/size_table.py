@@ -19,6 +19,8 @@ GPT4 = (
     "architecture, no size and no training method."
 )
 
+CONTRASTS = "--family=transformer, --family=bert, --family=t5"
+
 COLUMNS = {
     "model": "",
     "layers": "",
@@ -61,6 +63,7 @@ def row(card: ModelCard) -> list[str]:
     """Return the cells of one model, in the order of COLUMNS."""
     model, attention = card.experiment.model, card.experiment.model.attention
     fewer = attention.num_kv_heads != attention.num_heads
+    cache = card.kv_cache_bytes_per_token
     kv_heads = f" ({attention.num_kv_heads})" if fewer else ""
     return [
         card.name,
@@ -73,7 +76,7 @@ def row(card: ModelCard) -> list[str]:
         f"{card.num_params:,}",
         card.reported_params or "-",
         f"{card.flops_per_token:.2e}".replace("e+", "e"),
-        f"{card.kv_cache_bytes_per_token:,.0f}",
+        "-" if cache is None else f"{cache:,.0f}",
         three_digits(card.tokens_per_param),
     ]
 
@@ -119,6 +122,7 @@ def show_zoo(zoo: Sequence[Sequence[ModelCard]], console: Console, *, fold: bool
             show(console, f"... and {sizes}: --family={largest.family}")
     if len(zoo) > 1:
         show(console, f"\n{GPT4}")
+        show(console, f"\nFor contrast, models with an encoder: {CONTRASTS}")
     meanings = [
         (name, meaning if i in shown else f"left out to fit {console.width} columns")
         for i, (name, meaning) in enumerate(COLUMNS.items())
