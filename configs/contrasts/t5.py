@@ -95,7 +95,8 @@ PUBLISHED = {
 _BASE = PUBLISHED["t5_77m"]
 FAMILY = {
     "t5_nano":  scaled(architecture(1, 32, 4, 64, head_dim=8), NANO, peak_lr=1e-2),
-    "t5_small": scaled(architecture(2, 232, 4, 576, head_dim=58), SMALL, peak_lr=1e-2),
+    # Peaks of 5e-3, 1e-2 and 2e-2 reach 4.986, 4.837 and 4.723 nats per token of the spans.
+    "t5_small": scaled(architecture(2, 232, 4, 576, head_dim=58), SMALL, peak_lr=2e-2),
     **PUBLISHED,
 }
 # fmt: on
@@ -169,6 +170,5 @@ PAPER = Paper(
     mismatches={
         "t5_250m": "a rounded name; the exact count is 247.6M",
         "t5_800m": "a rounded name; the exact count is 783.2M",
-        "t5_3b": "a rounded name; the exact count is 2.85B",
     },
 )

@@ -82,6 +82,8 @@ _BASE = PUBLISHED["transformer_base"]
 FAMILY = {
     "transformer_nano":  scaled_down(
         _BASE, architecture(1, 32, 4, dropout_rate=0.1), NANO, peak_lr=3e-3),
+    # Peaks of 2.5e-4, 5e-4, 1e-3 and 2e-3 reach 5.700, 5.413, 5.157 and 5.121 nats per token of
+    # the second part, the last with spikes.
     "transformer_small": scaled_down(
         _BASE, architecture(2, 256, 4, dropout_rate=0.1), SMALL, peak_lr=1e-3),
     **PUBLISHED,

@@ -9,10 +9,12 @@ from models import config as c
 from models.model import num_params
 from models.parameters import params_by_part
 from tests.models import samples
+from tests.models.encoders import samples as encoders
 
 SHAPES = {
     **samples.MODELS,
-    **{name: configs.get(f"{name}_nano").model for name in configs.FAMILIES},
+    **{name: configs.get(f"{name}_nano").model for name in (*configs.FAMILIES, *configs.CONTRASTS)},
+    **encoders.MODELS,
     "every bias": dataclasses.replace(
         samples.LLAMA_GQA,
         biases=("qkv", "attention_output", "feed_forward", "norm", "logits"),

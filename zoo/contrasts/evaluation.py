@@ -102,7 +102,8 @@ def evaluate_contrast(
     """Evaluate the checkpoint in one step's `folder` on one or several texts. None: as in its run.
 
     What a row hides, or where it is cut, is the same in every evaluation. The rows of a
-    continuation overlap, so that every token but those of the first row's first part is predicted.
+    continuation overlap, so that every token but those of the first row's first part, and the last
+    one, is predicted.
 
     Args:
       max_tokens: stop after this many tokens of each text.
@@ -137,10 +138,11 @@ def evaluate_contrast(
         rows = text
         if isinstance(experiment.objective, Continuation):
             source_len, target_len = experiment.objective.lengths(experiment.seq_len)
-            first = _tokens(text)[:source_len]
-            rows = dataclasses.replace(
-                text, num_bytes=text.num_bytes - _num_bytes(vocabulary, first)
-            ).with_stride(target_len)
+            tokens = _tokens(text)
+            # Neither the first source nor the last token, which no row reads, is predicted.
+            left_out = np.concatenate([tokens[:source_len], tokens[-1:]])
+            num_bytes = text.num_bytes - _num_bytes(vocabulary, left_out)
+            rows = dataclasses.replace(text, num_bytes=num_bytes).with_stride(target_len)
         host = rows.rows.eval_batches(experiment.batch_size)
         num_batches = math.ceil(len(rows.rows) / experiment.batch_size)
         batches = map(program.batch_layout.put, report.track("evaluating", host, num_batches))
