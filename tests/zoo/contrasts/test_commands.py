@@ -25,6 +25,7 @@ from zoo.inference.decode import Sampling
 from zoo.runs.metrics import read_metrics
 from zoo.training.program import Program
 
+REPOSITORY = Path(__file__).parents[3]
 NAMES = ["bert", "t5", "transformer"]
 FLAGS = {
     "bert": [
@@ -163,6 +164,8 @@ def test_an_encoder_is_evaluated_by_its_pseudo_log_likelihood(runs, run_here):
     assert found["eval/bits_per_byte"] is None
     pseudo = found["pseudo_log_likelihood"]
     assert pseudo["nats_per_token"] == pytest.approx(pseudo["nats"] / 301)
+    page = (REPOSITORY / "docs/json.md").read_text()
+    assert [field for field in (*found, *pseudo) if f"`{field}`" not in page] == []
 
 
 def test_a_continuation_is_scored_given_the_text_before_it(runs, run_here):
