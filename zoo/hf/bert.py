@@ -34,7 +34,7 @@ def _to_ours(config: Config) -> ModelConfig:
             f"config.json has hidden_act={config['hidden_act']!r}; the zoo's encoders have "
             f"{', '.join(_ACTIVATIONS)}"
         )
-    has_both = _BOTH_HEADS in (config["architectures"] or ())
+    classes = config.get("architectures") or ()
     return ModelConfig(
         vocab_size=config["vocab_size"],
         context_length=config["max_position_embeddings"],
@@ -55,7 +55,9 @@ def _to_ours(config: Config) -> ModelConfig:
         dropout_rate=dropout_rate(config, "hidden_dropout_prob", "attention_probs_dropout_prob"),
         stack=Encoder(
             num_segments=config["type_vocab_size"],
-            heads=("masked_tokens", "next_sentence") if has_both else ("masked_tokens",),
+            heads=("masked_tokens", "next_sentence")
+            if _BOTH_HEADS in classes
+            else ("masked_tokens",),
         ),
     )
 
@@ -98,11 +100,11 @@ BERT = Architecture(
         "hidden_dropout_prob": 0.1,
         "attention_probs_dropout_prob": 0.1,
         "type_vocab_size": 2,
-        "architectures": None,
-        **dict.fromkeys(_MARKS),
     },
-    fixed={key: values for key, values in FIXED.items() if key != "is_causal"}
+    fixed=FIXED
     | {
+        "is_causal": (False, None),
+        "embedding_size": (None,),
         "position_embedding_type": ("absolute",),
         "is_decoder": (False,),
         "add_cross_attention": (False,),

@@ -27,7 +27,8 @@ def to_model_config(config: Config) -> tuple[str, ModelConfig]:
             f"config.json has model_type={name!r}; the zoo reads {', '.join(ARCHITECTURES)}"
         )
     architecture = ARCHITECTURES[name]
-    values = with_defaults(architecture, config)
+    # The class of the model, which changes no other key, tells which heads an encoder has.
+    values = with_defaults(architecture, config) | {"architectures": config.get("architectures")}
     try:
         problems = _indivisible(architecture, values)
         model = architecture.to_ours(values)

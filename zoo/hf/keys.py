@@ -16,9 +16,10 @@ WITHOUT_EFFECT = frozenset((
     "_attn_implementation_autoset", "output_past", "output_hidden_states", "output_attentions",
     # token ids, which the tokenizer names as well
     "bos_token_id", "eos_token_id", "pad_token_id", "unk_token_id", "sep_token_id",
+    "cls_token_id", "mask_token_id",
     # heads other than the language model's, and older names of the context length
     "summary_type", "summary_use_proj", "summary_activation", "summary_proj_to_labels",
-    "summary_first_dropout", "n_ctx", "n_special", "predict_special_tokens",
+    "summary_first_dropout", "classifier_dropout", "n_ctx", "n_special", "predict_special_tokens",
     # the generation of text
     "task_specific_params", "max_length", "min_length", "do_sample", "temperature", "top_k",
     "top_p", "num_beams", "num_return_sequences", "repetition_penalty", "length_penalty",
