@@ -16,8 +16,8 @@ class ConvertCommand:
     """The flags of `python -m zoo.convert`."""
 
     from_hf: str | None = None
-    """Import this Hugging Face folder: config.json, safetensors and a tokenizer of a GPT-1, GPT-2
-    or LLaMA model."""
+    """Import this Hugging Face folder: config.json, safetensors and a tokenizer of a GPT-1, GPT-2,
+    LLaMA or BERT model."""
     out: str | None = None
     """With --from-hf: the new workdir, for zoo.sample, zoo.load and zoo.train --init-from."""
     tokenizer: str | None = None
