@@ -10,7 +10,7 @@ import tyro
 from configs.experiment import Mesh, Weights
 from data.config import without_code
 from data.flags import SourcesFlags
-from models.config import Decoder, check
+from models.config import check
 from zoo.command_line import cli
 from zoo.common.process import keep_freed_memory
 
@@ -111,9 +111,11 @@ def main(argv: list[str]) -> None:
     from zoo.distribution.devices import configure
 
     configure(cache_dir=command.data.cache_dir, fake_devices=command.fake_devices)
+    from zoo.contrasts.loading import is_contrast
+
     report = Progress(cli.console)
     folder = checkpoint.find(command.checkpoint, step=command.step)
-    if not isinstance(checkpoint.read_run(folder).experiment.model.stack, Decoder):
+    if is_contrast(folder):
         _evaluate_contrast(command, folder, report)
     elif tasks:
         _evaluate_tasks(command, folder, tasks, report)

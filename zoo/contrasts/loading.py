@@ -8,6 +8,7 @@ from flax import nnx
 from models.config import ConfigError, Decoder, Encoder, EncoderDecoder
 from models.model import abstract_model
 from zoo.checkpoints import checkpoint, recovery
+from zoo.common.errors import CheckpointError
 from zoo.contrasts.masked_text import MaskedTextModel
 from zoo.contrasts.text_to_text import TextToTextModel
 from zoo.distribution.devices import for_inference, quiet_libtpu
@@ -42,6 +43,14 @@ def load(
 
 
 def is_contrast(path: str | Path, step: checkpoint.Step | None = None) -> bool:
-    """Return whether a checkpoint is of a model with an encoder; raises as `load`."""
-    run = checkpoint.read_run(checkpoint.find(path, step=step))
+    """Return whether a checkpoint is of a model with an encoder.
+
+    False if its record is damaged, which whoever loads it finds and names. Raises CheckpointError
+    if there is no checkpoint.
+    """
+    folder = checkpoint.find(path, step=step)
+    try:
+        run = checkpoint.read_run(folder)
+    except CheckpointError:
+        return False
     return not isinstance(run.experiment.model.stack, Decoder)

@@ -19,6 +19,7 @@ AXIS_OF_LETTER = {
     "N": "heads",
     "K": "kv_heads",
     "H": "head_dim",
+    "E": None,
     # Every device has all cells, positions and logits of its sequences.
     "C": None,
     "S": None,
