@@ -59,4 +59,5 @@ def test_the_last_word_is_completed(words, expected, script):
 def test_all_commands_and_all_models_are_offered(script):
     modules = [module for group in overview.COMMANDS.values() for module in group]
     assert offered(script, "python -m ''") == modules
-    assert offered(script, "python -m zoo.train --model =") == list(configs.MODELS)
+    models = [*configs.MODELS, *configs.CONTRAST_MODELS]
+    assert offered(script, "python -m zoo.train --model =") == models

@@ -15,12 +15,12 @@ _FLAG = re.compile(
 )
 """A flag at the start of an entry of the help, and its values if the help lists them."""
 _SUBCOMMANDS = re.compile(r"usage: python -m \S+ \[-h\] \{([\w,]+)\}")
-_MODELS = list(configs.MODELS)
+_MODELS = list(configs.MODELS | configs.CONTRAST_MODELS)
 _NAMES = {
     "--model": _MODELS,
     "--from": _MODELS,
     "--to": _MODELS,
-    "--family": list(configs.FAMILIES),
+    "--family": [*configs.FAMILIES, *configs.CONTRASTS],
 }
 HELP_WIDTH = 84
 """Columns of a terminal for the text of --help; more would print the flags side by side."""

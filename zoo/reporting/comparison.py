@@ -10,6 +10,7 @@ from typing import Any
 
 from scipy import stats
 
+from configs.parts.objectives import loss_unit
 from zoo.common.serialize import differences, leaves
 from zoo.reporting.config_sources import show_value
 from zoo.reporting.record import FINISHED
@@ -134,6 +135,10 @@ class Comparison:
         texts = {str({k: v for k, v in p.items() if k.startswith("corpus")}) for p in prints}
         if len(texts) > 1:
             notes.append("the texts differ: their validation numbers are of different texts")
+        units = [loss_unit(run.experiment.objective) for run in self.runs if run.experiment]
+        if len(set(units)) > 1:
+            listed = ", ".join(dict.fromkeys(units))
+            notes.append(f"the objectives differ: the losses are in {listed}")
         return notes
 
     def to_json(self) -> dict[str, Any]:

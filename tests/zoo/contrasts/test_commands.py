@@ -16,7 +16,7 @@ import zoo
 from configs.experiment import Mesh
 from models.config import ConfigError
 from tests.models import experiments
-from zoo import evaluate, sample, train
+from zoo import compare, evaluate, sample, train
 from zoo.contrasts.loading import load
 from zoo.contrasts.masked_text import MaskedTextModel, encoder_logits
 from zoo.contrasts.text_to_text import TextToTextModel
@@ -112,6 +112,14 @@ def steps_on_both() -> list[list[list[float]]]:
 def test_a_mesh_computes_the_same_loss():
     for one, eight in experiments.on_eight_devices(steps_on_both):
         np.testing.assert_allclose(one, eight, rtol=2e-5)
+
+
+def test_losses_of_different_objectives_are_not_compared(runs, run_here, tmp_path):
+    folders = (str(runs["bert"]), str(runs["t5"]))
+    outcome = run_here(compare.main, *folders, f"--out={tmp_path}/both.html")
+    assert outcome.code == 0, outcome.stderr
+    printed = " ".join(outcome.stdout.split())
+    assert "the objectives differ: the losses are in nats per hidden token, nats per" in printed
 
 
 def test_an_encoder_fills_each_gap_by_itself(runs, run_here):
