@@ -164,7 +164,7 @@ def load(
         validation=_mix_sources(corpora, rows_of["validation"]),
         num_validation_tokens=sum(len(split.tokens) for split in held_out),
         num_validation_bytes=sum(split.num_bytes for split in held_out),
-        opening=held_out[0].tokens[:8].tolist(),
+        opening=held_out[0].tokens[:64].tolist(),
         fingerprint=fingerprint,
         _corpora=corpora,
         _cache_folder=folder,

@@ -1,8 +1,8 @@
 """T5: Exploring the Limits of Transfer Learning (Raffel et al. 2020), as its version 1.1.
 
 An encoder reads a text from which spans are cut out, and a decoder writes the spans. Version 1.1 is
-the released successor (google-research/text-to-text-transfer-transformer), which PaLM's code grew
-from; its sizes and settings are those of T5X's gin files.
+the released successor (google-research/text-to-text-transfer-transformer); its sizes and settings
+are those of T5X's gin files.
 
     python -m zoo.train --model=t5_small
 """

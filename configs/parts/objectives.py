@@ -1,6 +1,7 @@
 """The prediction that a model learns, as plain data. Standard library only."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from models.config import ModelConfig, check
 from models.encoders.stacks import Decoder, Encoder, EncoderDecoder
@@ -19,6 +20,8 @@ class MaskedTokens:
     the sequences if the model predicts it, comes from another row of the batch.
     """
 
+    SHORTEST: ClassVar[int] = 5
+    """Tokens of the shortest sequence: three marks, and a token of each part."""
     rate: float = 0.15
     """Share of the tokens that are predicted. Of these, 80 % are replaced by the mask, 10 % by a
     random token, and 10 % stay."""
@@ -28,6 +31,9 @@ class MaskedTokens:
     """The id that ends a sentence."""
     mask_id: int
     """The id that stands for a hidden token."""
+
+    def __post_init__(self):
+        check(0 < self.rate < 1, f"objective.rate={self.rate} must lie between 0 and 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,5 +129,6 @@ def check_objective(objective: Objective, model: ModelConfig) -> None:
     for token in ids:
         check(
             0 <= token < model.vocab_size,
-            f"objective={objective} names the id {token}, and model.vocab_size={model.vocab_size}",
+            f"objective={objective} names the id {token}, and model.vocab_size={model.vocab_size}; "
+            "write ids of the table with --objective.*, and a --data.vocabulary-size below them",
         )

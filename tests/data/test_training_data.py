@@ -111,7 +111,7 @@ def test_the_batches_are_the_text(folder):
     held_out = sum(len(document.text.encode()) for document in documents["validation"])
     assert loaded.num_validation_bytes == held_out
     assert loaded.num_validation_tokens == len(rows(loaded.validation).tokens)
-    assert loaded.opening == rows(loaded.validation).tokens[:8].tolist()
+    assert loaded.opening == rows(loaded.validation).tokens[:64].tolist()
     assert loaded.baselines().keys() == {"xz -9", "byte 5-gram"}
 
 

@@ -6,24 +6,23 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from configs.experiment import Experiment, Mesh
 from configs.parts.objectives import Continuation, loss_unit
-from data import evaluation_text
 from data.batches.rows import TokenWindows
-from data.config import Source, without_code
+from data.config import Source
 from data.evaluation_text import EvaluationText
+from data.vocabularies.hugging_face import check_has_text
 from data.vocabularies.vocabulary import Vocabulary
 from models.config import ConfigError
-from zoo.checkpoints import checkpoint, recovery
+from zoo.checkpoints import checkpoint
 from zoo.common.progress import Progress
 from zoo.contrasts.loading import load
 from zoo.contrasts.masked_text import MaskedTextModel, PseudoScore
 from zoo.distribution.devices import for_inference
 from zoo.distribution.sharding import make_mesh
-from zoo.inference.evaluation import Evaluation, evaluate
+from zoo.inference.evaluation import Evaluation, evaluate, load_text
 from zoo.training.program import Program
 
 PSEUDO_TOKENS = 2048
@@ -110,30 +109,17 @@ def evaluate_contrast(
 
     Raises ConfigError, DataError or CheckpointError for what a user can correct.
     """
-    recovery.verify(folder)
-    run, vocabulary = checkpoint.read_run(folder), checkpoint.read_vocabulary(folder)
+    model = load(folder)
+    run, vocabulary = checkpoint.read_run(folder), model.vocabulary
+    check_has_text(vocabulary)
     experiment = for_inference(run.experiment)
     mesh = Mesh(data=1)
     experiment = dataclasses.replace(experiment, batch_ramp=None, micro_batches=1, mesh=mesh)
     report.line(f"checkpoint: {folder}")
     program = Program(experiment, make_mesh(mesh, 1))
-    model = load(folder)
 
     def measure(source: Source | None) -> ContrastEvaluation:
-        text = evaluation_text.load(
-            without_code(run.experiment.data),
-            run.data_fingerprint,
-            source=source,
-            cache_dir=cache_dir,
-            vocabulary=vocabulary,
-            seq_len=experiment.seq_len,
-            batch_size=experiment.batch_size,
-            report=report.line,
-        )
-        if text.warning is not None:
-            report.warn(text.warning)
-        if max_tokens is not None:
-            text = text.first_tokens(max_tokens, vocabulary)
+        text = load_text(run, experiment, vocabulary, source, cache_dir, max_tokens, report)
         pseudo = _pseudo(model, text, report) if isinstance(model, MaskedTextModel) else None
         rows = text
         if isinstance(experiment.objective, Continuation):
@@ -166,5 +152,4 @@ def _num_bytes(vocabulary: Vocabulary, tokens: np.ndarray) -> int:
 def _pseudo(model: MaskedTextModel, text: EvaluationText, report: Progress) -> PseudoScore:
     tokens = _tokens(text)[:PSEUDO_TOKENS]
     report.line(f"hiding each of {len(tokens):,} tokens in turn")
-    with jax.named_scope("pseudo-log-likelihood"):
-        return model.pseudo_score_ids(tokens.tolist())
+    return model.pseudo_score_ids(tokens.tolist())

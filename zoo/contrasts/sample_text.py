@@ -13,7 +13,9 @@ from zoo.inference.decode import Sampling
 from zoo.inference.language_model import LanguageModel
 
 _SAMPLING = Sampling(temperature=0.8, top_k=40, top_p=0.95)
-_EVERY = 6
+_PROMPT = 8
+"""Tokens of an opening that a decoder continues."""
+_EVERY = 8
 """An encoder fills every so many tokens of an opening."""
 
 
@@ -29,19 +31,20 @@ def sample_text(
     An encoder fills gaps of the opening instead: both are shown.
     """
     parts = (experiment, graphdef, params, vocabulary)
-    text = vocabulary.decode(opening)
+    context = experiment.model.context_length
     match experiment.model.stack:
         case Decoder():
-            model = LanguageModel(*parts)
+            model, text = LanguageModel(*parts), vocabulary.decode(opening[:_PROMPT])
             return text + model.sample([text], max_tokens=150, sampling=_SAMPLING)[0]
         case Encoder():
             hidden = [
                 MASK if number % _EVERY == _EVERY // 2 else vocabulary.decode([token])
-                for number, token in enumerate(opening)
+                for number, token in enumerate(opening[: context // 2])
             ]
             text = "".join(hidden)
             return f"{text}\n{MaskedTextModel(*parts).fill([text])[0].text}"
         case EncoderDecoder():
+            text = vocabulary.decode(opening[: context // 2])
             written = TextToTextModel(*parts).sample([text], max_tokens=150, sampling=_SAMPLING)
             return text + written[0]
         case _:

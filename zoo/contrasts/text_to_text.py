@@ -62,7 +62,7 @@ class TextToTextModel:
     ) -> Iterator[list[str]]:
         """Yield the new text of every row as soon as it is written; otherwise as `sample`."""
         rows = [self._encode(source) for source in sources]
-        num_gaps = [sum(self._is_sentinel(token) for token in row) for row in rows]
+        num_gaps = [sum(self.is_sentinel(token) for token in row) for row in rows]
         texts = [_Written(self, gaps) for gaps in num_gaps]
         for chunk in self._draw(rows, max_tokens, sampling, seed):
             yield [text.feed(new) for text, new in zip(texts, chunk.tolist(), strict=True)]
@@ -100,7 +100,8 @@ class TextToTextModel:
         objective = self.experiment.objective
         return objective if isinstance(objective, SpanCorruption) else None
 
-    def _is_sentinel(self, token: int) -> bool:
+    def is_sentinel(self, token: int) -> bool:
+        """Return whether the id stands for a span."""
         return self.spans is not None and token >= self.vocabulary.size
 
     def _encode(self, source: str) -> list[int]:
@@ -161,7 +162,7 @@ class TextToTextModel:
         """[V] bool, False for marks that are neither text nor a sentinel nor an end."""
         v = self.vocabulary
         size = self.experiment.model.vocab_size
-        is_allowed = np.array([i < v.size or self._is_sentinel(i) for i in range(size)])
+        is_allowed = np.array([i < v.size or self.is_sentinel(i) for i in range(size)])
         for mark in (v.pad_id, v.unk_id, v.bos_id):
             if mark is not None and mark != v.eos_id:
                 is_allowed[mark] = False
@@ -182,7 +183,7 @@ class _Written:
         for token in tokens:
             if self.has_ended:
                 break
-            if self._model._is_sentinel(token):
+            if self._model.is_sentinel(token):
                 self._num_left -= 1
                 self.has_ended = self._num_left == 0
                 text += "" if self.has_ended else f"\n{SPAN} "

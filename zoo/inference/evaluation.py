@@ -15,8 +15,10 @@ from data import evaluation_text
 from data.config import Source, without_code
 from data.evaluation_text import EvaluationText
 from data.vocabularies.hugging_face import check_has_text
+from data.vocabularies.vocabulary import Vocabulary
 from models.config import Bucketed, Learned, Relative, Rotary, Sinusoidal, check
 from zoo.checkpoints import checkpoint, recovery
+from zoo.checkpoints.checkpoint import Run
 from zoo.common.progress import Progress
 from zoo.distribution.devices import (
     choose_attention,
@@ -158,7 +160,6 @@ def evaluate_checkpoint(
 
     Raises ConfigError, DataError or CheckpointError for what a user can correct.
     """
-    check(max_tokens is None or max_tokens > 0, f"--max-tokens={max_tokens} must be above zero")
     recovery.verify(folder)
     run, vocabulary = checkpoint.read_run(folder), checkpoint.read_vocabulary(folder)
     check_has_text(vocabulary)
@@ -173,20 +174,7 @@ def evaluate_checkpoint(
     program = program_for(folder, experiment, run.experiment.seq_len, report)
 
     def load(source: Source | None) -> EvaluationText:
-        text = evaluation_text.load(
-            without_code(run.experiment.data),
-            run.data_fingerprint,
-            source=source,
-            cache_dir=cache_dir,
-            vocabulary=vocabulary,
-            seq_len=experiment.seq_len,
-            batch_size=experiment.batch_size,
-            report=report.line,
-        )
-        if text.warning is not None:
-            report.warn(text.warning)
-        if max_tokens is not None:
-            text = text.first_tokens(max_tokens, vocabulary)
+        text = load_text(run, experiment, vocabulary, source, cache_dir, max_tokens, report)
         return text if stride == experiment.seq_len else text.with_stride(stride)
 
     # All texts are found before the first is evaluated, which may take hours.
@@ -212,6 +200,35 @@ def evaluate_checkpoint(
             )
             for text, evaluation_of_run in zip(texts, of_run, strict=True)
         ]
+
+
+def load_text(
+    run: Run,
+    experiment: Experiment,
+    vocabulary: Vocabulary,
+    source: Source | None,
+    cache_dir: str | None,
+    max_tokens: int | None,
+    report: Progress,
+) -> EvaluationText:
+    """Return a text to evaluate a checkpoint on, in rows of the `experiment`; report its warning.
+
+    Raises as `evaluate_checkpoint`, whose arguments these are; `source` None is the run's text.
+    """
+    check(max_tokens is None or max_tokens > 0, f"--max-tokens={max_tokens} must be above zero")
+    text = evaluation_text.load(
+        without_code(run.experiment.data),
+        run.data_fingerprint,
+        source=source,
+        cache_dir=cache_dir,
+        vocabulary=vocabulary,
+        seq_len=experiment.seq_len,
+        batch_size=experiment.batch_size,
+        report=report.line,
+    )
+    if text.warning is not None:
+        report.warn(text.warning)
+    return text if max_tokens is None else text.first_tokens(max_tokens, vocabulary)
 
 
 def program_for(

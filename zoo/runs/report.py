@@ -11,8 +11,15 @@ import rich.progress
 from rich.console import Console
 
 from configs.experiment import Experiment
-from configs.parts.objectives import MaskedTokens, NextToken, loss_unit
+from configs.parts.objectives import (
+    Continuation,
+    MaskedTokens,
+    NextToken,
+    SpanCorruption,
+    loss_unit,
+)
 from data.config import Files
+from models.config import EncoderDecoder
 from zoo.checkpoints.history import History
 from zoo.common.progress import LINE_EVERY_S, Progress, eta
 from zoo.explaining.choices import main_choices
@@ -46,6 +53,8 @@ class RunReport(Progress):
 
     def model(self, name: str, experiment: Experiment, num_params: int, flops: float) -> None:
         """Show what will be trained and what that costs."""
+        has_two = isinstance(experiment.model.stack, EncoderDecoder)
+        of_stacks = " of each stack" if has_two else ""
         m, self.loss_unit = experiment.model, loss_unit(experiment.objective)
         self.line(
             f"{name}: {num_params:,} parameters, {m.num_layers} layers, d_model {m.d_model:,}, "
@@ -56,7 +65,7 @@ class RunReport(Progress):
         self.line(
             f"training: {experiment.num_steps:,} steps of {_batch(experiment)} x "
             f"{experiment.seq_len:,} tokens = {experiment.num_tokens:,} tokens, {flops:.2e} FLOPs "
-            f"(6N + 12LHQT a token), {experiment.execution.dtype} compute"
+            f"(6N + 12LHQT a token{of_stacks}), {experiment.execution.dtype} compute"
         )
 
     @contextmanager
@@ -176,8 +185,13 @@ class RunReport(Progress):
         self._console.rule("next")
         is_own_text = isinstance(experiment.data.source, Files)
         prompt = sample.split("\n")[0][:20] if is_own_text else "def "
-        if isinstance(experiment.objective, MaskedTokens):
-            prompt = "import [MASK]"
+        match experiment.objective:
+            case MaskedTokens():
+                prompt = "import [MASK]"
+            case SpanCorruption():
+                prompt = "import [SPAN], sys"
+            case NextToken() | Continuation():
+                pass
         quoted = shlex.quote(str(folder))
         commands = [
             f"python -m zoo.sample --checkpoint={quoted} --prompt={shlex.quote(prompt)}",

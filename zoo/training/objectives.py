@@ -37,7 +37,12 @@ an objective may add arrays, and change T."""
 
 
 def check_ids(objective: Objective, vocabulary: Vocabulary, seq_len: int) -> None:
-    """Raise ConfigError if a mark of the objective is the id of an ordinary token."""
+    """Raise ConfigError if a mark is an ordinary token's id, or the sequences are too short."""
+    shortest = objective.SHORTEST if isinstance(objective, MaskedTokens) else 2
+    check(
+        seq_len >= shortest or isinstance(objective, NextToken),
+        f"seq_len={seq_len} is too short for {objective}; write --seq-len={shortest} or more",
+    )
     match objective:
         case NextToken() | Continuation():
             marks: tuple[int, ...] = ()

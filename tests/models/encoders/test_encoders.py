@@ -1,19 +1,22 @@
 """Who sees whom in models with an encoder, and decoding one token at a time."""
 
 import dataclasses
+import math
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 from models import config as c
 from models.encoders.encoder import EncoderModel
 from models.encoders.encoder_decoder import EncoderDecoderModel
-from models.model import abstract_model
-from models.positions import Positions, buckets
+from models.execution import Execution
+from models.model import abstract_model, build
+from models.positions import Positions, buckets, sinusoids
 from tests.models.encoders import samples
-from tests.models.samples import random_parameters
+from tests.models.samples import GPT2, random_model, random_parameters
 
 B, S, T = 2, 11, 13
 RNG = np.random.default_rng(1)
@@ -91,27 +94,66 @@ def test_decoding_token_by_token_is_decoding_at_once(name: str):
     np.testing.assert_allclose(jnp.concatenate(found, axis=1), expected, rtol=1e-4, atol=1e-5)
 
 
+def sum_of_squares(model, key: jax.Array | None = None) -> jax.Array:
+    """A number that depends on all hidden states of the model."""
+    positions = Positions.whole_rows(B, T)
+    if isinstance(model, EncoderModel):
+        hidden = model(TOKENS, positions, jnp.zeros_like(TOKENS), dropout_key=key)
+    else:
+        source_positions = Positions.whole_rows(B, S)
+        encoded = model.encode(SOURCE, source_positions, dropout_key=key)
+        hidden = model.decode(TOKENS, positions, encoded, source_positions, dropout_key=key)
+    return jnp.sum(jnp.sin(hidden))
+
+
 @pytest.mark.parametrize("name", samples.MODELS)
-def test_rematerialisation_and_dropout_keep_their_promises(name: str):
-    """Gradients do not depend on the policy, and dropout depends on its key alone."""
+def test_dropout_depends_on_its_key(name: str):
     config = dataclasses.replace(samples.MODELS[name], dropout_rate=0.3)
-
-    def value(params, model, key):
-        positions = Positions.whole_rows(B, T)
-        if isinstance(model, EncoderModel):
-            hidden = model(TOKENS, positions, jnp.zeros_like(TOKENS), dropout_key=key)
-        else:
-            source_positions = Positions.whole_rows(B, S)
-            encoded = model.encode(SOURCE, source_positions, dropout_key=key)
-            hidden = model.decode(TOKENS, positions, encoded, source_positions, dropout_key=key)
-        return jnp.sum(hidden**2)
-
     model = random_parameters(abstract_model(config))
-    first, again, other, none = (
-        float(value(None, model, key)) for key in (*map(jax.random.key, (0, 0, 1)), None)
-    )
+    keys = [*map(jax.random.key, (0, 0, 1)), None]
+    first, again, other, none = (float(sum_of_squares(model, key)) for key in keys)
     assert first == again
     assert len({first, other, none}) == 3
+
+
+@pytest.mark.parametrize("name", samples.MODELS)
+def test_rematerialisation_changes_no_gradient(name: str):
+    found = []
+    for remat in ("none", "full"):
+        execution = Execution(dtype="float32", remat=remat)
+        model = random_parameters(abstract_model(samples.MODELS[name], execution))
+        graphdef, params = nnx.split(model, nnx.Param)
+        gradient = jax.grad(lambda p, g=graphdef: sum_of_squares(nnx.merge(g, p)))(params)
+        found.append(jax.tree.leaves(gradient))
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+
+
+def test_a_decoder_may_have_sinusoids():
+    """As learned positions have them, if the table of tokens is scaled instead."""
+    learned = dataclasses.replace(GPT2, context_length=T)
+    fixed = dataclasses.replace(learned, position=c.Sinusoidal(), embedding_scale="sqrt_d_model")
+    scale = math.sqrt(fixed.d_model)
+    models = [random_model(config) for config in (learned, fixed)]
+    numbers = nnx.state(models[0], nnx.Param)
+    table = numbers["position_embedding"]
+    table.set_value(sinusoids(jnp.arange(T), fixed.d_model))
+    nnx.update(models[0], numbers)
+    for path, param in nnx.to_flat_state(nnx.state(models[1], nnx.Param)):
+        flat = dict(nnx.to_flat_state(numbers))
+        value = flat[path].get_value()
+        param.set_value(value / scale if path == ("embedding",) else value)
+        nnx.update(models[1], nnx.from_flat_state([(path, param)]))
+    positions, tokens = Positions.whole_rows(B, T), TOKENS % fixed.vocab_size
+    one, other = (model(tokens, positions)[0] for model in models)
+    np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+
+
+def test_a_truncated_normal_ends_at_two_deviations():
+    config = dataclasses.replace(samples.BERT, init=c.TruncatedNormal(std=0.5))
+    drawn = np.asarray(build(config, rngs=nnx.Rngs(0)).embedding[...])
+    assert 0.9 < np.abs(drawn).max() <= 1.0
+    assert drawn.std() == pytest.approx(0.5 * 0.88, rel=0.05)
 
 
 def test_distances_have_buckets_of_growing_width():

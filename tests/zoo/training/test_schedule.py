@@ -13,6 +13,7 @@ from configs.parts.optimizers import (
     Schedule,
     WarmupCosine,
     WarmupCosineInTokens,
+    WarmupLinear,
 )
 from data.batches.sizes import BatchSizes, Phase
 from zoo.training.schedule import LearningRate, make_schedule, tokens_after
@@ -64,6 +65,23 @@ def test_a_warm_up_may_start_above_zero():
 def test_a_cosine_to_zero_ends_at_zero():
     schedule = rate_of(WarmupCosine(peak_lr=0.8, warmup_steps=4, final_fraction=0.0), 12)
     assert float(schedule(11)) == pytest.approx(0.0, abs=1e-7)
+
+
+def test_a_line_ends_at_zero_at_the_last_step():
+    """Devlin et al. 2018, appendix A.2."""
+    schedule = rate_of(WarmupLinear(peak_lr=0.8, warmup_steps=4), 12)
+    rates = [float(schedule(step - 1)) for step in (1, 2, 4, 8, 12)]
+    assert rates == pytest.approx([0.2, 0.4, 0.8, 0.4, 0.0])
+
+
+def test_vaswanis_learning_rate():
+    """Equation 3: d_model^-0.5 min(step^-0.5, step warmup_steps^-1.5)."""
+    for name in ("transformer_base", "transformer_big"):
+        run = configs.get(name)
+        schedule, d = make_schedule(run), run.model.d_model
+        for step in (1, 100, 4000, 4001, 50_000, run.num_steps):
+            expected = d**-0.5 * min(step**-0.5, step * 4000**-1.5)
+            assert float(schedule(step - 1)) == pytest.approx(expected, rel=1e-5)
 
 
 def test_warmup_cosine_without_warm_up_or_longer_than_the_run():
