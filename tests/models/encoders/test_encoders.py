@@ -15,6 +15,7 @@ from models.encoders.encoder_decoder import EncoderDecoderModel
 from models.execution import Execution
 from models.model import abstract_model, build
 from models.positions import Positions, buckets, sinusoids
+from models.transformer import Transformer
 from tests.models.encoders import samples
 from tests.models.samples import GPT2, random_model, random_parameters
 
@@ -130,23 +131,24 @@ def test_rematerialisation_changes_no_gradient(name: str):
 
 
 def test_a_decoder_may_have_sinusoids():
-    """As learned positions have them, if the table of tokens is scaled instead."""
-    learned = dataclasses.replace(GPT2, context_length=T)
+    """It is one with learned positions whose table holds them, and whose embeddings are larger."""
+    learned = dataclasses.replace(GPT2, d_model=18, context_length=T, tie_embeddings=False)
     fixed = dataclasses.replace(learned, position=c.Sinusoidal(), embedding_scale="sqrt_d_model")
-    scale = math.sqrt(fixed.d_model)
-    models = [random_model(config) for config in (learned, fixed)]
-    numbers = nnx.state(models[0], nnx.Param)
-    table = numbers["position_embedding"]
-    table.set_value(sinusoids(jnp.arange(T), fixed.d_model))
-    nnx.update(models[0], numbers)
-    for path, param in nnx.to_flat_state(nnx.state(models[1], nnx.Param)):
-        flat = dict(nnx.to_flat_state(numbers))
-        value = flat[path].get_value()
-        param.set_value(value / scale if path == ("embedding",) else value)
-        nnx.update(models[1], nnx.from_flat_state([(path, param)]))
+    params = dict(nnx.to_flat_state(nnx.state(random_model(learned), nnx.Param)))
+    table = ("position_embedding",)
+    params[table] = params[table].replace(sinusoids(jnp.arange(T), fixed.d_model))
+    smaller = dict(params)
+    smaller[("embedding",)] = params[("embedding",)].replace(
+        params[("embedding",)].get_value() / math.sqrt(fixed.d_model)
+    )
+    del smaller[table]
     positions, tokens = Positions.whole_rows(B, T), TOKENS % fixed.vocab_size
-    one, other = (model(tokens, positions)[0] for model in models)
-    np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+    hidden = []
+    for config, flat in ((learned, params), (fixed, smaller)):
+        graphdef = nnx.graphdef(abstract_model(config))
+        model: Transformer = nnx.merge(graphdef, nnx.from_flat_state(list(flat.items())))
+        hidden.append(model(tokens, positions)[0])
+    np.testing.assert_allclose(*hidden, rtol=1e-4, atol=1e-5)
 
 
 def test_a_truncated_normal_ends_at_two_deviations():

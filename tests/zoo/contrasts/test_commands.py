@@ -238,7 +238,7 @@ def test_a_refusal_says_what_to_write(name: str, flags, message: str, runs):
         sample.main([f"--checkpoint={runs[name]}", *flags])
 
 
-def test_what_is_about_decoders_says_so(runs):
+def test_what_is_about_decoders_says_so(runs, corpus_glob):
     with pytest.raises(ConfigError, match=r"has an encoder.* zoo\.contrasts\.loading\.load"):
         zoo.load(runs["bert"])
     with pytest.raises(ConfigError, match="has an encoder, for which there is only --step"):
@@ -247,6 +247,9 @@ def test_what_is_about_decoders_says_so(runs):
     shape = AbstractMesh((1, 1, 1, 2, 1), ("pipeline", "data", "fsdp", "sequence", "tensor"))
     with pytest.raises(ConfigError, match="pipeline and sequence are for decoders"):
         rules_for(run, shape)
+    short = ["--model=bert_nano", f"--workdir={runs['bert']}-short", "--seq-len=4"]
+    with pytest.raises(ConfigError, match="seq_len=4 is too short .* write --seq-len=5 or more"):
+        train.main([*short, "--batch-tokens=32", *flags_of("bert", runs["bert"], corpus_glob)[2:]])
     auto = ["--model=bert_nano", f"--workdir={runs['bert']}-auto", "--micro-batches=auto"]
     with pytest.raises(ConfigError, match="the planner, .* knows decoders only"):
         train.main(auto)

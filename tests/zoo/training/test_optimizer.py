@@ -22,6 +22,7 @@ from configs.parts.optimizers import (
     Optimizer,
     RateCorrectedAdam,
     Schedule,
+    UncorrectedAdam,
     WarmupCosine,
 )
 from data.config import MAY_CHANGE
@@ -138,6 +139,27 @@ def test_rate_corrected_adam_is_the_one_of_gpt1s_released_code(decays: Decays):
         tolerance = 1e-4 * moved + rounding
         np.testing.assert_allclose(ours[name], theirs[name], atol=tolerance, rtol=0, err_msg=name)
         assert np.abs(others[name] - theirs[name]).max() > 10 * tolerance, name
+
+
+def test_uncorrected_adam_is_the_one_of_berts_released_code():
+    """Its optimization.py, in NumPy: the moments as they are, and the decay times the rate."""
+    params = nnx.state(samples.random_model(samples.MODELS["gpt1"]), nnx.Param)
+    gradients = random_gradients(params, 20)
+    schedule = InverseSquareRoot(peak_lr=1e-3, constant_steps=100)
+    config = UncorrectedAdam(schedule=schedule, weight_decay=0.3, clip_norm=None)
+    ours, before = samples.to_numpy(train(config, params, gradients)), samples.to_numpy(params)
+    decays = decayed(before, "matrices")
+    for name, p in before.items():
+        p, m, v = p.astype(np.float64), np.zeros(p.shape), np.zeros(p.shape)
+        for gradient in gradients:
+            g = samples.to_numpy(gradient)[name].astype(np.float64)
+            m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g**2
+            p = p - 1e-3 * (m / (np.sqrt(v) + 1e-6) + 0.3 * (name in decays) * p)
+        moved = np.abs(p - before[name]).max()
+        rounding = 20 * np.finfo(np.float32).eps * np.abs(before[name]).max()
+        np.testing.assert_allclose(
+            ours[name], p, atol=1e-4 * moved + rounding, rtol=0, err_msg=name
+        )
 
 
 def test_without_momentum_the_first_step_of_rate_corrected_adam_has_the_size_of_the_rate():
