@@ -60,6 +60,15 @@ def corpus_glob(session_folder: Path) -> str:
     return str(folder / "*.txt")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _few_programs():
+    """Keep a worker, which compiles thousands of programs, from holding all of them to its end."""
+    from zoo.common.compiled import release_programs
+
+    yield
+    release_programs()
+
+
 @pytest.fixture(scope="session", autouse=True)
 def private_cache(session_folder: Path):
     """A cache folder for the session, also for the processes that tests start."""

@@ -67,6 +67,8 @@ def thinned(points: Sequence[tuple[int, float]]) -> tuple[tuple[int, float], ...
 
 def serve(train: Train, requests: TextIO, answers: TextIO) -> None:
     """Answer every line until the input ends."""
+    from zoo.common.compiled import release_programs
+
     lines: queue.SimpleQueue[str] = queue.SimpleQueue()
 
     def read() -> None:
@@ -86,6 +88,7 @@ def serve(train: Train, requests: TextIO, answers: TextIO) -> None:
             if code is None:
                 raise
             answer = {"error": message(error), "code": code}
+        release_programs()  # each variant has its own, and a study may have hundreds
         try:
             answers.write(json.dumps(answer) + "\n")
             answers.flush()
