@@ -6,17 +6,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
+from rich.console import Console
 
-from configs.experiment import Mesh, Weights
+from configs.experiment import Distributed, Mesh, Weights
 from data.config import without_code
 from data.flags import SourcesFlags
-from models.config import check
+from models.config import ConfigError, check
 from zoo.command_line import cli
 from zoo.common.process import keep_freed_memory
 
 if TYPE_CHECKING:
     from zoo.common.progress import Progress
-    from zoo.inference.evaluation import CheckpointEvaluation
+    from zoo.distribution.hosts import Hosts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +82,7 @@ class EvaluateCommand:
     mesh: Mesh = Mesh()
     fake_devices: int = 0
     """Rehearse a mesh of this many devices on the CPU; 0: use the real devices."""
+    distributed: Distributed = Distributed()
     json: bool = False
     """Print one JSON object, or a list of one for each text if several are named, and nothing else
     on stdout."""
@@ -109,23 +111,40 @@ def main(argv: list[str]) -> None:
 
     from zoo.checkpoints import checkpoint
     from zoo.distribution.devices import configure
+    from zoo.distribution.hosts import Hosts
 
     configure(cache_dir=command.data.cache_dir, fake_devices=command.fake_devices)
     from zoo.contrasts.loading import is_contrast
 
     report = Progress(cli.console)
     folder = checkpoint.find(command.checkpoint, step=command.step)
+    hosts = Hosts() if tasks else _join(command, folder, report)
+    if not hosts.is_primary:
+        report = Progress(Console(quiet=True))
     if is_contrast(folder):
         _evaluate_contrast(command, folder, report)
     elif tasks:
         _evaluate_tasks(command, folder, tasks, report)
     else:
-        _evaluate_texts(command, folder, report)
+        _evaluate_texts(command, folder, hosts, report)
 
 
-def _evaluate_texts(command: EvaluateCommand, folder: Path, report: "Progress") -> None:
+def _join(command: EvaluateCommand, folder: Path, report: "Progress") -> "Hosts":
+    """Connect the processes. Call this before anything is read: Orbax asks JAX for its devices."""
+    from zoo.distribution.hosts import called_as
+    from zoo.distribution.join import join
+
+    hosts = join(command.distributed, None, report)
+    hosts.require_same("what to evaluate", called_as(command, folder), ConfigError)
+    return hosts
+
+
+def _evaluate_texts(
+    command: EvaluateCommand, folder: Path, hosts: "Hosts", report: "Progress"
+) -> None:
     from zoo.checkpoints import checkpoint
     from zoo.inference.evaluation import evaluate_checkpoint
+    from zoo.inference.findings import on_one_text, on_several_texts, summary
     from zoo.planning.placement import Evaluating, decide
 
     trained_with = checkpoint.read_run(folder).experiment.data
@@ -142,14 +161,17 @@ def _evaluate_texts(command: EvaluateCommand, folder: Path, report: "Progress") 
         place=lambda experiment: decide(
             experiment, Evaluating(command.weights), report=report.line
         ),
+        hosts=hosts,
         report=report,
     )
+    if not hosts.is_primary:
+        return
     if command.json:
-        _print_json([_summary(each) for each in measured])
+        _print_json([summary(each) for each in measured])
     elif len(measured) == 1:
-        print(_description(measured[0], is_cut=command.max_tokens is not None))
+        print(on_one_text(measured[0], is_cut=command.max_tokens is not None))
     else:
-        print(_table(measured))
+        print(on_several_texts(measured))
 
 
 def _evaluate_contrast(command: EvaluateCommand, folder: Path, report: "Progress") -> None:
@@ -233,6 +255,7 @@ def _check_only_tasks(command: EvaluateCommand) -> None:
         "--stride": command.stride is not None,
         "--max-tokens": command.max_tokens is not None,
         "--mesh.*": command.mesh != Mesh(),
+        "--distributed.*": command.distributed != Distributed(),
     }
     for flag, is_given in given.items():
         check(
@@ -240,75 +263,6 @@ def _check_only_tasks(command: EvaluateCommand) -> None:
             f"{flag} is for text, and --tasks names tasks of the LM Evaluation Harness; leave one "
             "of them out (--task, without s, names text)",
         )
-
-
-def _summary(measured: "CheckpointEvaluation") -> dict[str, Any]:
-    """Return the object that --json prints for one text."""
-    evaluation, of_run = measured.evaluation, measured.evaluation_of_run
-    return {
-        "checkpoint": str(measured.folder),
-        "text": measured.text.source,
-        "seq_len": measured.experiment.seq_len,
-        "stride": measured.stride,
-        "packing": measured.text.packing,
-        "num_tokens": evaluation.num_tokens,
-        "num_bytes": evaluation.num_bytes,
-        **evaluation.to_json(),
-        "baselines": measured.text.baselines,
-        "weights": measured.weights,
-        "run_weights": None if of_run is None else of_run.to_json(),
-    }
-
-
-def _description(measured: "CheckpointEvaluation", *, is_cut: bool) -> str:
-    """Describe the result on one text, a number a line."""
-    from zoo.inference.evaluation import description
-
-    predicted, beside = f"in {_rows(measured)}", _beside_run(measured)
-    return description(measured.text, measured.evaluation, predicted, is_cut=is_cut, beside=beside)
-
-
-def _beside_run(measured: "CheckpointEvaluation") -> str:
-    if measured.evaluation_of_run is None:
-        return ""
-    of_run = measured.evaluation_of_run.bits_per_byte
-    difference = measured.evaluation.bits_per_byte - of_run
-    return f" with {measured.weights} weights, {of_run:.4f} with the run's ({difference:+.4f})"
-
-
-def _table(measured: "list[CheckpointEvaluation]") -> str:
-    """Describe the results on several texts, one a line."""
-    baselines = list(dict.fromkeys(name for each in measured for name in each.text.baselines))
-    header = ["text", "bytes", "tokens", "nats/token", "ppl/token", "ppl/byte", "bits/byte"]
-    if measured[0].evaluation_of_run is not None:
-        header[-1:] = [f"{measured[0].weights} bits/byte", "run's"]
-    rows = [[*header, *baselines]]
-    for each in measured:
-        found = each.evaluation
-        row = [each.text.source, f"{found.num_bytes:,}", f"{found.num_tokens:,}"]
-        row += [f"{found.loss:.4f}", f"{found.perplexity:.4g}", f"{found.byte_perplexity:.4g}"]
-        of_text = [each.text.baselines.get(name) for name in baselines]
-        bits = [found, *filter(None, [each.evaluation_of_run])]
-        row += [
-            *(f"{of.bits_per_byte:.4f}" for of in bits),
-            *("-" if b is None else f"{b:.4f}" for b in of_text),
-        ]
-        rows.append(row)
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [
-        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows
-    ]
-    shared = f"in {_rows(measured[0])}; ppl: perplexity"
-    if baselines:
-        shared += f"; {' and '.join(baselines)} in bits per byte, on the whole text"
-    return "\n".join([*lines, shared])
-
-
-def _rows(measured: "CheckpointEvaluation") -> str:
-    rows = f"rows of {measured.experiment.seq_len:,}"
-    if measured.stride != measured.experiment.seq_len:
-        rows += f" that move by {measured.stride:,}"
-    return f"{rows}, data.packing={measured.text.packing}"
 
 
 if __name__ == "__main__":

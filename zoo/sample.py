@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from configs.experiment import Mesh, Weights
+from configs.experiment import Distributed, Mesh, Weights
 from models.config import ConfigError, check
 from zoo.command_line import cli
 
 if TYPE_CHECKING:
+    from zoo.distribution.hosts import Hosts
     from zoo.inference.decode import Sampling
     from zoo.inference.language_model import LanguageModel
     from zoo.ngram.model import NgramModel
@@ -62,6 +63,7 @@ class SampleCommand:
     which they fit, and says why. No --mesh flag: the first device alone."""
     fake_devices: int = 0
     """Rehearse a mesh of this many devices on the CPU; 0: use the real devices."""
+    distributed: Distributed = Distributed()
     json: bool = False
     """Print one JSON object, {"samples": [{"prompt", "text"}, ...]}, and nothing else on stdout;
     with --ids, "ids" instead of "text"; with --draft, its acceptance rate too."""
@@ -86,11 +88,14 @@ def main(argv: list[str]) -> None:
     from zoo.ngram.files import is_ngram
 
     sampling = Sampling(temperature=command.temperature, top_k=command.top_k, top_p=command.top_p)
+    hosts = _join(command)
+    prompts = hosts.gather(prompts)[0]  # a launcher may give its standard input to one process
     if not is_ngram(command.checkpoint) and _sample_contrast(command, prompts, sampling):
         return
-    model = _load(command, num_rows=len(prompts) or command.num_samples)
+    num_rows = len(prompts) or command.num_samples
+    model = hosts.together(lambda: _load(command, num_rows, hosts))
     if command.ids is not None:
-        _sample_ids(command, model, sampling)
+        _sample_ids(command, model, sampling, hosts)
         return
     stream = model.stream(
         prompts, max_tokens=command.max_tokens, sampling=sampling, seed=command.seed
@@ -98,13 +103,15 @@ def main(argv: list[str]) -> None:
     texts = [""] * len(prompts)
     for number, additions in enumerate(stream):
         texts = [text + addition for text, addition in zip(texts, additions, strict=True)]
-        if command.json:
+        if command.json or not hosts.is_primary:
             continue
         # The first prompt is shown once a first token proves that the settings are right. Its text
         # is shown while it is generated; the other texts are shown once all are complete.
         if number == 0:
             _show(prompts[0])
         _show(additions[0])
+    if not hosts.is_primary:
+        return
     if command.json:
         samples = [
             {"prompt": prompt, "text": text} for prompt, text in zip(prompts, texts, strict=True)
@@ -119,15 +126,14 @@ def main(argv: list[str]) -> None:
 
 def _sample_contrast(command: SampleCommand, prompts: list[str], sampling: "Sampling") -> bool:
     """Sample from a model with an encoder; return whether the checkpoint holds one."""
-    from zoo.distribution.devices import configure
-
-    configure(fake_devices=command.fake_devices)
     from zoo.contrasts.loading import is_contrast
 
     if not is_contrast(command.checkpoint, command.step):
         return False
     defaults = SampleCommand(checkpoint=command.checkpoint)
-    for name in ("ids", "weights", "draft", "draft_tokens", "mesh", "fake_devices"):
+    for name in (
+        "ids", "weights", "draft", "draft_tokens", "mesh", "fake_devices", "distributed",
+    ):  # fmt: skip
         check(
             getattr(command, name) == getattr(defaults, name),
             f"--{name.replace('_', '-')} is for a decoder, and --checkpoint={command.checkpoint} "
@@ -147,13 +153,42 @@ def _sample_contrast(command: SampleCommand, prompts: list[str], sampling: "Samp
     return True
 
 
-def _load(command: SampleCommand, num_rows: int) -> "LanguageModel | NgramModel":
+def _join(command: SampleCommand) -> "Hosts":
+    """Connect the processes that share a mesh; without one, this process works alone.
+
+    Call this before anything is read, since Orbax asks JAX for its devices.
+    """
+    from zoo.checkpoints import checkpoint
+    from zoo.common.progress import Progress
+    from zoo.distribution.devices import configure
+    from zoo.distribution.hosts import Hosts, called_as
+    from zoo.distribution.join import join
+    from zoo.ngram.files import is_ngram
+
+    configure(fake_devices=command.fake_devices)
+    if command.mesh == Mesh():
+        check(
+            command.distributed == Distributed(),
+            "--distributed connects processes that share a model over a mesh; write --mesh=auto "
+            "too, or leave --distributed out",
+        )
+    if command.mesh == Mesh() or is_ngram(command.checkpoint):  # `_load` refuses the flags
+        return Hosts()
+    folder = checkpoint.find(command.checkpoint, step=command.step)
+    hosts = join(command.distributed, None, Progress(cli.console))
+    hosts.require_same("what to sample", called_as(command, folder), ConfigError)
+    return hosts
+
+
+def _load(command: SampleCommand, num_rows: int, hosts: "Hosts") -> "LanguageModel | NgramModel":
     from zoo.ngram.files import is_ngram
 
     if is_ngram(command.checkpoint):
         from zoo.ngram.model import NgramModel
 
-        of_transformers = ("step", "weights", "draft", "draft_tokens", "mesh", "fake_devices")
+        of_transformers = (
+            "step", "weights", "draft", "draft_tokens", "mesh", "fake_devices", "distributed",
+        )  # fmt: skip
         defaults = SampleCommand(checkpoint=command.checkpoint)
         for name in of_transformers:
             check(
@@ -173,12 +208,15 @@ def _load(command: SampleCommand, num_rows: int) -> "LanguageModel | NgramModel"
         draft=command.draft,
         draft_tokens=command.draft_tokens,
         num_rows=num_rows,
-        report=cli.report,
+        report=cli.report if hosts.is_primary else None,
     )
 
 
 def _sample_ids(
-    command: SampleCommand, model: "LanguageModel | NgramModel", sampling: "Sampling"
+    command: SampleCommand,
+    model: "LanguageModel | NgramModel",
+    sampling: "Sampling",
+    hosts: "Hosts",
 ) -> None:
     """Print a line of token ids for each sample."""
     prompt = list(command.ids or ())
@@ -188,6 +226,8 @@ def _sample_ids(
         sampling=sampling,
         seed=command.seed,
     )
+    if not hosts.is_primary:
+        return
     if command.json:
         samples = [{"prompt": prompt, "ids": row} for row in rows]
         _print_json(command, model, samples)

@@ -84,7 +84,8 @@ class Hosts:
             self.together(lambda turn=turn: self.is_primary == turn and results.append(work()))
         return results[0]
 
-    def connect(self, mesh: jax.sharding.Mesh) -> None:
+    @staticmethod
+    def connect(mesh: jax.sharding.Mesh) -> None:
         """Open the connections along every axis of the mesh while all processes are waiting here.
 
         Otherwise the first program that needs a connection opens it. On CPUs (Gloo) the last
@@ -122,6 +123,13 @@ class Hosts:
             raise error(f"the hosts disagree about {what}: {'; '.join(disagreements[:8])}{more}")
 
 
+def whole(array: jax.Array) -> np.ndarray:
+    """Return all of an array on every host; all processes call this in the same order."""
+    if array.is_fully_addressable or array.is_fully_replicated:
+        return np.asarray(array)
+    return np.asarray(multihost_utils.process_allgather(array, tiled=True))
+
+
 class StopVote:
     """Make all processes leave after the same step when one of them is asked to stop.
 
@@ -155,6 +163,20 @@ def launched_as(experiment: Experiment, *, fresh: bool) -> dict[str, Any]:
     )
     config = to_json(dataclasses.replace(experiment, data=data))
     return config | {"--fresh": fresh, "source code": _source_hash(), "jax": jax.__version__}
+
+
+def called_as(command: Any, folder: Path) -> dict[str, Any]:
+    """Return what all processes of a command that reads `folder` must share.
+
+    Args:
+      command: the dataclass of its flags.
+    """
+    flags = {
+        field.name: repr(getattr(command, field.name))
+        for field in dataclasses.fields(command)
+        if field.name != "distributed"
+    }
+    return flags | {"step": folder.name, "source code": _source_hash(), "jax": jax.__version__}
 
 
 def _source_hash() -> str:

@@ -46,11 +46,15 @@ class _Identity:
     """The local devices that it uses; None: all."""
 
 
-def join(config: Distributed, folder: Path, report: Progress) -> Hosts:
-    """Wait for the other processes of the run in `folder`; a process that is alone does not wait.
+def join(config: Distributed, folder: Path | None, report: Progress) -> Hosts:
+    """Wait for the other processes of this command; a process that is alone does not wait.
+
+    Args:
+      folder: the workdir of the run, where processes sign in, so that missing ones can be named;
+        None: a command that only reads. Its missing processes are counted.
 
     Raises ConfigError if the flags or the cluster's settings do not identify the processes, or if
-    they do not share `folder`; raises LostHostError, which names them, if processes are missing.
+    they do not share `folder`; raises LostHostError if processes are missing.
     """
     identity = _identity(config)
     if identity is None:
@@ -61,7 +65,7 @@ def join(config: Distributed, folder: Path, report: Progress) -> Hosts:
         f"process {identity.process_id} of {identity.num_processes}, meeting the others at "
         f"{identity.coordinator}"
     )
-    register = _Register(folder, identity)
+    register = None if folder is None else _Register(folder, identity)
     jax.config.update("jax_enable_preemption_service", False)  # SIGTERM is StopRequest's
     _keep_stdout_clean()
     executor = ThreadPoolExecutor(1)
@@ -76,11 +80,12 @@ def join(config: Distributed, folder: Path, report: Progress) -> Hosts:
         heartbeat_timeout_seconds=config.heartbeat_s,
         shutdown_timeout_seconds=config.heartbeat_s,
     )
-    _wait_for_others(connecting, register, config.timeout_s)
+    _wait_for_others(connecting, register, identity.num_processes, config.timeout_s)
     AbortHandler.install(LOST_HOST, f"error: {LOST_HOST_MESSAGE}\n")
     hosts = Hosts(tuple(Hosts.gather(socket.gethostname())))
-    hosts.together(register.check_shared)
-    register.sign_off()
+    if register is not None:
+        hosts.together(register.check_shared)
+        register.sign_off()
     return hosts
 
 
@@ -120,17 +125,22 @@ def _identity(config: Distributed) -> _Identity | None:
     return _Identity(coordinator, num_processes, process_id, device_ids)
 
 
-def _wait_for_others(connecting: Future, register: "_Register", timeout_s: float) -> None:
+def _wait_for_others(
+    connecting: Future, register: "_Register | None", num_processes: int, timeout_s: float
+) -> None:
     """Sign in until all are connected. Raises LostHostError, with the missing, after timeout_s."""
     give_up_at_s = time.monotonic() + timeout_s
     while not wait([connecting], SIGN_EVERY_S).done:
-        register.sign()
+        if register is not None:
+            register.sign()
         if time.monotonic() > give_up_at_s:
-            missing = register.missing()
-            register.sign_off()
+            missing, places = f"some of {num_processes} processes", "command"
+            if register is not None:
+                missing, places = register.missing(), "command and --workdir, where they sign in"
+                register.sign_off()
             raise LostHostError(
-                f"{missing} did not come within {timeout_s} s; start all with the same "
-                "command and --workdir, where they sign in, or allow more --distributed.timeout-s",
+                f"{missing} did not come within {timeout_s} s; start all with the same {places}, "
+                "or allow more --distributed.timeout-s",
                 exit_code=2,
             )
     connecting.result()

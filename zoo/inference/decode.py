@@ -14,6 +14,7 @@ from models.attention.cache import KVCache
 from models.config import check
 from models.positions import Positions
 from models.transformer import Transformer
+from zoo.distribution.hosts import whole
 
 CHUNK = 16
 """Tokens that one call decodes before the host reads them.
@@ -104,7 +105,7 @@ class Chunk:
 
     def on_host(self) -> np.ndarray:
         """Return all drawn tokens as [B, n]."""
-        rounds = zip(np.asarray(self.tokens), np.asarray(self.count), strict=True)
+        rounds = zip(whole(self.tokens), whole(self.count), strict=True)
         return np.concatenate([tokens[:count] for tokens, count in rounds]).T
 
 

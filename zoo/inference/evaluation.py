@@ -26,6 +26,7 @@ from zoo.distribution.devices import (
     for_inference,
     unused_accelerator,
 )
+from zoo.distribution.hosts import Hosts
 from zoo.distribution.sharding import make_mesh, rows_to_share
 from zoo.inference.weights import hold
 from zoo.training.loss import LossSums
@@ -142,6 +143,7 @@ def evaluate_checkpoint(
     mesh: Mesh = Mesh(),
     weights: Weights = "run",
     place: Callable[[Experiment], Experiment],
+    hosts: Hosts = Hosts(),
     report: Progress,
 ) -> list[CheckpointEvaluation]:
     """Evaluate the checkpoint in one step's `folder` on one or several texts. None: as in its run.
@@ -157,10 +159,11 @@ def evaluate_checkpoint(
       max_tokens: stop after this many tokens of each text.
       weights: any but "run" are evaluated beside those of the run, which takes twice as long.
       place: decides what the mesh leaves open, for the devices there.
+      hosts: the processes whose devices share the work; each calls this.
 
     Raises ConfigError, DataError or CheckpointError for what a user can correct.
     """
-    recovery.verify(folder)
+    hosts.together(lambda: recovery.verify(folder))
     run, vocabulary = checkpoint.read_run(folder), checkpoint.read_vocabulary(folder)
     check_has_text(vocabulary)
     experiment = _for_evaluation(for_inference(run.experiment), seq_len, batch_tokens, mesh)
@@ -173,8 +176,12 @@ def evaluate_checkpoint(
     experiment = place(experiment)
     program = program_for(folder, experiment, run.experiment.seq_len, report)
 
+    hosts.connect(program.mesh)
+
     def load(source: Source | None) -> EvaluationText:
-        text = load_text(run, experiment, vocabulary, source, cache_dir, max_tokens, report)
+        text = hosts.in_turn(
+            lambda: load_text(run, experiment, vocabulary, source, cache_dir, max_tokens, report)
+        )
         return text if stride == experiment.seq_len else text.with_stride(stride)
 
     # All texts are found before the first is evaluated, which may take hours.

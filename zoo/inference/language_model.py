@@ -14,6 +14,7 @@ from jaxtyping import Array, Bool, Float, Int
 from configs.experiment import Experiment
 from data.vocabularies.vocabulary import Vocabulary
 from models.config import check
+from zoo.distribution.hosts import whole
 from zoo.inference import scores
 from zoo.inference.decode import Prompts, Sampling
 from zoo.inference.generation import generate
@@ -260,5 +261,5 @@ class LanguageModel:
             padded = np.zeros((1, context + 1), np.int32)
             padded[0, : len(window)] = window
             log_p, _ = self.token_scores(padded)
-            total += float(np.asarray(log_p[0, : len(window) - 1], np.float64).sum())
+            total += float(whole(log_p)[0, : len(window) - 1].astype(np.float64).sum())
         return total, max(0, len(ids) - 1)

@@ -12,6 +12,7 @@ from models.config import check
 from models.model import abstract_params
 from zoo.checkpoints import checkpoint, recovery
 from zoo.distribution.devices import for_inference, quiet_libtpu
+from zoo.distribution.hosts import Hosts
 from zoo.distribution.sharding import make_mesh, mesh_shape
 from zoo.inference.language_model import LanguageModel
 from zoo.inference.layout import graphdef_by_layer, params_by_layer
@@ -53,10 +54,15 @@ def read(
     """
     experiment = for_inference(checkpoint.read_run(folder).experiment)
     configs.check_decoder(experiment, f"the model in {folder}")
+    check(
+        mesh is not None or jax.process_count() == 1,
+        "several processes share a model over a mesh; write --mesh=auto, or name its axes",
+    )
     program = None if mesh is None else program_on(experiment, mesh)
     if program is None:
         params = checkpoint.read_params(folder, experiment)
     else:
+        Hosts.connect(program.mesh)
         with program.entered():
             params = checkpoint.read_params_like(folder, program.params)
     params = hold(params, weights, experiment.model, program)

@@ -4,9 +4,9 @@ The tokens have exactly the distribution of the model's own (Leviathan et al. 20
 2211.17192, algorithm 1). What is drawn from is that distribution after temperature, top-k and
 top-p, of both models; with temperature 0 the text is the one that the model decodes alone.
 
-All rows of a batch keep the same number of tokens in a round, that of the row that keeps fewest.
-This changes no distribution: whether a token is kept depends only on the tokens before it, and one
-that is not kept is drawn again.
+All rows of a batch keep the same number of tokens in a round, that of the row that keeps fewest
+among those that have not ended. This changes no distribution: whether a token is kept depends only
+on the tokens before it, and one that is not kept is drawn again.
 """
 
 import dataclasses
@@ -23,6 +23,7 @@ from models.attention.cache import MOST_NEW, KVCache
 from models.config import check
 from models.positions import Positions
 from models.transformer import Transformer
+from zoo.distribution.hosts import whole
 from zoo.inference.decode import (
     CHUNK,
     Chunk,
@@ -44,7 +45,7 @@ class Tally:
 
     def add(self, chunk: Chunk) -> None:
         """Count the proposals behind a chunk: one fewer a round than tokens to read."""
-        counts = np.asarray(chunk.count)
+        counts = whole(chunk.count)
         self.proposed += (chunk.tokens.shape[-2] - 1) * counts.size
         self.kept += int(counts.sum()) - counts.size
 
@@ -83,6 +84,8 @@ class SpeculativeState:
 
     model: DecodeState
     draft_cache: KVCache
+    is_running: Bool[Array, " B"]
+    """False for a row that has drawn the end of its document: the others do not wait for it."""
 
 
 def draw_in_rounds(
@@ -101,18 +104,20 @@ def draw_in_rounds(
     num_rounds = -(-CHUNK // size)
     # A chunk may begin one token before the last, and the next one is under way when it is read.
     cache_length = rows.shape[1] + max_tokens + 2 * num_rounds * size
+    after_prompts = prefill(
+        graphdef,
+        params,
+        prompts.allowed_first,
+        rows,
+        lengths,
+        jax.random.key(seed),
+        cache_length=cache_length,
+        sampling=sampling,
+    )
     state = SpeculativeState(
-        prefill(
-            graphdef,
-            params,
-            prompts.allowed_first,
-            rows,
-            lengths,
-            jax.random.key(seed),
-            cache_length=cache_length,
-            sampling=sampling,
-        ),
+        after_prompts,
         prefill_draft(draft.graphdef, draft.params, rows, lengths, cache_length=cache_length),
+        after_prompts.token != _end_id(prompts),
     )
     yield Chunk.first(state.model)
     for _ in range(-(-(max_tokens - 1) // num_rounds)):
@@ -120,12 +125,17 @@ def draw_in_rounds(
             (graphdef, draft.graphdef),
             (params, draft.params),
             prompts.allowed,
+            _end_id(prompts),
             state,
             sampling=sampling,
             num_proposed=draft.num_tokens,
             num_rounds=num_rounds,
         )
         yield chunk
+
+
+def _end_id(prompts: Prompts) -> np.ndarray:
+    return np.array(-1 if prompts.end_id is None else prompts.end_id, np.int32)
 
 
 @functools.partial(jax.jit, static_argnames=("graphdef", "cache_length"))
@@ -151,6 +161,7 @@ def draw_rounds(
     graphdefs: tuple[nnx.GraphDef, nnx.GraphDef],
     params: tuple[nnx.State, nnx.State],
     allowed: Bool[Array, "B V"],
+    end_id: Int[Array, ""],
     state: SpeculativeState,
     *,
     sampling: Sampling,
@@ -161,6 +172,7 @@ def draw_rounds(
 
     Args:
       graphdefs: the model and its draft; so are `params`.
+      end_id: ends a row; -1 if no id does.
     """
     model, draft = (nnx.merge(*each) for each in zip(graphdefs, params, strict=True))
 
@@ -175,7 +187,7 @@ def draw_rounds(
         hidden, cache = model(read, Positions(index, jnp.ones_like(index)), cache=before.cache)
         assert cache is not None
         log_p = _log_probabilities(model, hidden, allowed, sampling)
-        tokens, count = verify(log_p, log_q, proposed, verify_key)
+        tokens, count = verify(log_p, log_q, proposed, state.is_running, verify_key)
 
         def shortened(cache: KVCache) -> KVCache:
             # Later tokens overwrite the cells beyond, and until then none is late enough to see
@@ -185,7 +197,9 @@ def draw_rounds(
 
         newest = jnp.take(tokens, count - 1, axis=1)
         after = DecodeState(shortened(cache), newest, before.next_position + count, key)
-        return SpeculativeState(after, shortened(draft_cache)), Chunk(tokens.T, count)
+        is_end = (tokens == end_id) & (jnp.arange(num_proposed + 1) < count)
+        is_running = state.is_running & ~jnp.any(is_end, axis=1)
+        return SpeculativeState(after, shortened(draft_cache), is_running), Chunk(tokens.T, count)
 
     return jax.lax.scan(draw_round, state, length=num_rounds)
 
@@ -232,6 +246,7 @@ def verify(
     log_p: Float[Array, "B R V"],
     log_q: Float[Array, "B R-1 V"],
     proposed: Int[Array, "B R-1"],
+    is_running: Bool[Array, " B"],
     key: Key[Array, ""],
 ) -> tuple[Int[Array, "B R"], Int[Array, ""]]:
     """Return tokens, and how many of them are drawn by the model's probabilities p.
@@ -239,6 +254,7 @@ def verify(
     Args:
       log_p: after the newest token and after each proposed one.
       log_q: the draft's, by which `proposed` was drawn.
+      is_running: False for rows whose tokens mean nothing any more.
     """
     accept_key, draw_key = jax.random.split(key)
 
@@ -248,7 +264,7 @@ def verify(
     ratio = jnp.exp(of_proposed(log_p[:, :-1]) - of_proposed(log_q))
     accepted = jax.random.uniform(accept_key, ratio.shape) < ratio
     num_accepted = jnp.sum(jnp.cumprod(accepted, axis=1), axis=1)
-    fewest = jnp.min(num_accepted)  # of all rows
+    fewest = jnp.min(jnp.where(is_running, num_accepted, proposed.shape[1]))
     # A rejected token is replaced by one of the probabilities that the draft gives too little. A
     # draft of probability 0 after its last token leaves all of p.
     p = jnp.exp(jnp.take(log_p, fewest, axis=1))

@@ -20,9 +20,10 @@ DEADLINE_S = 240.0
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """The processes of one run, as a launcher on each host starts them."""
+    """The processes of one command, as a launcher on each host starts them."""
 
     workdir: Path
+    """The workdir of a run."""
     processes: list[subprocess.Popen[str]]
 
     def signal(self, process_id: int, number: signal.Signals, *, at_step: int) -> None:
@@ -42,11 +43,26 @@ class Job:
         return ends
 
 
-@contextlib.contextmanager
 def job(
     workdir: Path, *flags: str, size: int = 2, devices: int = 2, own_flags: tuple[str, ...] = ()
+) -> contextlib.AbstractContextManager[Job]:
+    """`size` processes that train with the same flags; the last has `own_flags` besides."""
+    return command(
+        "zoo.train", workdir, f"--workdir={workdir}", *flags,
+        size=size, devices=devices, own_flags=own_flags,
+    )  # fmt: skip
+
+
+@contextlib.contextmanager
+def command(
+    module: str,
+    workdir: Path,
+    *flags: str,
+    size: int = 2,
+    devices: int = 2,
+    own_flags: tuple[str, ...] = (),
 ) -> Iterator[Job]:
-    """`size` processes with the same flags; the last has `own_flags` besides."""
+    """`size` processes of one command of the zoo; the last has `own_flags` besides."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -59,12 +75,11 @@ def job(
             f"--distributed.num-processes={size}",
             f"--distributed.process-id={process_id}",
         ] * (size > 1)
-        command = [
+        line = [
             sys.executable,
             "-m",
-            "zoo.train",
+            module,
             *flags,
-            f"--workdir={workdir}",
             *distributed,
             f"--fake-devices={devices}",
             "--json",
@@ -72,10 +87,11 @@ def job(
         ]
         processes.append(
             subprocess.Popen(
-                command,
+                line,
                 cwd=REPOSITORY,
                 env=environment,
                 text=True,
+                stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
             )

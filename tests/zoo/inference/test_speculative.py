@@ -37,13 +37,17 @@ def noisy(model: Transformer, noise: float) -> Transformer:
     return nnx.merge(graphdef, jax.tree.map(lambda x: x + noise * rng.normal(size=x.shape), params))
 
 
-def drawn(model: Transformer, draft: Draft | None, prompts=PROMPTS) -> np.ndarray:
+def anything(model: Transformer, tokens=PROMPTS) -> Prompts:
+    allowed = np.ones((len(tokens), model.config.vocab_size), bool)
+    return Prompts(tokens, allowed, allowed, end_id=None)
+
+
+def drawn(model: Transformer, draft: Draft | None, prompts: Prompts) -> np.ndarray:
     graphdef, params = nnx.split(model, nnx.Param)
-    allowed = np.ones((len(prompts), model.config.vocab_size), bool)
     chunks = generate(
         graphdef,
         params,
-        Prompts(prompts, allowed, allowed, end_id=None),
+        prompts,
         max_tokens=25,
         sampling=Sampling(temperature=0),
         seed=0,
@@ -59,22 +63,41 @@ def test_greedy_text_is_that_of_the_model_alone(name: str):
     config = dataclasses.replace(config, num_layers=len(config.attention.windows))
     model = samples.random_model(config)
     draft = make_draft(noisy(model, 0.1), 4)
-    np.testing.assert_array_equal(drawn(model, draft), drawn(model, None))
+    prompts = anything(model)
+    np.testing.assert_array_equal(drawn(model, draft, prompts), drawn(model, None, prompts))
     assert 0 < draft.tally.kept < draft.tally.proposed
 
 
 def test_a_draft_that_is_the_model_is_always_kept_and_a_contrary_one_never():
     model = samples.random_model(TINY)
     equal = make_draft(model, 3)
-    alone = drawn(model, None, PROMPTS[:1])
-    np.testing.assert_array_equal(drawn(model, equal, PROMPTS[:1]), alone)
+    prompts = anything(model, PROMPTS[:1])
+    alone = drawn(model, None, prompts)
+    np.testing.assert_array_equal(drawn(model, equal, prompts), alone)
     assert equal.tally.acceptance_rate == 1
     contrary = nnx.clone(model)
     assert contrary.unembedding is not None
     contrary.unembedding[...] = -contrary.unembedding[...]
     opposed = make_draft(contrary, 3)
-    np.testing.assert_array_equal(drawn(model, opposed, PROMPTS[:1]), alone)
+    np.testing.assert_array_equal(drawn(model, opposed, prompts), alone)
     assert opposed.tally.acceptance_rate == 0 < opposed.tally.proposed
+
+
+def test_rows_that_have_ended_do_not_hold_the_others_back():
+    """The others of three rows end at once: as many proposals are kept as for the first alone."""
+    model, end_id = samples.random_model(TINY), V - 1
+    allowed = np.tile(np.arange(V) != end_id, (3, 1))
+    first = allowed.copy()
+    first[1:] = ~allowed[1:]
+    texts, tallies = [], []
+    for rows in (slice(1), slice(3)):
+        draft = make_draft(noisy(model, 0.4), 3)
+        prompts = Prompts(PROMPTS[rows], allowed[rows], first[rows], end_id)
+        texts.append(drawn(model, draft, prompts)[0])
+        tallies.append(draft.tally)
+    np.testing.assert_array_equal(texts[1], texts[0])
+    assert tallies[1] == tallies[0]
+    assert 0 < tallies[0].kept < tallies[0].proposed
 
 
 def test_more_proposals_than_a_ring_of_cells_can_take_back_are_refused():
@@ -116,11 +139,14 @@ def many_rounds(graphdefs, params, sampling: Sampling, keys, prompts, lengths):
     draft_cache = speculative.prefill_draft(graphdefs[1], params[1], prompts, lengths, **settings)
 
     def draw(key):
-        state = speculative.SpeculativeState(dataclasses.replace(first, key=key), draft_cache)
+        state = speculative.SpeculativeState(
+            dataclasses.replace(first, key=key), draft_cache, jnp.ones(len(prompts), bool)
+        )
         _, chunk = speculative.draw_rounds(
             graphdefs,
             params,
             allowed,
+            -1,
             state,
             sampling=sampling,
             num_proposed=NUM_PROPOSED,
