@@ -44,14 +44,33 @@ def test_a_row_of_zeros_stays_zero():
     assert np.isfinite(np.asarray(found.scales)).all()
 
 
-@pytest.mark.parametrize("block", [1, 20, 77, 2**20])
-def test_the_product_does_not_depend_on_the_blocks(block: int, monkeypatch):
-    """Blocks of one row, blocks that overlap, and the fewest."""
-    monkeypatch.setattr(int8, "BLOCK", block)
-    x = RANDOM.normal(size=(3, 7)).astype(np.float32)
-    values = to_int8(jnp.asarray(MATRIX)).values
-    found = jax.jit(lambda x, values: int8.product(x, values))(x, values)
-    np.testing.assert_allclose(found, x @ np.asarray(values, np.float32).T, rtol=1e-5, atol=1e-4)
+@pytest.mark.parametrize("num_rows", [1, 3, int8.FEW_ROWS + 1])
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_the_product_is_that_of_the_numbers(num_rows: int, dtype):
+    """Few rows and many, with a row of zeros, round as float32 does."""
+    x = RANDOM.normal(size=(num_rows, 70)) * np.logspace(-2, 2, num_rows)[:, None]
+    x[-1] *= num_rows < 3  # a row of zeros
+    x = jnp.asarray(x, dtype)
+    values = RANDOM.integers(-127, 128, (11, 70)).astype(np.int8)
+    found = jax.jit(int8.product)(x, values)
+    assert found.dtype == jnp.float32
+    exact = np.asarray(x, np.float64)
+    sizes = np.abs(exact).max(axis=1, keepdims=True) * np.abs(values).sum(axis=1)
+    assert (np.abs(found - exact @ values.astype(np.float64).T) <= 1.2e-7 * sizes).all()
+
+
+def test_the_longest_sums_do_not_overflow():
+    num_in = 133_143
+    assert 127**2 * num_in < 2**31
+    found = int8.product(jnp.ones((1, num_in)), jnp.full((2, num_in), 127, jnp.int8))
+    np.testing.assert_allclose(found, 127 * num_in, rtol=1e-6)
+
+
+def test_an_accelerator_converts_the_values():
+    shapes = jax.ShapeDtypeStruct((1, 7), jnp.bfloat16), jax.ShapeDtypeStruct((11, 7), jnp.int8)
+    program = jax.jit(int8.product).trace(*shapes).lower(lowering_platforms=("tpu",)).as_text()
+    (line,) = [line for line in program.splitlines() if "dot_general" in line]
+    assert "(tensor<1x7xbf16>, tensor<11x7xbf16>) -> tensor<1x11xf32>" in line
 
 
 @pytest.mark.parametrize("name", ["gpt1", "gpt3", "gopher", "palm", "llama_gqa"])
