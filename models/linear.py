@@ -10,11 +10,11 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax.ad_checkpoint import checkpoint_name
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from models.axes import constrain
 from models.config import FanIn, ModelConfig, Normal, TruncatedNormal
-from models.int8 import Int8Matrix, to_int8
+from models.int8 import Int8Matrix, rows, to_int8
 from models.int8 import product as int8_product
 
 Axes = tuple[str, str]
@@ -86,10 +86,24 @@ def table_for_products(table: nnx.Param) -> jax.Array | Int8Matrix:
 
 
 def whole_rows(table: jax.Array | Int8Matrix) -> jax.Array | Int8Matrix:
-    """Return a table all-gathered along fsdp, whose rows a lookup or a product reads."""
+    """Return a table all-gathered along fsdp, whose rows a product reads."""
     if isinstance(table, Int8Matrix):
         return dataclasses.replace(table, values=constrain(table.values, "vocab", None))
     return constrain(table, "vocab", None)
+
+
+def lookup(
+    table: Float[Array, "V D"] | Int8Matrix, tokens: Int[Array, "B T"]
+) -> Float[Array, "B T D"]:
+    """Return the rows of the tokens.
+
+    The devices along fsdp each look up the tokens of all of them in their own part of D, and then
+    exchange what they found. That moves fewer bytes than the table has, and no device ever holds
+    the table or its gradient.
+    """
+    tokens = constrain(tokens, "shared_batch", "length")
+    found = constrain(rows(table, tokens), "shared_batch", "length", "embed")
+    return constrain(found, "batch", "length", None)
 
 
 class Linear(nnx.Module):

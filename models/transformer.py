@@ -7,7 +7,6 @@ what takes the time, and a slice of a stack would be copied first.
 """
 
 import dataclasses
-import functools
 import operator
 from typing import assert_never
 
@@ -27,6 +26,7 @@ from models.linear import (
     Head,
     Linear,
     embedding_scale,
+    lookup,
     matrix,
     table_for_products,
     vector,
@@ -138,7 +138,7 @@ class Transformer(nnx.Module):
     ) -> Float[Array, "B T D"]:
         """Return the embeddings of the tokens, plus those of learned positions, after dropout."""
         table, position_table = self.tables(dropout_key)
-        x = rows(whole_rows(table), tokens)
+        x = lookup(table, tokens)
         x = x * embedding_scale(self.config)
         match self.config.position:
             case Learned():
@@ -184,9 +184,14 @@ class Transformer(nnx.Module):
 
         def apply_layers(x, layers):
             for i, window in enumerate(windows):
-                block, key = jax.tree.map(operator.itemgetter(i), layers)
-                apply = functools.partial(block, past=None, window=window, dropout_key=key)
-                x, _ = rematerialised(apply, self.execution.remat)(x, positions)
+
+                def apply(layers, x, positions, i=i, window=window):
+                    block, key = jax.tree.map(operator.itemgetter(i), layers)
+                    return block(x, positions, None, window, key)[0]
+
+                # The layer is taken from its group in here: the backward pass then takes it from
+                # the parameters again. Outside, the scan would keep a copy of each layer.
+                x = rematerialised(apply, self.execution.remat)(layers, x, positions)
             return x, None
 
         unroll = max(1, min(self.execution.unroll, self.config.num_layers) // len(windows))

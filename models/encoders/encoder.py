@@ -22,10 +22,10 @@ from models.config import ModelConfig
 from models.dropout import dropout, split_key
 from models.encoders.stacks import Encoder
 from models.execution import Execution
-from models.int8 import rows
 from models.linear import (
     Head,
     Linear,
+    lookup,
     matrix,
     table_for_products,
     vector,
@@ -108,7 +108,7 @@ class EncoderModel(nnx.Module):
         self, tokens: Int[Array, "B T"], positions: Positions, segments: Int[Array, "B T"]
     ) -> Float[Array, "B T D"]:
         """Return the normalised sum of the vectors of tokens, positions and sentences."""
-        x = rows(whole_rows(table_for_products(self.embedding)), tokens)
+        x = lookup(table_for_products(self.embedding), tokens)
         x = x + self.position_embedding[...].astype(jnp.float32)[positions.index]
         x = x + self.segment_embedding[...].astype(jnp.float32)[segments]
         return self.embedding_norm(x).astype(jnp.dtype(self.execution.dtype))

@@ -29,8 +29,15 @@ from models.config import Bucketed, ModelConfig, Sinusoidal
 from models.dropout import dropout, split_key
 from models.encoders.stacks import EncoderDecoder, Sees
 from models.execution import Execution
-from models.int8 import rows
-from models.linear import Head, embedding_scale, matrix, table_for_products, vector, whole_rows
+from models.linear import (
+    Head,
+    embedding_scale,
+    lookup,
+    matrix,
+    table_for_products,
+    vector,
+    whole_rows,
+)
 from models.norms import Norm
 from models.positions import Positions, sinusoids
 
@@ -128,7 +135,7 @@ class EncoderDecoderModel(nnx.Module):
         self, tokens: Int[Array, "B T"], positions: Positions, dropout_key: Key[Array, ""] | None
     ) -> Float[Array, "B T D"]:
         """Return the embeddings of tokens of either stack, with sinusoids of their positions."""
-        x = rows(whole_rows(table_for_products(self.embedding)), tokens)
+        x = lookup(table_for_products(self.embedding), tokens)
         x = x * embedding_scale(self.config)
         if isinstance(self.config.position, Sinusoidal):
             x = x + sinusoids(positions.index, x.shape[-1])

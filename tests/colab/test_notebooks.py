@@ -13,6 +13,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbformat import NotebookNode
 
+from colab import install
 from configs.experiment import Experiment
 from configs.studies.study import AblationStudy
 from data.config import Files, Task
@@ -67,6 +68,10 @@ def execute(tmp_path, monkeypatch) -> Callable[..., NotebookNode]:
         "XLA_FLAGS", "--xla_backend_optimization_level=0"
     )  # compiles in 2/3 the time
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=":")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")  # the packages of this environment stay as they are
+    strays = install.strays(install.versions(), "cpu")
+    if strays:
+        pytest.skip(f"{' and '.join(strays)} would be removed where there is no GPU")
 
     def run(name: str, **settings: str | int) -> NotebookNode:
         notebook = read(COLAB / f"{name}.ipynb")

@@ -147,6 +147,7 @@ def rules_for(experiment: c.Experiment, mesh: AnyMesh) -> Rules:
         )
     return (
         ("batch", BATCH_AXES),
+        ("shared_batch", "data"),  # the rows of all devices along fsdp
         ("length", "sequence" if size["sequence"] > 1 else None),
         ("residual", "tensor" if model.d_model % size["tensor"] == 0 else None),
         ("embed", "fsdp"),

@@ -175,11 +175,22 @@ def _compile(
     assert memory is not None and program is not None
     return Compiled(
         memory.argument_size_in_bytes,
-        memory.temp_size_in_bytes,
+        _temporary_bytes(memory, topology),
         memory.generated_code_size_in_bytes,
         collectives(program, topology.devices_per_island),
         compile_s,
     )
+
+
+def _temporary_bytes(memory: Any, topology: Topology) -> int:
+    """Return the bytes that the program holds at most, besides its arguments and its results."""
+    if not topology.is_tpu:
+        return memory.temp_size_in_bytes
+    # That of libtpu counts some buffers twice. The compiler's own assignment of buffers has 3.05 GB
+    # for LLaMA-7B's step, where it says 4.60. From the peak it is 3.02; small models are up to a
+    # tenth below.
+    results = memory.output_size_in_bytes - memory.alias_size_in_bytes
+    return memory.peak_memory_in_bytes - memory.argument_size_in_bytes - results
 
 
 def _mesh(topology: Topology, shape: dict[str, int]) -> jax.sharding.Mesh:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import platform
+import re
 import sys
 
 import jax
@@ -17,6 +18,17 @@ from zoo.planning.speed.collectives import collectives
 from zoo.planning.training import on_accelerator, plan_training
 
 CUBE = sharding.mesh_shape(Mesh(fsdp=2, tensor=2), 4)
+PRINT_TEMPORARIES = """
+import configs
+from configs.experiment import Mesh
+from zoo.distribution import sharding
+from zoo.planning import compilation, hardware
+from zoo.planning.training import on_accelerator
+
+experiment, cube = on_accelerator(configs.get("llama_small")), sharding.mesh_shape(Mesh(fsdp=4), 4)
+step = compilation.compile_step(experiment, hardware.parse("v5e:2x2", 1), cube, quick=True)
+print(step.temporary_bytes)
+"""
 
 
 def program(experiment: Experiment) -> str:
@@ -99,6 +111,17 @@ def test_an_older_jax_with_the_wheels_is_named(monkeypatch):
     assert reason.startswith("jax is 0.")
     monkeypatch.setattr(jax, "__version_info__", (0, 12, 0))
     assert compilation.why_estimated(GPUS) is None
+
+
+@pytest.mark.skipif(not compilation.can_compile(), reason="no libtpu for this platform")
+def test_the_temporaries_are_those_of_the_compilers_own_buffers(monkeypatch, tmp_path, run_process):
+    """XLA writes down its assignment of buffers, of which one holds all temporaries."""
+    monkeypatch.setenv("XLA_FLAGS", f"--xla_dump_to={tmp_path} --xla_dump_hlo_as_text=true")
+    process = run_process("-c", PRINT_TEMPORARIES)
+    assert process.returncode == 0, process.stderr
+    (assignment,) = tmp_path.rglob("*jit_train_step*buffer-assignment.txt")
+    sizes = re.findall(r"size (\d+), preallocated-temp", assignment.read_text())
+    assert int(process.stdout) == pytest.approx(max(map(int, sizes)), rel=0.1)
 
 
 @pytest.mark.skipif(CANNOT_COMPILE_FOR_GPUS is not None, reason=str(CANNOT_COMPILE_FOR_GPUS))
