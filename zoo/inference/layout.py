@@ -32,14 +32,22 @@ def graphdef_by_layer(config: ModelConfig, execution: Execution) -> nnx.GraphDef
     return nnx.graphdef(model)
 
 
-def params_by_layer(params: nnx.State, execution: Execution) -> nnx.State:
+def params_by_layer(params: nnx.State, execution: Execution, *, consume: bool = False) -> nnx.State:
     """Return the parameters with one array per layer, and matrices in the precision of the run.
 
     Vectors keep the precision in which they are stored. No program is compiled for it.
+
+    Args:
+      consume: delete each stack once its layers are there, so that no memory holds all weights
+        twice; `params` cannot be used afterwards.
     """
     dtype = jnp.dtype(execution.dtype)
-    flat = nnx.to_flat_state(params)
-    return nnx.from_flat_state([pair for path, param in flat for pair in split(path, param, dtype)])
+    pairs: list[tuple[Path, nnx.Variable]] = []
+    for path, param in nnx.to_flat_state(params):
+        pairs += split(path, param, dtype)
+        if consume and path[0] == "layers":
+            jax.tree.map(lambda stack: stack.delete(), param.get_value())
+    return nnx.from_flat_state(pairs)
 
 
 def split(path: Path, param: nnx.Variable, dtype: jnp.dtype) -> list[tuple[Path, nnx.Variable]]:

@@ -69,7 +69,7 @@ def read(
     model = LanguageModel(
         experiment=experiment,
         graphdef=graphdef_by_layer(experiment.model, experiment.execution),
-        params=params_by_layer(params, experiment.execution),
+        params=params_by_layer(params, experiment.execution, consume=True),
         vocabulary=checkpoint.read_vocabulary(folder),
         program=program,
     )
@@ -99,7 +99,9 @@ def _load_draft(path: str | Path, num_tokens: int, model: LanguageModel, weights
     params = checkpoint.read_params(folder, experiment, shardings)
     return Draft(
         graphdef_by_layer(experiment.model, experiment.execution),
-        params_by_layer(hold(params, weights, experiment.model), experiment.execution),
+        params_by_layer(
+            hold(params, weights, experiment.model), experiment.execution, consume=True
+        ),
         num_tokens,
     )
 

@@ -169,6 +169,8 @@ def _compile(
     except jax.errors.JaxRuntimeError as error:
         if not is_out_of_memory(error):
             raise
+        if quick and "memory space sflag" in str(error):  # semaphores, which more effort saves
+            return _compile(lower_program, topology, quick=False)
         raise DoesNotFitError(out_of_memory_reason(error)) from error
     compile_s = time.monotonic() - start_s
     memory, program = executable.memory_analysis(), executable.as_text()

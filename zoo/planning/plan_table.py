@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zoo.command_line import cli
+from zoo.planning import Effort
 
 if TYPE_CHECKING:
     from zoo.planning.training import TrainingPlan
@@ -27,6 +28,7 @@ class Row:
     fsdp: int
     tensor: int
     micro_batches: int = 1
+    effort: Effort = "quick"
 
     @property
     def key(self) -> tuple[str, str]:
@@ -85,7 +87,7 @@ GPU_ROWS = [
     Row("gpt3_175b",      "a100_80gb:1024", 1,   1, 128,  8),
     Row("jurassic1_7.5b", "a100_80gb:256",  1,   1,  64,  4, 4),
     Row("jurassic1_178b", "a100_80gb:1024", 1,   1, 128,  8),
-    Row("mt_nlg_530b",    "a100_80gb:1920", 1,   3,  80,  8),
+    Row("mt_nlg_530b",    "a100_80gb:1920", 1,   3,  80,  8, effort="estimate"),
     Row("llama_7b",       "a100_80gb:2048", 1, 256,   8,  1),
     Row("llama_13b",      "a100_80gb:2048", 1, 256,   8,  1),
     Row("llama_33b",      "a100_80gb:2048", 1,  64,  32,  1),
@@ -105,7 +107,8 @@ HEAD = """# A plan for every published size
 Made by `python -m zoo.planning.plan_table --out=docs/plans.md`. Each row is the real train step at
 the paper's batch and sequence length, with full rematerialisation. XLA compiled it (as with
 `--effort=quick`) for hardware that was not present: libtpu for TPUs, and for GPUs the CUDA wheels
-(Python 3.12 or later, `pip install 'gpt-zoo[gpu]'`). A row that says "estimated" was not compiled.
+(Python 3.12 or later, `pip install 'gpt-zoo[gpu]'`). A row that says "estimated" was not compiled:
+the compiler for GPUs (jaxlib 0.12.0) aborts on a mesh of 3 x 80 x 8.
 GiB are per device. "At best" and "at most" are bounds from published peaks, with everything
 overlapping perfectly. "Probably" is the prediction that the end of this page explains.
 
@@ -169,7 +172,8 @@ def main(argv: list[str]) -> None:
         topology = hardware.parse(row.topology, row.num_slices)
         reason = why_estimated(topology)
         if reason is not None and row.key in lines and not command.estimate_only:
-            cli.console.print(f"{' on '.join(row.key)}: kept, since {reason}", soft_wrap=True)
+            kept = f"{' on '.join(row.key)}: kept, since {reason}"
+            cli.console.print(kept, soft_wrap=True, markup=False)
             continue
         experiment = on_accelerator(configs.get(row.model))
         experiment = dataclasses.replace(
@@ -179,7 +183,7 @@ def main(argv: list[str]) -> None:
         )
         mesh = Mesh(data=row.data, fsdp=row.fsdp, tensor=row.tensor)
         shape = mesh_shape(mesh, topology.num_devices)
-        effort = "estimate" if command.estimate_only or reason is not None else "quick"
+        effort = "estimate" if command.estimate_only or reason is not None else row.effort
         line = _line(row, plan_training(experiment, topology, shape, effort))
         lines[row.key] = line
         cli.console.print(line.strip(), soft_wrap=True)

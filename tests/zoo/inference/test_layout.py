@@ -72,3 +72,13 @@ def test_a_layer_with_a_window_keeps_only_the_cells_that_it_needs():
     cache = samples.random_model(config).empty_cache(1, 200)
     dense, banded = (cells.keys.shape[2] for cells in cache.layers[:2])
     assert (dense, banded) == (256, samples.WINDOW - 1 + 16)
+
+
+def test_stacks_are_deleted_once_their_layers_are_there():
+    """Loading a model then needs the memory of its weights and of one stack, not twice its own."""
+    params = nnx.state(samples.random_model(samples.LLAMA), nnx.Param)
+    expected = params_by_layer(params, FLOAT32)
+    found = params_by_layer(params, FLOAT32, consume=True)
+    jax.tree.map(np.testing.assert_array_equal, found, expected)
+    for path, param in nnx.to_flat_state(params):
+        assert param.get_value().is_deleted() == (path[0] == "layers")

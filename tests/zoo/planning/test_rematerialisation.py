@@ -33,6 +33,22 @@ def with_policy(experiment: Experiment, remat) -> Experiment:
     )
 
 
+def wider(experiment: Experiment) -> Experiment:
+    """Return the experiment with layers whose parts have the proportions of published models."""
+    model, width, length = experiment.model, 256, 512
+    model = dataclasses.replace(
+        model,
+        context_length=length,
+        vocab_size=1024,
+        d_model=width,
+        attention=dataclasses.replace(model.attention, num_heads=4, num_kv_heads=4, head_dim=64),
+        feed_forward=dataclasses.replace(model.feed_forward, d_ff=4 * width),
+    )
+    return dataclasses.replace(
+        experiment, model=model, seq_len=length, batch_tokens=16 * length, batch_ramp=None
+    )
+
+
 @pytest.mark.parametrize("name", ["llama_nano", "gpt3_nano"])
 def test_on_a_cpu_each_policy_keeps_less_and_repeats_more(name: str):
     temporaries, flops = [], []
@@ -49,13 +65,15 @@ def test_on_a_cpu_each_policy_keeps_less_and_repeats_more(name: str):
 
 
 @pytest.mark.skipif(not compilation.can_compile(), reason="no libtpu for this platform")
-def test_on_a_tpu_each_policy_keeps_less_and_the_estimate_follows():
+@pytest.mark.parametrize("name", ["llama_nano", "gpt2_nano"])
+def test_on_a_tpu_each_policy_keeps_less_and_the_estimate_is_within_a_third(name: str):
     topology = hardware.parse("v5e:2x2", 1)
     compiled, estimated = [], []
     for remat in REMATS:
-        experiment = on_accelerator(with_policy(configs.get("llama_nano"), remat))
+        experiment = on_accelerator(wider(with_policy(configs.get(name), remat)))
         step = compilation.compile_step(experiment, topology, COPIES, quick=True)
         compiled.append(step.temporary_bytes)
-        estimated.append(memory.estimate_training(experiment, COPIES).temporaries)
+        held = memory.estimate_training(experiment, COPIES)
+        estimated.append(held.gradients + held.temporaries)
     assert all(more > less for more, less in pairwise(compiled)), compiled
-    assert all(more > less for more, less in pairwise(estimated)), estimated
+    assert estimated == pytest.approx(compiled, rel=1 / 3)
