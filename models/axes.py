@@ -8,8 +8,9 @@ Letters, in shapes and annotations; an einsum writes them in lower case:
     C cells of a cache                E width of a distance key: H, or 1 for one number
 
 Names: every parameter axis is one of `embed heads kv_heads head_dim mlp vocab position layers`;
-every constrained activation axis is one of `batch length residual` or has a parameter's name.
-`zoo.distribution.sharding.rules_for` alone maps names to mesh axes. `embed` shards parameters only.
+every constrained activation axis is one of `batch shared_batch length residual` or has a
+parameter's name. `zoo.distribution.sharding.rules_for` alone maps names to mesh axes. `embed`
+shards parameters, and what `lookup` finds before the devices exchange it.
 The D axis of an activation is sharded as `residual` between sub-blocks and is whole (None) inside
 them, because its batch axis already uses the mesh axes that `embed` uses.
 """

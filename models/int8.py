@@ -71,7 +71,7 @@ def _product_of_int8(x: jax.Array, values: jax.Array) -> jax.Array:
     """Return the product from three int8 digits, in base 254, of each entry of x.
 
     CPUs multiply int8 fast, and all digits in one product read `values` once. An entry of x moves
-    by at most 6.2e-8 of the largest of its row, as far as float32 rounds that one.
+    by about 1e-7 of the largest of its row at most, hardly more than float32 rounds that one.
     """
     x = x.astype(jnp.float32)
     largest = jnp.max(jnp.abs(x), axis=1, keepdims=True)

@@ -98,8 +98,8 @@ def lookup(
     """Return the rows of the tokens.
 
     The devices along fsdp each look up the tokens of all of them in their own part of D, and then
-    exchange what they found. That moves fewer bytes than the table has, and no device ever holds
-    the table or its gradient.
+    exchange what they found. With fewer tokens than V on a device, that moves fewer bytes than the
+    table has. The lookup gathers neither the table nor its gradient.
     """
     tokens = constrain(tokens, "shared_batch", "length")
     found = constrain(rows(table, tokens), "shared_batch", "length", "embed")

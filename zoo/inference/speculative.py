@@ -264,7 +264,9 @@ def verify(
     ratio = jnp.exp(of_proposed(log_p[:, :-1]) - of_proposed(log_q))
     accepted = jax.random.uniform(accept_key, ratio.shape) < ratio
     num_accepted = jnp.sum(jnp.cumprod(accepted, axis=1), axis=1)
-    fewest = jnp.min(jnp.where(is_running, num_accepted, proposed.shape[1]))
+    # Once all have ended, all count: an acceptance rate must not count such rounds as kept whole.
+    is_counted = is_running | ~jnp.any(is_running)
+    fewest = jnp.min(jnp.where(is_counted, num_accepted, proposed.shape[1]))
     # A rejected token is replaced by one of the probabilities that the draft gives too little. A
     # draft of probability 0 after its last token leaves all of p.
     p = jnp.exp(jnp.take(log_p, fewest, axis=1))

@@ -100,6 +100,16 @@ def test_rows_that_have_ended_do_not_hold_the_others_back():
     assert 0 < tallies[0].kept < tallies[0].proposed
 
 
+def test_rounds_after_the_end_are_not_counted_as_kept_whole():
+    """A draft that is never right keeps nothing, also once every row has ended."""
+    key, proposed = jax.random.key(0), jnp.zeros((1, 3), jnp.int32)
+    log_p = jnp.log(jnp.tile(jnp.arange(V) == 1, (1, 4, 1)))  # the model never draws 0
+    log_q = jnp.log(jnp.tile(jnp.arange(V) == 0, (1, 3, 1)))  # and the draft always
+    for is_running in (True, False):
+        _, count = speculative.verify(log_p, log_q, proposed, jnp.array([is_running]), key)
+        assert count == 1
+
+
 def test_more_proposals_than_a_ring_of_cells_can_take_back_are_refused():
     for number in (0, 16):
         with pytest.raises(ConfigError, match=f"--draft-tokens={number} must be from 1 to 15"):
